@@ -1,0 +1,1 @@
+"""The embedded stack: everything this project needs from a platform and from AWS, on one machine."""

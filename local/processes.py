@@ -1,0 +1,218 @@
+"""Children of the local stack: free ports, starting, watching, stopping, and finding them again later.
+
+A child gets a session of its own, so that Ctrl-C reaches only the program that asked for the stack, and
+everything a child starts itself can be ended with it, as its process group.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLL_S = 0.01
+_LOG_TAIL_CHARACTERS = 3000
+
+
+class ChildFailed(RuntimeError):
+    """A process of the local stack did not start, ended before its time, or would not end."""
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback interface that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free_port(port: int, *, name: str) -> None:
+    """Refuse to start ``name`` where something listens already.
+
+    Raises:
+        ChildFailed: ``port`` on the loopback interface is taken; the message says which and for whom.
+    """
+    with socket.socket() as probe:
+        # As the servers do: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise ChildFailed(
+                f"{name} can't have port {port} of 127.0.0.1: another process holds it ({exc.strerror})"
+            ) from exc
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Tells one process from all others, also from a later one that was given the same id."""
+
+    name: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, name: str, pid: int) -> "Mark":
+        """Mark the running process ``pid``; one that is gone gets a mark that is never alive."""
+        return cls(name, pid, _started(pid) or "gone")
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs; one that has ended but was not waited for does not."""
+        return _started(self.pid) == self.started
+
+
+def _started(pid: int) -> str | None:
+    """Say when ``pid`` was started, in the system's own words; None if it doesn't run."""
+    if Path("/proc/self/stat").exists():
+        try:
+            # The second field is the program's name in parentheses, and may hold anything.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
+    state, _, started = shown.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else started.strip()
+
+
+class Child:
+    """A process started here, whose output goes to a log file."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+        user: int | None = None,
+        group: int | None = None,
+    ) -> None:
+        """Start ``command``, as ``user`` and ``group`` where given.
+
+        Raises:
+            ChildFailed: the program can't be executed.
+        """
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    list(command),
+                    env=dict(env),
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    user=user,
+                    group=group,
+                    extra_groups=None if user is None else [],
+                )
+        except OSError as exc:
+            raise ChildFailed(f"{name} can't be started: {exc}") from exc
+        self.mark = Mark.of(name, self._process.pid)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.mark.name
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process itself, not to what it started; nothing if it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def wait_ready(self, ready: Callable[[], bool], *, limit_s: float = 30) -> None:
+        """Return once ``ready()`` is true.
+
+        Raises:
+            ChildFailed: the process ended, or ``limit_s`` seconds have passed; with the end of its log.
+        """
+        give_up = time.monotonic() + limit_s
+        while not ready():
+            if not self.running:
+                raise ChildFailed(f"{self.name} ended while it started:\n{self._log_tail()}")
+            if time.monotonic() > give_up:
+                raise ChildFailed(f"{self.name} was not ready after {limit_s:g} s:\n{self._log_tail()}")
+            time.sleep(_POLL_S)
+
+    def wait_done(self, *, limit_s: float = 300) -> None:
+        """Wait for a process that is to end by itself.
+
+        Raises:
+            ChildFailed: it ended with an error or not within ``limit_s`` seconds; with the end of its log.
+        """
+        try:
+            code = self._process.wait(limit_s)
+        except subprocess.TimeoutExpired as exc:
+            self.stop(signal.SIGKILL)
+            raise ChildFailed(f"{self.name} was not done after {limit_s:g} s:\n{self._log_tail()}") from exc
+        if code:
+            raise ChildFailed(f"{self.name} ended with status {code} ({self.log}):\n{self._log_tail()}")
+
+    def stop(self, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
+        """End the process and all it has started; harmless if it has ended already.
+
+        ``first`` is the polite signal; what is left ``grace_s`` seconds later is killed.
+        """
+        if self.running:
+            self.send(signal.SIGCONT)  # a paused process can't act on any other
+            self.send(first)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
+        _kill_group(self.mark.pid)
+        self._process.wait()
+
+    def _log_tail(self) -> str:
+        return self.log.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:].strip()
+
+
+def end(mark: Mark, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
+    """End a process that another program started, and its group; harmless if it is gone.
+
+    Raises:
+        ChildFailed: it belongs to somebody else, or survives being killed.
+    """
+    if not mark.alive:
+        return
+    try:
+        os.kill(mark.pid, signal.SIGCONT)
+        os.kill(mark.pid, first)
+        if not _gone(mark, grace_s):
+            os.kill(mark.pid, signal.SIGKILL)
+        _kill_group(mark.pid)
+    except ProcessLookupError:
+        return
+    except PermissionError as exc:
+        raise ChildFailed(
+            f"{mark.name} (process {mark.pid}) belongs to another user: stop it as they"
+        ) from exc
+    if not _gone(mark, grace_s):
+        raise ChildFailed(f"{mark.name} (process {mark.pid}) would not end")
+
+
+def _gone(mark: Mark, limit_s: float) -> bool:
+    give_up = time.monotonic() + limit_s
+    while mark.alive:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _kill_group(leader: int) -> None:
+    # Also after the leader has ended: its id stays the group's while a member lives.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
