@@ -1,0 +1,1 @@
+"""What the four functions share: rules that import nothing, and adapters around the services."""

@@ -1,0 +1,335 @@
+"""The platform's database: every statement this product sends, by name.
+
+Only ``status``, ``leased_by``, ``leased_until`` and, for a quarantined video, ``error_reason`` are ever
+written. Each statement is a transaction of its own. The clock is always the database's.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+from psycopg2.extensions import connection as Connection
+
+from video_reclaim import aws, secrets
+from video_reclaim.errors import StoreRefused, StoreUnavailable
+from video_reclaim.settings import DatabaseSettings, read
+from video_reclaim.staleness import HANDOFF_PREFIX, Video
+
+_LEASE = "ROW(v.leased_by, v.leased_until, v.processing_started_at)::text"
+
+_ORPHANED = (
+    f"v.status = 'UPLOADED' AND v.leased_until < now() AND starts_with(v.leased_by, '{HANDOFF_PREFIX}')"
+)
+
+_COLUMNS = f"""
+v.id, v.status, t.id AS tenant_id, v.leased_by, {_LEASE} AS lease,
+coalesce(v.leased_until < now(), false) AS lease_expired, date_part('epoch', now()) AS now_s
+"""
+
+_VIDEO_AND_TENANT = """
+video_video v
+LEFT JOIN lectures_session s ON s.id = v.session_id
+LEFT JOIN lectures_lecture l ON l.id = s.lecture_id
+LEFT JOIN core_tenant t ON t.id = l.tenant_id
+"""
+
+# Every video that may be stuck: all that are processed, by the index on status, and the orphans of crashed
+# runs, by the index on leased_until. The longest claimed come first.
+LIST_CANDIDATES = f"""
+SELECT id, status, tenant_id, leased_by, lease, lease_expired, now_s FROM (
+    SELECT v.processing_started_at, {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE v.status = 'PROCESSING'
+    UNION ALL
+    SELECT v.processing_started_at, {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
+) AS candidate
+ORDER BY processing_started_at NULLS FIRST, id
+"""
+
+# The same columns for the videos of one batch, whatever has become of them.
+LOOK = f"SELECT {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE v.id = ANY(%(ids)s) ORDER BY v.id"
+
+# Rows that are still as seen, or whose lease has expired; locked in the order of their ids, so that two
+# executions can't deadlock, and without waiting for a row that somebody else is changing.
+_FENCED = f"""
+WITH fenced AS (
+    SELECT v.id FROM video_video v
+    JOIN unnest(%(ids)s::bigint[], %(leases)s::text[]) AS seen (id, lease) ON seen.id = v.id
+    WHERE (v.status = 'PROCESSING' AND (v.leased_until < now() OR {_LEASE} = seen.lease))
+       OR (v.status = 'UPLOADED' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}') AND {_LEASE} = seen.lease)
+    ORDER BY v.id
+    FOR UPDATE OF v SKIP LOCKED
+)
+"""
+
+# Take the lease: reclaimed, and not yet in the queue.
+TAKE = f"""{_FENCED}
+UPDATE video_video v
+SET status = 'UPLOADED', leased_by = %(holder)s, leased_until = now() + make_interval(secs => %(handoff_s)s)
+FROM fenced WHERE v.id = fenced.id
+RETURNING v.id
+"""
+
+# Give up on videos that were reclaimed too often.
+QUARANTINE = f"""{_FENCED}
+UPDATE video_video v
+SET status = 'FAILED', leased_by = '', leased_until = NULL, error_reason = because.reason
+FROM fenced
+JOIN unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS because (id, reason) ON because.id = fenced.id
+WHERE v.id = fenced.id
+RETURNING v.id
+"""
+
+# What a message needs, of the videos that still carry the token. A handoff lease that could run out while
+# the messages are on their way is renewed first; one that somebody else adopts meanwhile is not ours.
+READ_HANDOFFS = """
+WITH renewed AS (
+    UPDATE video_video v SET leased_until = now() + make_interval(secs => %(handoff_s)s)
+    WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
+      AND v.leased_until < now() + make_interval(secs => %(handoff_s)s / 2.0)
+    RETURNING v.id
+)
+SELECT v.id, v.file_key, t.id AS tenant_id, t.code AS tenant_code
+FROM video_video v
+JOIN lectures_session s ON s.id = v.session_id
+JOIN lectures_lecture l ON l.id = s.lecture_id
+JOIN core_tenant t ON t.id = l.tenant_id
+WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
+  AND (v.leased_until >= now() + make_interval(secs => %(handoff_s)s / 2.0)
+       OR v.id IN (SELECT id FROM renewed))
+ORDER BY v.id
+"""
+
+# End the handoff of the videos that SQS has accepted, unless a worker has already claimed them.
+CLEAR_HANDOFFS = """
+UPDATE video_video v SET leased_by = '', leased_until = NULL
+WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
+RETURNING v.id
+"""
+
+# The backlog, from the index on (status, updated_at) alone.
+MEASURE_BACKLOG = """
+SELECT count(*) FILTER (WHERE status = 'UPLOADED') AS uploaded,
+       count(*) FILTER (WHERE status = 'PROCESSING') AS processing,
+       date_part('epoch', now() - min(updated_at) FILTER (WHERE status = 'UPLOADED')) AS oldest_uploaded_s
+FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a message says of a video."""
+
+    video_id: int
+    file_key: str
+    tenant_id: int
+    tenant_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The videos that wait or are worked on.
+
+    Attributes:
+        uploaded: videos in UPLOADED.
+        processing: videos in PROCESSING.
+        oldest_uploaded_s: seconds since the platform last changed the UPLOADED video that it left alone for
+            longest; 0 when none waits.
+    """
+
+    uploaded: int
+    processing: int
+    oldest_uploaded_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a set of rows.
+
+    Attributes:
+        ids: rows that were written. The others had moved on, or somebody held their lock.
+        refused: rows that PostgreSQL would not have written, with its reason, by id.
+    """
+
+    ids: list[int]
+    refused: dict[int, str]
+
+
+class Store:
+    """The database, over one connection that is opened on first use and again after it was lost."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._connection: Connection | None = None
+
+    def list_candidates(self) -> list[Video]:
+        """All videos that may be stuck, the longest claimed first. Raises StoreUnavailable, StoreRefused."""
+        return [Video(*row) for row in self._read(LIST_CANDIDATES, {})]
+
+    def look(self, video_ids: Sequence[int]) -> list[Video]:
+        """These videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""
+        return [Video(*row) for row in self._read(LOOK, {"ids": list(video_ids)})]
+
+    def take(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
+        """Reclaim videos: UPLOADED, and leased to the handoff for ``handoff_s`` seconds.
+
+        A video that is no longer as seen is left alone, unless its lease has expired all the same. Doing it
+        again with the same token renews the lease. One row that PostgreSQL refuses never stops the others.
+
+        Raises:
+            StoreUnavailable: nothing is known to be written; whatever was, carries the token.
+        """
+        return self._write(TAKE, videos, {"holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}, {})
+
+    def quarantine(self, videos: Sequence[Video], reasons: Sequence[str]) -> Written:
+        """Set videos to FAILED, each with its reason, under the same fence as `take`."""
+        return self._write(QUARANTINE, videos, {}, {"reasons": list(reasons)})
+
+    def read_handoffs(self, video_ids: Sequence[int], *, token: str, handoff_s: int) -> list[Job]:
+        """The jobs of the videos that still carry the token.
+
+        Nobody else adopts them for at least half of ``handoff_s`` seconds from now.
+
+        Raises:
+            StoreUnavailable: nothing has changed but, perhaps, how long the handoff lease lasts.
+        """
+        parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
+        return [Job(*row) for row in self._read(READ_HANDOFFS, parameters)]
+
+    def clear_handoffs(self, video_ids: Sequence[int], *, token: str) -> int:
+        """End the handoff of these videos, if they still carry the token; return how many did.
+
+        Raises:
+            StoreUnavailable: they may still carry it, and would be sent again: a duplicate, not a loss.
+        """
+        with self._cursor() as cursor:
+            cursor.execute(CLEAR_HANDOFFS, {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token})
+            return int(cursor.rowcount)
+
+    def measure_backlog(self) -> Backlog:
+        """Count the videos that wait or are worked on. Raises StoreUnavailable, StoreRefused."""
+        uploaded, processing, oldest_uploaded_s = self._read(MEASURE_BACKLOG, {})[0]
+        return Backlog(uploaded, processing, max(0.0, oldest_uploaded_s or 0.0))
+
+    def _read(self, statement: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        reused = self._connection is not None
+        try:
+            return self._fetch(statement, parameters)
+        except StoreUnavailable:
+            if not reused or self._connection is not None:
+                raise
+            return self._fetch(statement, parameters)  # the kept connection had died since the last call
+
+    def _fetch(self, statement: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        with self._cursor() as cursor:
+            cursor.execute(statement, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    def _write(
+        self,
+        statement: str,
+        videos: Sequence[Video],
+        parameters: Mapping[str, object],
+        per_video: Mapping[str, Sequence[object]],
+    ) -> Written:
+        columns: dict[str, Sequence[object]] = {
+            "ids": [video.id for video in videos],
+            "leases": [video.lease for video in videos],
+            **per_video,
+        }
+        if not videos:
+            return Written([], {})
+        try:
+            return Written([row[0] for row in self._fetch(statement, {**parameters, **columns})], {})
+        except StoreRefused as exc:
+            if len(videos) == 1:
+                return Written([], {videos[0].id: str(exc)})
+        written, refused = [], {}
+        for index, video in enumerate(videos):
+            alone = {name: values[index : index + 1] for name, values in columns.items()}
+            try:
+                written += [row[0] for row in self._fetch(statement, {**parameters, **alone})]
+            except StoreRefused as exc:
+                refused[video.id] = str(exc)
+        return Written(written, refused)
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._settings)
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.errors.ReadOnlySqlTransaction as exc:  # a former primary, after a failover
+            self._drop()
+            raise StoreUnavailable(f"PostgreSQL is read-only: {_first_line(exc)}") from exc
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
+            if self._connection is None or self._connection.closed or exc.pgcode is None:
+                self._drop()
+            raise StoreUnavailable(f"PostgreSQL: {_first_line(exc)}") from exc
+        except psycopg2.Error as exc:
+            raise StoreRefused(f"PostgreSQL refused: {_first_line(exc)}") from exc
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.close()
+        self._connection = None
+
+
+def _first_line(exc: psycopg2.Error) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
+
+
+def _connect(settings: DatabaseSettings) -> Connection:
+    try:
+        return _open(settings, _credentials(settings))
+    except psycopg2.OperationalError as exc:
+        if not settings.database_secret_arn or "authentication failed" not in str(exc):
+            raise
+        secrets.forget()  # rotated since it was fetched
+        return _open(settings, _credentials(settings))
+
+
+def _open(settings: DatabaseSettings, credentials: dict[str, Any]) -> Connection:
+    statement_ms = settings.database_statement_seconds * 1000
+    roots: dict[str, Any] = {}
+    if settings.database_sslmode.startswith("verify"):
+        roots["sslrootcert"] = settings.database_sslrootcert
+    connection: Connection = psycopg2.connect(
+        host=settings.database_host,
+        port=settings.database_port,
+        dbname=settings.database_name,
+        sslmode=settings.database_sslmode,
+        **roots,
+        connect_timeout=settings.database_connect_seconds,
+        tcp_user_timeout=statement_ms,
+        keepalives_idle=30,
+        application_name="video-reclaim",
+        target_session_attrs="read-write",
+        options=f"-c statement_timeout={statement_ms} -c timezone=UTC -c datestyle=ISO",
+        **credentials,
+    )
+    connection.autocommit = True
+    return connection
+
+
+def _credentials(settings: DatabaseSettings) -> dict[str, Any]:
+    if settings.database_secret_arn:
+        secret = secrets.fields(settings.database_secret_arn)
+        return {"user": secret["username"], "password": secret["password"]}
+    if settings.database_iam_auth:
+        token = aws.client("rds").generate_db_auth_token(
+            DBHostname=settings.database_host, Port=settings.database_port, DBUsername=settings.database_user
+        )
+        return {"user": settings.database_user, "password": token}
+    return {"user": settings.database_user} if settings.database_user else {}
+
+
+@cache
+def store() -> Store:
+    """The database that the environment names. Raises InvalidSetting."""
+    return Store(read(DatabaseSettings))
