@@ -67,7 +67,7 @@ def windows(draw):
 
 
 @st.composite
-def inputs(draw):
+def any_inputs(draw):
     return Inputs(
         at=AT + timedelta(seconds=draw(st.integers(0, 59))),
         **{name: draw(readings) for name in READINGS},
@@ -79,6 +79,39 @@ def inputs(draw):
         policy=draw(policies),
         override_known=draw(st.sampled_from([True, True, True, False])),
     )
+
+
+@st.composite
+def nearly_calm_inputs(draw):
+    """Inputs that would scale in, but for one flaw at most: there the rules on doubt earn their keep."""
+    small = st.integers(0, 4)
+    minutes = draw(st.integers(2, 6))
+    calm = Inputs(
+        at=AT + timedelta(seconds=draw(st.integers(0, 59))),
+        **{name: Reading(draw(small), 1.0) for name in READINGS},
+        window=tuple(Point(AT - timedelta(minutes=ago), float(draw(small))) for ago in range(minutes + 2)),
+        queue_window=(),
+        group=Group(min=1, max=20, desired=draw(st.integers(10, 22)), in_service=20, protected=True),
+        policy=Policy(videos_per_worker=draw(st.integers(1, 3)), scale_in_window_s=60 * minutes),
+    )
+    index = draw(st.integers(0, minutes + 1))
+    before, after = calm.window[:index], calm.window[index + 1 :]
+    flaws = {
+        "none": {},
+        "gap": {"window": before + after},
+        "peak": {"window": (*before, replace(calm.window[index], value=9.0), *after)},
+        "busy": {draw(st.sampled_from(READINGS)): Reading(draw(st.integers(0, 12)), 1.0)},
+        "stale": {draw(st.sampled_from(READINGS)): Reading(0, 121.0)},
+        "override unknown": {"override_known": False},
+        "override": {"override": draw(overrides)},
+        "unprotected": {"group": replace(calm.group, protected=False)},
+        "partly protected": {"group": replace(calm.group, unprotected=draw(st.integers(10, 20)))},
+    }
+    return replace(calm, **flaws[draw(st.sampled_from(sorted(flaws)))])
+
+
+def inputs():
+    return any_inputs() | nearly_calm_inputs()
 
 
 def ordered(inputs_):
