@@ -39,13 +39,13 @@ def extend(run: Mapping[str, Any], totals: Mapping[str, Any], *, retried: bool) 
     Args:
         run: the record so far.
         totals: from `total`.
-        retried: the pass was the one over failed items. It only ends once they all succeeded, so what had
-            failed before is now ``recovered``.
+        retried: the pass over failed items has ended, and it only ends once they all succeeded: whatever
+            had failed is now ``recovered``.
     """
     before = {**empty_results(), **run}
     merged = {**before, **{name: before[name] + totals[name] for name in COUNTS}}
     merged["skipped"] = dict(Counter(before["skipped"]) + Counter(totals["skipped"]))
-    merged["failed"] = totals["failed"]
+    merged["failed"] = dict(Counter(before["failed"]) + Counter(totals["failed"]))
     if retried:
-        merged["recovered"] = sum(before["failed"].values())
+        merged |= {"recovered": sum(merged["failed"].values()), "failed": {}}
     return merged

@@ -1,0 +1,1 @@
+"""The CDK app's constructs, one a file. They know the functions by path, and never import them."""
