@@ -283,7 +283,7 @@ def _redrive(request: dict[str, Any]) -> Any:
         return error_response_json("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
     if journal is not None and (done := _redriven_by(journal, token)):
         return json_response({"redriveDate": done})
-    if journal is None or (reason := _not_redrivable(execution, journal)):
+    if journal is None or (reason := why_not_redrivable(execution, journal)):
         reason = reason if journal else "Only a Standard execution can be redriven"
         return error_response_json("ExecutionNotRedrivable", reason, 400)
     journal.redrives += 1
@@ -308,7 +308,7 @@ def _redriven_by(journal: _Journal, token: str | None) -> str | None:
     return redriven_at if time.time() - used_s < TOKEN_LIFE_S else None
 
 
-def _not_redrivable(execution: dict[str, Any], journal: _Journal | None) -> str | None:
+def why_not_redrivable(execution: dict[str, Any], journal: _Journal | None) -> str | None:
     """Say why an execution can't be redriven, in AWS's words; None if it can."""
     if execution["status"] not in ("FAILED", "ABORTED", "TIMED_OUT"):
         return f"Execution is {execution['status']} and cannot be redriven"
@@ -328,7 +328,7 @@ def _described(describe_execution: Any) -> Any:
             return status, headers, body
         arn = request["executionArn"]
         journal = _journals.get(arn)
-        reason = _not_redrivable(sf._executions[arn], journal)
+        reason = why_not_redrivable(sf._executions[arn], journal)
         shown = json.loads(body) | _redrive_fields(journal)
         shown["redriveStatus"] = "NOT_REDRIVABLE" if reason else "REDRIVABLE"
         if reason:
