@@ -91,7 +91,7 @@ WITH renewed AS (
       AND v.leased_until < now() + make_interval(secs => %(handoff_s)s / 2.0)
     RETURNING v.id
 )
-SELECT v.id, v.file_key, t.id AS tenant_id, t.code AS tenant_code
+SELECT v.id, coalesce(v.file_key, ''), t.id AS tenant_id, t.code AS tenant_code
 FROM video_video v
 JOIN lectures_session s ON s.id = v.session_id
 JOIN lectures_lecture l ON l.id = s.lecture_id
