@@ -13,6 +13,7 @@ import contextvars
 import functools
 import hashlib
 import inspect
+import json
 import re
 import subprocess
 import threading
@@ -21,8 +22,10 @@ import types
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
-from ministack.core import iam_actions, lambda_runtime
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import _service_model, new_uuid, now_iso
 from ministack.services import autoscaling, cloudwatch, eventbridge, lambda_svc
 from ministack.services import stepfunctions as sf
@@ -38,7 +41,7 @@ KNOWN_DIFFERENCES = (
     "a TimeoutSeconds expression that can't be evaluated is not caught by the state's Catch",
 )
 
-_ALARM_TICK_S = 10
+_ALARM_TICK_S = 1
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
@@ -87,6 +90,8 @@ def apply() -> None:
     alarm_evaluation()
     scheduler_attributes()
     sqs_batch_permissions()
+    secure_transport()
+    metric_namespace_condition()
 
 
 # The worker's own words for a handler that raised.
@@ -341,3 +346,41 @@ def sqs_batch_permissions() -> None:
         return action and re.sub(r"^(sqs:.+)Batch$", r"\1", action)
 
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def secure_transport() -> None:
+    """Let requests count as encrypted, as all are that reach AWS from its SDKs.
+
+    Buckets and queues carry policies that deny whatever comes without TLS. Here requests stay on this
+    machine, in the clear, so that with AUTH=true such a policy denied everything, and the CDK CLI failed.
+    """
+    pin = reviewed(iam_evaluator, "pin_request_origin", "de819c1bd9ac")
+
+    def pin_encrypted_origin(source_ip: str, _encrypted: bool) -> None:
+        pin(source_ip, True)
+
+    app.pin_request_origin = pin_encrypted_origin
+
+
+def metric_namespace_condition() -> None:
+    """Give policies the condition key ``cloudwatch:namespace``.
+
+    On AWS a grant of PutMetricData can be held to a namespace. Ministack never filled the key in, so that
+    with AUTH=true such a grant allowed nothing.
+    """
+    context = reviewed(iam_actions, "request_tag_context", "d46adb816e02")
+
+    def request_context(service: str, action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = context(service, action, body, params)
+        if action == "cloudwatch:PutMetricData":
+            given["cloudwatch:namespace"] = _metric_namespace(body)
+        return given
+
+    iam_actions.request_tag_context = request_context
+
+
+def _metric_namespace(body: bytes) -> str:
+    """Read the namespace from a PutMetricData, whose body is JSON or, of old, a form."""
+    if body.startswith(b"{"):
+        return str(json.loads(body).get("Namespace", ""))
+    return parse_qs(body.decode()).get("Namespace", [""])[0]

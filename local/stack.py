@@ -250,7 +250,7 @@ def running(
         home: where its logs and its ``stack.json`` go.
         auth: enforce the roles of the Lambda functions.
         wait_scale: what Step Functions' waits and retry intervals are multiplied with.
-        overrides: added to what the ``local`` stage is configured with, key by key at the top level.
+        overrides: merged into what the ``local`` stage is configured with.
         say: told of the progress, line by line.
 
     Raises:
@@ -295,7 +295,7 @@ def _start(
         "database": {"host": "127.0.0.1", "port": postgres.port, "name": "academy"},
         "redis": {"url": valkey.url},
         "schedule": {"enabled": False},
-    } | dict(overrides or {})
+    }
     with contextlib.ExitStack() as undo:
 
         def watched(child: Child) -> Child:
@@ -304,7 +304,7 @@ def _start(
             return child
 
         cdk = _Cdk(scratch, logs, emulator.endpoint_url)
-        synth = watched(cdk.synthesize(configuration))
+        synth = watched(cdk.synthesize(_merged(configuration, overrides or {})))
         undo.callback(emulator.stop)
         emulator.launch()
         note(emulator.child.mark)
@@ -330,6 +330,15 @@ def _start(
         stack = _describe(postgres, valkey, emulator, cdk.outputs())
         undo.pop_all()
     return Running(stack, postgres, valkey, emulator)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _merged(below[key], above[key])
+        if isinstance(below.get(key), Mapping) and isinstance(above.get(key), Mapping)
+        else above.get(key, below.get(key))
+        for key in {**below, **above}
+    }
 
 
 def _describe(postgres: Postgres, valkey: Valkey, emulator: Emulator, outputs: Mapping[str, str]) -> Stack:
