@@ -77,67 +77,68 @@ class Clients:
 
         return boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
 
-    def _client(self, service: Any) -> Any:  # noqa: ANN401 - boto3 tells its clients apart by literals
+    def of(self, service: Any) -> Any:  # noqa: ANN401 - boto3 tells its clients apart by literals
+        """Make a client for any service, by its name in boto3."""
         return self._session.client(service, region_name=self._region, endpoint_url=self._endpoint_url)
 
     @cached_property
     def autoscaling(self) -> "AutoScalingClient":
         """Auto Scaling."""
-        client: AutoScalingClient = self._client("autoscaling")
+        client: AutoScalingClient = self.of("autoscaling")
         return client
 
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":
         """CloudFormation."""
-        client: CloudFormationClient = self._client("cloudformation")
+        client: CloudFormationClient = self.of("cloudformation")
         return client
 
     @cached_property
     def cloudwatch(self) -> "CloudWatchClient":
         """CloudWatch metrics and alarms."""
-        client: CloudWatchClient = self._client("cloudwatch")
+        client: CloudWatchClient = self.of("cloudwatch")
         return client
 
     @cached_property
     def functions(self) -> "LambdaClient":
         """Lambda."""
-        client: LambdaClient = self._client("lambda")
+        client: LambdaClient = self.of("lambda")
         return client
 
     @cached_property
     def logs(self) -> "CloudWatchLogsClient":
         """CloudWatch Logs."""
-        client: CloudWatchLogsClient = self._client("logs")
+        client: CloudWatchLogsClient = self.of("logs")
         return client
 
     @cached_property
     def scheduler(self) -> "EventBridgeSchedulerClient":
         """EventBridge Scheduler."""
-        client: EventBridgeSchedulerClient = self._client("scheduler")
+        client: EventBridgeSchedulerClient = self.of("scheduler")
         return client
 
     @cached_property
     def secrets(self) -> "SecretsManagerClient":
         """Secrets Manager."""
-        client: SecretsManagerClient = self._client("secretsmanager")
+        client: SecretsManagerClient = self.of("secretsmanager")
         return client
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """SQS."""
-        client: SQSClient = self._client("sqs")
+        client: SQSClient = self.of("sqs")
         return client
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """SSM parameters."""
-        client: SSMClient = self._client("ssm")
+        client: SSMClient = self.of("ssm")
         return client
 
     @cached_property
     def stepfunctions(self) -> "SFNClient":
         """Step Functions."""
-        client: SFNClient = self._client("stepfunctions")
+        client: SFNClient = self.of("stepfunctions")
         return client
 
 

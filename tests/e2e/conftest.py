@@ -17,13 +17,15 @@ ROLE = "arn:aws:iam::000000000000:role/any"
 class Bench:
     """Makes functions and state machines on one emulator, and runs them."""
 
-    def __init__(self, emulator, prefix):
+    _numbers = itertools.count()
+
+    def __init__(self, emulator):
         self.emulator = emulator
         self.clients = Clients(emulator.endpoint_url)
-        self._names = (f"{prefix}-{number}" for number in itertools.count())
 
     def name(self):
-        return next(self._names)
+        """Return a name that no other test uses."""
+        return f"made-{next(self._numbers)}"
 
     def function(self, source, **settings):
         """Make a function from the source of a module with ``handler(event, context)``; return its ARN."""
@@ -114,7 +116,19 @@ def emulator(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(emulator, request):
-    """A bench on the session's emulator; each test makes its own functions and machines."""
-    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
-    return Bench(emulator, name[:40])
+def bench(emulator):
+    """A bench on the session's emulator; what tests make there bears names of its own."""
+    return Bench(emulator)
+
+
+@pytest.fixture(scope="session")
+def strict_emulator(tmp_path_factory):
+    """One emulator for the session that enforces the roles of functions."""
+    with Emulator(tmp_path_factory.mktemp("strict-emulator"), auth=True) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def strict_bench(strict_emulator):
+    """A bench on the emulator that enforces the roles of functions."""
+    return Bench(strict_emulator)
