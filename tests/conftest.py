@@ -15,8 +15,8 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 
 COLUMNS = (
-    "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason, created_at, "
-    "updated_at"
+    "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
+    " created_at, updated_at"
 )
 
 
@@ -68,12 +68,16 @@ class Academy:
 
     def reset(self):
         self.redis.flushall()
-        self.sql("TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE")
+        self.sql(
+            "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
+        )
         self.sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
         self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3), (9, NULL)")
         self.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3), (9, 9)")
 
-    def add(self, status="PROCESSING", *, id=None, tenant=1, by="worker-1", until=3600, started=-7200, beats=False):
+    def add(
+        self, status="PROCESSING", *, id=None, tenant=1, by="worker-1", until=3600, started=-7200, beats=False
+    ):
         """Add a video and return its id. ``tenant`` None leaves it without one."""
         if status not in ("PROCESSING",) and by == "worker-1":
             by, until = "", None

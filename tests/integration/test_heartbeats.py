@@ -1,0 +1,127 @@
+"""Heartbeats, strikes and counts, on a real server."""
+
+from dataclasses import replace
+
+import pytest
+
+from video_reclaim.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
+from video_reclaim.settings import RedisSettings, read
+from video_reclaim.staleness import Pulse, Strike, Video
+
+NOW_S = 1_700_000_000.0
+VIDEO = Video(
+    id=7,
+    status="PROCESSING",
+    tenant_id=2,
+    leased_by="w",
+    lease='(w,"2026-01-01 00:00:00+00",)',
+    lease_expired=False,
+    now_s=NOW_S,
+)
+
+
+@pytest.fixture
+def heartbeats(academy, environment):
+    return Heartbeats(read(RedisSettings))
+
+
+def test_a_heartbeat_is_there_or_missing(academy, heartbeats):
+    academy.redis.set("tenant:2:video:7:heartbeat", "1")
+    silent = replace(VIDEO, id=8)
+    assert heartbeats.pulses([VIDEO, silent]) == {7: Pulse(beating=True), 8: Pulse(beating=False)}
+
+
+def test_a_heartbeat_of_another_tenant_is_not_ours(academy, heartbeats):
+    academy.redis.set("tenant:1:video:7:heartbeat", "1")
+    assert heartbeats.pulses([VIDEO]) == {7: Pulse(beating=False)}
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        pytest.param(replace(VIDEO, lease_expired=True), id="expired"),
+        pytest.param(replace(VIDEO, tenant_id=None), id="without-tenant"),
+        pytest.param(replace(VIDEO, status="UPLOADED"), id="orphan"),
+    ],
+)
+def test_asks_only_where_the_heartbeat_decides(heartbeats, video):
+    assert heartbeats.pulses([video]) == {}
+
+
+def test_strikes_are_kept_for_a_while_and_can_be_forgotten(academy, heartbeats):
+    strike = Strike(at_s=NOW_S, lease=VIDEO.lease)
+    assert heartbeats.record_strikes([VIDEO], {7: strike}, memory_s=900)
+    assert heartbeats.pulses([VIDEO]) == {7: Pulse(beating=False, strike=strike)}
+    assert 890 < academy.redis.ttl("tenant:2:video:7:silence") <= 900
+    assert heartbeats.record_strikes([VIDEO], {7: None}, memory_s=900)
+    assert not academy.redis.keys("*")
+
+
+def test_a_strike_that_is_not_ours_is_none(academy, heartbeats):
+    academy.redis.set("tenant:2:video:7:silence", "what?")
+    assert heartbeats.pulses([VIDEO]) == {7: Pulse(beating=False)}
+
+
+def test_a_reclaim_is_counted_once_however_often_it_is_tried(heartbeats):
+    for _ in range(3):
+        assert heartbeats.pulses_and_reclaims([VIDEO], {7: "a"}) == ({7: Pulse(beating=False)}, {7: 0})
+    assert heartbeats.pulses_and_reclaims([VIDEO], {7: "b"}) == ({7: Pulse(beating=False)}, {7: 1})
+
+
+def test_reclaims_older_than_a_week_do_not_count(heartbeats):
+    heartbeats.pulses_and_reclaims([VIDEO], {7: "a"})
+    later = replace(VIDEO, now_s=NOW_S + RECLAIMS_REMEMBERED_S + 1)
+    assert heartbeats.pulses_and_reclaims([later], {7: "b"})[1] == {7: 0}
+
+
+def test_counts_outlive_nothing_but_redis_itself(academy, heartbeats):
+    heartbeats.pulses_and_reclaims([VIDEO], {7: "a"})
+    assert 0 < academy.redis.ttl("tenant:2:video:7:reclaims") <= RECLAIMS_REMEMBERED_S
+
+
+def test_a_count_can_be_taken_back_and_forgotten(academy, heartbeats):
+    heartbeats.pulses_and_reclaims([VIDEO], {7: "a"})
+    heartbeats.pulses_and_reclaims([VIDEO], {7: "b"})
+    heartbeats.uncount([VIDEO], {7: "b"})
+    assert heartbeats.pulses_and_reclaims([VIDEO], {7: "c"})[1] == {7: 1}
+    heartbeats.forget_reclaims([VIDEO])
+    assert not academy.redis.keys("*")
+
+
+def test_many_videos_keep_their_own_answers(academy, heartbeats):
+    videos = [replace(VIDEO, id=i) for i in range(6_000)]  # more than one call's worth
+    for i in range(0, 6_000, 3):
+        academy.redis.set(f"tenant:2:video:{i}:heartbeat", "1")
+    pulses = heartbeats.pulses(videos)
+    assert all(pulses[i].beating is (i % 3 == 0) for i in range(6_000))
+
+
+class TestRedisThatCannotAnswerSaysNothing:
+    @pytest.fixture(
+        params=["nobody-there", "silent", "wrong-password"],
+    )
+    def broken(self, request, academy, environment, valkey):
+        if request.param == "nobody-there":
+            environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        elif request.param == "wrong-password":
+            environment.setenv("REDIS_URL", valkey.url.replace("redis://", "redis://user:wrong@"))
+        else:
+            environment.setenv("REDIS_TIMEOUT_SECONDS", "1")
+            valkey.pause()
+            request.addfinalizer(valkey.resume)
+        return Heartbeats(read(RedisSettings))
+
+    def test_when_asked_for_heartbeats(self, broken):
+        assert broken.pulses([VIDEO]) is None
+
+    def test_when_asked_to_count(self, broken):
+        assert broken.pulses_and_reclaims([VIDEO], {7: "a"}) is None
+
+    def test_when_told_of_a_strike(self, broken):
+        assert broken.record_strikes([VIDEO], {7: Strike(NOW_S, "l")}, memory_s=60) is False
+
+
+def test_a_kept_connection_that_died_is_opened_anew(academy, heartbeats, valkey):
+    assert heartbeats.pulses([VIDEO]) is not None
+    valkey.restart()
+    assert heartbeats.pulses([VIDEO]) == {7: Pulse(beating=False)}

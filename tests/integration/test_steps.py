@@ -1,0 +1,307 @@
+"""The handlers that move videos, on a real PostgreSQL and a real Redis, with SQS on moto."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import enqueue
+import list_stale_videos
+import reclaim
+from video_reclaim import aws, queues
+from video_reclaim.errors import (
+    EnqueueIncomplete,
+    InvalidInput,
+    InvalidSetting,
+    QueueUnavailable,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
+ANOTHER = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:second"
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+@pytest.fixture
+def queue(environment):
+    with mock_aws():
+        sqs = boto3.client("sqs")
+        url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
+        environment.setenv("QUEUE_URL", url)
+        yield Queue(sqs, url)
+
+
+class Queue:
+    def __init__(self, sqs, url):
+        self.sqs, self.url = sqs, url
+
+    def messages(self):
+        """Receive and delete everything; the bodies."""
+        bodies = []
+        while found := self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
+            for message in found:
+                bodies.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+
+def listed(**given):
+    return list_stale_videos.handler(given, None)
+
+
+def reclaimed(*videos, execution=EXECUTION, insist=False):
+    return reclaim.handler({"videos": list(videos), "execution": execution, "insist": insist}, None)
+
+
+class TestListing:
+    def test_the_platforms_rule_with_two_strikes(self, academy):
+        expired = academy.add(until=-1)
+        academy.add(beats=True)
+        silent = academy.add()
+        assert listed()["batches"] == [[expired]]
+        academy.strike(silent, ago_s=60)
+        answer = listed()
+        assert answer["batches"] == [[expired], [silent]]
+        assert answer["run"]["stale"] == {"leaseExpired": 1, "silentTwice": 1}
+        assert answer["run"]["spared"] == {"beating": 1}
+
+    def test_a_dry_run_tells_reasons_and_writes_nothing(self, academy):
+        expired, _silent, doubtful = academy.add(until=-1), academy.add(), academy.add(tenant=None)
+        before = academy.rows()
+        answer = listed(dryRun=True)
+        assert answer["batches"] == []
+        assert answer["run"]["videos"] == [{"id": expired, "reason": "leaseExpired"}]
+        assert answer["run"]["spared"] == {"silentOnce": 1, "tenantUnknown": 1}
+        assert answer["run"]["tenantUnknown"] == [doubtful]
+        assert academy.rows() == before
+        assert academy.redis.keys("*") == []
+
+    def test_redis_away_reclaims_by_lease_alone_and_says_so(self, academy, environment):
+        environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        expired = academy.add(until=-1)
+        academy.add()
+        answer = listed()
+        assert answer["batches"] == [[expired]]
+        assert answer["run"]["heartbeatsTrusted"] is False
+        assert answer["run"]["spared"] == {"heartbeatUnknown": 1}
+
+    def test_the_limit_takes_the_oldest_claims_and_says_what_is_left(self, academy):
+        academy.add(until=-1, started=-10)
+        oldest = academy.add(until=-1, started=-30)
+        middle = academy.add(until=-1, started=-20)
+        answer = listed(limit=2)
+        assert answer["batches"] == [[oldest], [middle]]
+        assert answer["run"]["leftToNextRun"] == 1
+
+    def test_a_wrong_input_is_found_before_anything_is_asked(self, environment):
+        environment.delenv("DATABASE_HOST")
+        with pytest.raises(InvalidInput, match=r"^limit: "):
+            listed(limit="ten")
+
+    def test_a_missing_setting_is_named(self, environment):
+        environment.delenv("DATABASE_HOST")
+        with pytest.raises(InvalidSetting, match=r"^DATABASE_HOST is not set"):
+            listed()
+
+    def test_the_database_away_is_a_named_error(self, academy, environment):
+        environment.setenv("DATABASE_PORT", "1")
+        with pytest.raises(StoreUnavailable):
+            listed()
+
+
+class TestReclaiming:
+    def test_looks_afresh_and_takes_only_what_is_still_stale(self, academy):
+        stale, ready, beating = academy.add(until=-1), academy.add("READY"), academy.add(beats=True)
+        answer = reclaimed(stale, ready, beating, 4242)
+        assert answer["videos"] == [stale]
+        assert answer["attempts"] == [2]
+        assert answer["report"] == {
+            "reclaimed": 1,
+            "quarantined": 0,
+            "skipped": {"beating": 1, "movedOn": 2},
+        }
+        assert academy.state(stale) == ("UPLOADED", f"reclaim:{answer['token']}", True)
+
+    def test_a_retry_after_a_lost_answer_says_the_same(self, academy):
+        video = academy.add(until=-1)
+        assert reclaimed(video) == reclaimed(video)
+
+    def test_another_execution_leaves_a_video_that_is_being_carried(self, academy):
+        video = academy.add(until=-1)
+        reclaimed(video)
+        answer = reclaimed(video, execution=ANOTHER)
+        assert (answer["videos"], answer["report"]["skipped"]) == ([], {"movedOn": 1})
+
+    def test_an_orphan_is_adopted_and_not_counted_again(self, academy):
+        video = academy.add(until=-1)
+        assert reclaimed(video)["attempts"] == [2]
+        academy.sql("UPDATE video_video SET leased_until = now() - interval '1 second'")
+        assert reclaimed(video, execution=ANOTHER)["attempts"] == [2]
+
+    def test_every_reclaim_counts_and_the_sixth_is_the_last(self, academy):
+        video = academy.add(until=-1, by="worker-9")
+        for attempt in range(2, 7):
+            assert reclaimed(video, execution=f"{EXECUTION}-{attempt}")["attempts"] == [attempt]
+            academy.sql(
+                "UPDATE video_video SET status = 'PROCESSING', leased_by = 'worker-9',"
+                " leased_until = now() - interval '1 second'"
+            )
+        answer = reclaimed(video, execution=f"{EXECUTION}-7")
+        assert (answer["videos"], answer["report"]["quarantined"]) == ([], 1)
+        assert academy.state(video) == ("FAILED", "", False)
+        ((reason,),) = academy.sql("SELECT error_reason FROM video_video")
+        assert "stuck 6 times" in reason
+        assert "worker-9" in reason
+        assert academy.redis.keys("*:reclaims") == []  # a retry by hand starts afresh
+
+    def test_redis_away_never_quarantines_and_never_counts_silence(self, academy, environment):
+        environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        environment.setenv("MAX_RECLAIMS", "1")
+        expired, silent = academy.add(until=-1), academy.add()
+        answer = reclaimed(expired, silent)
+        assert (answer["videos"], answer["attempts"]) == ([expired], [2])
+        assert answer["report"]["skipped"] == {"heartbeatUnknown": 1}
+
+    def test_a_video_that_was_not_taken_is_not_counted(self, academy):
+        video = academy.add(beats=True)
+        reclaimed(video)
+        assert academy.redis.keys("*:reclaims") == []
+
+    @pytest.fixture
+    def one_bad_row(self, academy):
+        bad = academy.add(until=-1)
+        academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {bad} OR status <> 'UPLOADED')")
+        yield bad
+        academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
+
+    def test_one_bad_row_is_reported_and_its_neighbours_go_on(self, academy, one_bad_row):
+        good = academy.add(until=-1)
+        answer = reclaimed(one_bad_row, good)
+        assert answer["videos"] == [good]
+        assert answer["report"]["failed"] == {"videos": [one_bad_row], "error": "StoreRefused"}
+
+    def test_a_bad_row_alone_fails_and_is_named(self, one_bad_row):
+        with pytest.raises(StoreRefused, match=f"^1 videos failed: {one_bad_row} .*odd"):
+            reclaimed(one_bad_row)
+
+    def test_a_bad_row_fails_the_pass_that_insists(self, academy, one_bad_row):
+        with pytest.raises(StoreRefused):
+            reclaimed(one_bad_row, academy.add(until=-1), insist=True)
+
+
+class TestEnqueueing:
+    def test_sends_one_exact_message_a_video_and_ends_the_handoff(self, academy, queue):
+        video = academy.add(until=-1, tenant=2)
+        report = enqueue.handler(reclaimed(video), None)
+        assert report == {"reclaimed": 1, "quarantined": 0, "skipped": {}, "enqueued": 1}
+        (body,) = queue.messages()
+        sent_at = datetime.fromisoformat(body.pop("created_at"))
+        assert abs(datetime.now(UTC) - sent_at) < timedelta(minutes=1)
+        assert body == {
+            "video_id": video,
+            "file_key": "tenants/2/lecture.mp4",
+            "tenant_id": 2,
+            "tenant_code": "south",
+            "attempt": 2,
+        }
+        assert academy.state(video) == ("UPLOADED", "", False)
+
+    def test_a_retry_sends_nothing_twice(self, academy, queue):
+        taken = reclaimed(*(academy.add(until=-1) for _ in range(25)))
+        assert enqueue.handler(taken, None)["enqueued"] == 25
+        again = enqueue.handler(taken, None)
+        assert (again["enqueued"], again["skipped"]) == (0, {"movedOn": 25})
+        assert len(queue.messages()) == 25
+
+    def test_what_a_worker_has_claimed_meanwhile_stays_with_it(self, academy, queue):
+        video = academy.add(until=-1)
+        taken = reclaimed(video)
+        academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w-2'")
+        assert enqueue.handler(taken, None)["enqueued"] == 0
+        assert queue.messages() == []
+        assert academy.state(video) == ("PROCESSING", "w-2", True)
+
+    def test_a_queue_that_is_gone_fails_and_names_the_videos(self, academy, queue):
+        video = academy.add(until=-1)
+        taken = reclaimed(video)
+        queue.sqs.delete_queue(QueueUrl=queue.url)
+        with pytest.raises(QueueUnavailable, match=f"^1 videos failed: {video} .*queue"):
+            enqueue.handler(taken, None)
+        assert academy.state(video)[1] == f"reclaim:{taken['token']}"
+
+
+class TestPartialFailures:
+    """SQS that takes some and refuses others, which moto never does."""
+
+    @pytest.fixture
+    def refusing(self, queue, monkeypatch):
+        """Make SQS refuse entries by id, or fail the n-th call."""
+        real = boto3.client("sqs")
+
+        class Refusing:
+            ids, failing_call, calls = frozenset(), None, 0
+
+            def send_message_batch(self, QueueUrl, Entries):
+                self.calls += 1
+                if self.calls == self.failing_call:
+                    raise real.exceptions.QueueDoesNotExist({"Error": {"Code": "gone"}}, "SendMessageBatch")
+                good = [entry for entry in Entries if int(entry["Id"]) not in self.ids]
+                answer = real.send_message_batch(QueueUrl=QueueUrl, Entries=good) if good else {}
+                answer["Failed"] = [
+                    {"Id": e["Id"], "Code": "InternalError", "SenderFault": False}
+                    for e in Entries
+                    if e not in good
+                ]
+                return answer
+
+        double = Refusing()
+        monkeypatch.setattr(queues, "aws", SimpleNamespace(client=lambda service: double, reason=aws.reason))
+        return double
+
+    def test_only_what_was_accepted_is_cleared_and_the_rest_is_named(self, academy, queue, refusing):
+        videos = [academy.add(until=-1) for _ in range(12)]
+        refusing.ids = {videos[3], videos[11]}
+        taken = reclaimed(*videos)
+        report = enqueue.handler(taken, None)
+        assert (report["enqueued"], report["failed"]) == (
+            10,
+            {"videos": [videos[3], videos[11]], "error": "EnqueueIncomplete"},
+        )
+        carried = {video for video in videos if academy.state(video)[1]}
+        assert carried == refusing.ids
+        refusing.ids = frozenset()
+        assert enqueue.handler(taken, None)["enqueued"] == 2
+        assert sorted(body["video_id"] for body in queue.messages()) == videos
+
+    def test_all_refused_fails(self, academy, refusing):
+        video = academy.add(until=-1)
+        refusing.ids = {video}
+        with pytest.raises(EnqueueIncomplete, match=f"{video} \\(InternalError\\)"):
+            enqueue.handler(reclaimed(video), None)
+
+    def test_any_refused_fails_the_pass_that_insists_after_the_rest_was_put_down(self, academy, refusing):
+        good, bad = academy.add(until=-1), academy.add(until=-1)
+        refusing.ids = {bad}
+        with pytest.raises(EnqueueIncomplete):
+            enqueue.handler({**reclaimed(good, bad), "insist": True}, None)
+        assert academy.state(good) == ("UPLOADED", "", False)
+
+    def test_a_call_that_fails_in_the_middle_keeps_what_was_sent_before(self, academy, queue, refusing):
+        videos = [academy.add(until=-1) for _ in range(25)]
+        refusing.failing_call = 2
+        report = enqueue.handler(reclaimed(*videos), None)
+        assert (report["enqueued"], report["failed"]["error"]) == (10, "QueueUnavailable")
+        assert report["failed"]["videos"] == videos[10:]
+        assert len(queue.messages()) == 10
+
+    def test_failures_of_both_steps_are_reported_together(self, academy, refusing):
+        video = academy.add(until=-1)
+        second = academy.add(until=-1)
+        refusing.ids = {second}
+        taken = reclaimed(video, second)
+        taken["report"]["failed"] = {"videos": [99], "error": "StoreRefused"}
+        assert enqueue.handler(taken, None)["failed"]["videos"] == [99, second]

@@ -1,0 +1,242 @@
+"""The SQL, on a real PostgreSQL."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg2
+import pytest
+
+from video_reclaim.errors import StoreRefused, StoreUnavailable
+from video_reclaim.postgres import Job, Store
+from video_reclaim.settings import DatabaseSettings, read
+
+
+@pytest.fixture
+def store(academy, environment):
+    return Store(read(DatabaseSettings))
+
+
+def look(store, *ids):
+    return {video.id: video for video in store.look(ids)}
+
+
+class TestListing:
+    def test_finds_everything_processed_and_every_orphan_oldest_claim_first(self, academy, store):
+        late = academy.add(until=-60, started=-100)
+        early = academy.add(until=3600, started=-9000)
+        never = academy.add(by="", until=None, started=None)
+        orphan = academy.add("UPLOADED", by="reclaim:x", until=-1, started=-500)
+        for status in ("PENDING", "UPLOADED", "READY", "FAILED"):
+            academy.add(status)
+        academy.add("UPLOADED", by="reclaim:y", until=60)  # another run is carrying it
+        assert [video.id for video in store.list_candidates()] == [never, early, orphan, late]
+
+    def test_tells_tenant_lease_and_whether_it_expired(self, academy, store):
+        expired = academy.add(tenant=2, until=-1)
+        live = academy.add(by="w-9", until=60)
+        nobody = academy.add(by="", until=None, tenant=None)
+        found = {video.id: video for video in store.list_candidates()}
+        assert (found[expired].tenant_id, found[expired].lease_expired) == (2, True)
+        assert (found[live].leased_by, found[live].lease_expired) == ("w-9", False)
+        assert (found[nobody].tenant_id, found[nobody].lease_expired) == (None, False)
+        assert len({video.lease for video in found.values()}) == 3
+
+    def test_two_claims_without_a_lease_are_told_apart_by_when_they_started(self, academy, store):
+        video = academy.add(by="", until=None, started=-100)
+        before = look(store, video)[video].lease
+        academy.sql("UPDATE video_video SET processing_started_at = now()")
+        assert look(store, video)[video].lease != before
+
+    def test_survives_times_that_python_cannot_express(self, academy, store):
+        video, forever = academy.add(until=-1), academy.add()
+        academy.sql("UPDATE video_video SET processing_started_at = '4714-11-24 BC' WHERE id = %s", (video,))
+        academy.sql("UPDATE video_video SET leased_until = 'infinity' WHERE id = %s", (forever,))
+        found = {video.id: video.lease_expired for video in store.list_candidates()}
+        assert found == {video: True, forever: False}
+
+
+class TestTake:
+    def test_leaves_the_video_uploaded_and_leased_to_the_handoff(self, academy, store):
+        video = academy.add(until=-1)
+        before = academy.rows()[video]
+        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+        assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
+        ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
+        assert 890 < left_s <= 900
+        after = academy.rows()[video]
+        untouched = [0, 1, 5, 6, 7, 8]  # all but status, leased_by and leased_until
+        assert [after[i] for i in untouched] == [before[i] for i in untouched]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param("leased_by = 'w-2'", id="another-holder"),
+            pytest.param("leased_until = now() + interval '4 hours'", id="another-term"),
+            pytest.param("processing_started_at = now()", id="another-claim"),
+            pytest.param("status = 'READY', leased_by = '', leased_until = NULL", id="ready"),
+            pytest.param("status = 'FAILED', leased_by = '', leased_until = NULL", id="failed"),
+            pytest.param("status = 'UPLOADED', leased_by = '', leased_until = NULL", id="retried-by-hand"),
+            pytest.param("status = 'UPLOADED', leased_by = 'reclaim:other'", id="reclaimed-by-another-run"),
+        ],
+    )
+    @pytest.mark.parametrize("lease", [("worker-1", 3600), ("", None)], ids=["leased", "without-lease"])
+    def test_a_video_that_moved_on_is_left_alone(self, academy, store, change, lease):
+        video = academy.add(by=lease[0], until=lease[1])
+        seen = store.look([video])
+        academy.sql(f"UPDATE video_video SET {change}")
+        before = academy.rows()
+        taken = store.take(seen, token="t", handoff_s=900)
+        assert (taken.ids, taken.refused) == ([], {})
+        assert academy.rows() == before
+
+    def test_a_lease_that_changed_and_expired_is_taken_all_the_same(self, academy, store):
+        video = academy.add()
+        seen = store.look([video])
+        academy.sql("UPDATE video_video SET leased_by = 'w-2', leased_until = now() - interval '1 second'")
+        assert store.take(seen, token="t", handoff_s=900).ids == [video]
+
+    def test_a_deleted_video_is_no_error(self, academy, store):
+        gone, there = academy.add(until=-1), academy.add(until=-1)
+        seen = store.look([gone, there])
+        academy.sql("DELETE FROM video_video WHERE id = %s", (gone,))
+        assert store.take(seen, token="t", handoff_s=900).ids == [there]
+
+    def test_an_orphan_is_adopted_once(self, academy, store):
+        video = academy.add("UPLOADED", by="reclaim:crashed", until=-1)
+        seen = store.look([video])
+        assert store.take(seen, token="first", handoff_s=900).ids == [video]
+        assert store.take(seen, token="second", handoff_s=900).ids == []
+        assert academy.state(video)[1] == "reclaim:first"
+
+    def test_taking_again_under_the_same_token_renews(self, academy, store):
+        video = academy.add(until=-1)
+        store.take(store.look([video]), token="t", handoff_s=300)
+        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+        ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
+        assert left_s > 600
+
+    def test_a_row_that_somebody_holds_is_left_to_the_next_run(self, academy, store, postgres):
+        held, free = academy.add(until=-1), academy.add(until=-1)
+        with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM video_video WHERE id = %s FOR UPDATE", (held,))
+            assert store.take(store.look([held, free]), token="t", handoff_s=900).ids == [free]
+        assert academy.state(held) == ("PROCESSING", "worker-1", True)
+
+    def test_a_row_that_the_database_refuses_does_not_stop_its_neighbours(self, academy, store):
+        before, bad, after = (academy.add(until=-1) for _ in range(3))
+        academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {bad} OR status <> 'UPLOADED')")
+        try:
+            taken = store.take(store.look([before, bad, after]), token="t", handoff_s=900)
+        finally:
+            academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
+        assert taken.ids == [before, after]
+        assert "odd" in taken.refused[bad]
+        assert academy.state(bad) == ("PROCESSING", "worker-1", True)
+
+    def test_of_nothing_asks_nothing(self, store):
+        assert Store(replace(store._settings, database_port=1)).take([], token="t", handoff_s=1).ids == []
+
+
+class TestQuarantine:
+    def test_fails_the_video_with_its_own_reason(self, academy, store):
+        one, two = academy.add(until=-1), academy.add(until=-1)
+        assert store.quarantine(store.look([one, two]), ["first", "second"]).ids == [one, two]
+        assert academy.state(one) == academy.state(two) == ("FAILED", "", False)
+        assert academy.sql("SELECT error_reason FROM video_video ORDER BY id") == [("first",), ("second",)]
+
+    def test_is_fenced_like_a_reclaim(self, academy, store):
+        video = academy.add()
+        seen = store.look([video])
+        academy.sql("UPDATE video_video SET leased_by = 'w-2'")
+        assert store.quarantine(seen, ["too often"]).ids == []
+        assert academy.state(video) == ("PROCESSING", "w-2", True)
+
+
+class TestHandoff:
+    def test_reads_what_a_message_needs_of_those_that_carry_the_token(self, academy, store):
+        mine, other, claimed = (academy.add(tenant=2, until=-1) for _ in range(3))
+        store.take(store.look([mine, claimed]), token="t", handoff_s=900)
+        store.take(store.look([other]), token="other", handoff_s=900)
+        academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
+        jobs = store.read_handoffs([mine, other, claimed], token="t", handoff_s=900)
+        assert jobs == [Job(mine, "tenants/2/lecture.mp4", 2, "south")]
+
+    def test_renews_a_lease_that_is_about_to_run_out(self, academy, store):
+        video = academy.add("UPLOADED", by="reclaim:t", until=-3600)
+        assert [job.video_id for job in store.read_handoffs([video], token="t", handoff_s=900)] == [video]
+        ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
+        assert left_s > 890
+
+    def test_leaves_a_fresh_lease_as_it_is(self, academy, store):
+        video = academy.add("UPLOADED", by="reclaim:t", until=800)
+        before = academy.rows()
+        assert len(store.read_handoffs([video], token="t", handoff_s=900)) == 1
+        assert academy.rows() == before
+
+    def test_clears_only_what_still_carries_the_token(self, academy, store):
+        sent, claimed, adopted = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(3))
+        academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
+        academy.sql("UPDATE video_video SET leased_by = 'reclaim:u' WHERE id = %s", (adopted,))
+        assert store.clear_handoffs([sent, claimed, adopted], token="t") == 1
+        assert academy.state(sent) == ("UPLOADED", "", False)
+        assert academy.state(claimed) == ("PROCESSING", "w", True)
+        assert academy.state(adopted) == ("UPLOADED", "reclaim:u", True)
+
+
+class TestBacklog:
+    def test_counts_and_the_oldest_wait(self, academy, store):
+        for status in ("UPLOADED", "UPLOADED", "PROCESSING", "READY", "FAILED", "PENDING"):
+            academy.add(status)
+        backlog = store.measure_backlog()
+        assert (backlog.uploaded, backlog.processing) == (2, 1)
+        assert 10_800 <= backlog.oldest_uploaded_s < 10_860
+
+    def test_nobody_waits(self, academy, store):
+        academy.add("READY")
+        backlog = store.measure_backlog()
+        assert (backlog.uploaded, backlog.processing, backlog.oldest_uploaded_s) == (0, 0, 0.0)
+
+    @pytest.mark.parametrize("statement", ["LIST_CANDIDATES", "MEASURE_BACKLOG"])
+    def test_plans_use_the_indexes(self, academy, environment, statement):
+        from video_reclaim import postgres
+
+        academy.sql(
+            "INSERT INTO video_video (session_id, file_key, status, leased_by, created_at, updated_at)"
+            " SELECT 1, 'k', 'READY', '', now(), now() FROM generate_series(1, 20000)"
+        )
+        academy.add(until=-1)
+        academy.sql("VACUUM ANALYZE video_video")
+        plan = "\n".join(row[0] for row in academy.sql(f"EXPLAIN {getattr(postgres, statement)}"))
+        assert "Seq Scan on video_video" not in plan
+
+
+class TestTrouble:
+    def test_nobody_there(self, academy, environment):
+        environment.setenv("DATABASE_PORT", "1")
+        with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
+            Store(read(DatabaseSettings)).list_candidates()
+
+    def test_a_kept_connection_that_died_is_opened_anew(self, academy, store):
+        store.measure_backlog()
+        academy.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'video-reclaim'"
+        )
+        assert store.measure_backlog().uploaded == 0
+
+    def test_a_missing_table_is_refused_and_named(self, academy, store):
+        academy.sql("ALTER TABLE core_tenant RENAME TO elsewhere")
+        try:
+            with pytest.raises(StoreRefused, match="core_tenant"):
+                store.list_candidates()
+        finally:
+            academy.sql("ALTER TABLE elsewhere RENAME TO core_tenant")
+
+    def test_a_statement_that_takes_too_long_is_ended_and_the_connection_kept(self, academy, environment):
+        environment.setenv("DATABASE_STATEMENT_SECONDS", "1")
+        store = Store(read(DatabaseSettings))
+        store.measure_backlog()
+        kept = store._connection
+        with pytest.raises(StoreUnavailable, match="statement timeout"):
+            store._fetch("SELECT pg_sleep(5)", {})
+        assert store._connection is kept
+        assert store.measure_backlog().uploaded == 0
