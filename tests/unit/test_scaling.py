@@ -110,13 +110,16 @@ def test_want_follows_the_largest_source(readings, videos_per_worker, want):
 @pytest.mark.parametrize(
     ("unknown", "want"),
     [
-        pytest.param(("uploaded", "processing"), 5, id="database-unknown-queue-counts"),
+        pytest.param(("uploaded", "processing"), 7, id="database-unknown-queue-counts"),
         pytest.param(("visible", "in_flight"), 8, id="queue-unknown-database-counts"),
-        pytest.param(("uploaded",), 5, id="half-a-source-is-a-lower-bound"),
+        pytest.param(("uploaded", "visible", "in_flight"), 3, id="processing-alone-is-a-lower-bound"),
+        pytest.param(("processing", "visible", "in_flight"), 5, id="uploaded-alone-is-a-lower-bound"),
+        pytest.param(("uploaded", "processing", "in_flight"), 5, id="visible-alone-is-a-lower-bound"),
+        pytest.param(("uploaded", "processing", "visible"), 2, id="in-flight-alone-is-a-lower-bound"),
     ],
 )
 def test_an_unknown_source_does_not_stop_scaling_out(unknown, want):
-    known = inputs(uploaded=5, processing=3, visible=5)
+    known = inputs(uploaded=5, processing=3, visible=5, in_flight=2)
     decision = decide(replace(known, **dict.fromkeys(unknown, UNKNOWN)))
     assert (decision.action, decision.desired) == ("scale-out", want)
 
