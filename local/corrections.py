@@ -4,7 +4,19 @@ Each correction is one function: its docstring says what AWS does and what minis
 into ministack's internals, so each names the source it was written against (`reviewed`): with another version
 of ministack the emulator does not start before somebody has read that source again.
 
-What stays different is in `KNOWN_DIFFERENCES`.
+What stays different, to be avoided or tested elsewhere:
+
+- Retry ignores MaxDelaySeconds and JitterStrategy, and waits a minute at most.
+- When one iteration of a Map fails uncaught, AWS stops the others; here they run to their end.
+- What happens inside a Map leaves no StateEntered and no StateExited in the history.
+- A state machine's own role is never enforced; a function's is, with AUTH=true.
+- A definition is not validated when a state machine is made.
+- A workflow variable that bears the name of a JSONata function (``count``) hides that function.
+- A TimeoutSeconds expression that can't be evaluated is not caught by the state's Catch.
+- A Task takes a string of JSON that its function returns for the value that it spells.
+- A module that can't be imported is a ``RuntimeError``; on AWS, a ``Runtime.ImportModuleError``.
+- GetMetricData without ScanBy is ascending; on AWS, descending.
+- Functions find the packages of this interpreter beside those of their layers.
 """
 
 # ruff: noqa: ANN401 - what ministack hands around has no types
@@ -29,17 +41,6 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import _service_model, new_uuid, now_iso
 from ministack.services import autoscaling, cloudwatch, eventbridge, lambda_svc
 from ministack.services import stepfunctions as sf
-
-KNOWN_DIFFERENCES = (
-    "Retry: MaxDelaySeconds and JitterStrategy are ignored",
-    "Map: when one iteration fails uncaught, AWS stops the others; here they run to their end",
-    "Map: what happens inside leaves no StateEntered and no StateExited in the history",
-    "a state machine's role is never enforced; a function's is, with AUTH=true",
-    "GetMetricData without ScanBy is ascending; AWS answers descending",
-    "definitions are not validated when a state machine is made",
-    "a workflow variable that bears a JSONata function's name hides that function",
-    "a TimeoutSeconds expression that can't be evaluated is not caught by the state's Catch",
-)
 
 _ALARM_TICK_S = 1
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 import urllib.request
 from pathlib import Path
 from typing import Self
@@ -24,8 +25,9 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 _ROOT = Path(__file__).resolve().parent.parent
 _SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL")
 _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
-# Listeners on fixed ports that this project has no use for, and that two emulators would fight about.
-_SWITCHED_OFF = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0"}
+# Listeners on fixed ports that this project has no use for, and that two emulators would fight about; and the
+# name in queue URLs, which is localhost otherwise, and may then mean another address.
+_FIXED = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"}
 
 
 class Emulator:
@@ -119,7 +121,7 @@ def main() -> None:
     """Serve on the loopback interface until SIGTERM or SIGINT."""
     given = {name: os.environ[name] for name in (*_MACHINE, *_SETTINGS) if name in os.environ}
     os.environ.clear()
-    os.environ.update(given | _SWITCHED_OFF)
+    os.environ.update(given | _FIXED)
 
     # Ministack reads its settings from the environment as it is imported.
     from hypercorn.asyncio import serve
@@ -136,13 +138,26 @@ def main() -> None:
     config.keep_alive_timeout = 75
     config.graceful_timeout = 0.2
     config.loglevel = os.environ.get("LOG_LEVEL", "INFO")
+
+    async def told_to_stop() -> None:
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        await told.wait()
+        await asyncio.to_thread(
+            lambda_runtime.reset
+        )  # or the server waits for the calls it is in the midst of
+
+    status = 1
     try:
-        asyncio.run(serve(app.app, config))
+        asyncio.run(serve(app.app, config, shutdown_trigger=told_to_stop))
+        status = 0
+    except Exception:
+        traceback.print_exc()
     finally:
-        # A worker in the midst of a call would outlive us, and the threads that wait for it keep us alive.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        lambda_runtime.reset()
-        os._exit(0)
+        lambda_runtime.reset()  # an execution may have called another function meanwhile
+        sys.stdout.flush()
+        os._exit(status)  # threads that wait for something would keep the process
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import psycopg2
 from local.processes import Child, ChildFailed, free_port, require_free_port
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-# A commit still reaches the kernel before it is acknowledged (synchronous_commit stays on): killing the server
-# loses none, which is what tests of faults rest on.
+# A commit still reaches the kernel before it is acknowledged (synchronous_commit stays on), so that killing
+# the server loses none: tests of faults rest on that.
 _NOT_FORCED_TO_DISK = ("-F", "-c", "full_page_writes=off")
 
 

@@ -174,6 +174,11 @@ class Stack:
         """Clients for this stack's emulator."""
         return Clients(self.endpoint_url, self.region)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which a program of AWS's, such as its CLI, finds this stack's emulator."""
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url, "AWS_REGION": self.region}
+
     def outputs(self) -> dict[str, str]:
         """Return all outputs of the deployed CloudFormation stack, also those that no field shows."""
         described = self.clients.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]

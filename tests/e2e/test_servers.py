@@ -196,8 +196,8 @@ with Emulator(folder) as emulator:
     functions = Clients(emulator.endpoint_url).functions
     functions.create_function(FunctionName="sleeps", Runtime="python3.13", Handler="index.handler",
         Role="arn:aws:iam::000000000000:role/any", Timeout=900, Code={"ZipFile": packed.getvalue()})
-    functions.invoke(FunctionName="sleeps", InvocationType="Event",
-        Payload='{"file": "%s"}' % (folder / "pid"))
+    call = dict(FunctionName="sleeps", Payload='{"file": "%s"}' % (folder / "pid"))
+    threading.Thread(target=functions.invoke, kwargs=call, daemon=True).start()
     while not (folder / "pid").exists() or not (folder / "pid").read_text():
         time.sleep(0.02)
     print(emulator.endpoint_url, emulator.child.mark.pid, (folder / "pid").read_text())
