@@ -1,0 +1,74 @@
+"""The README's picture is the workflow, its settings exist, and its links lead somewhere."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+MACHINE = json.loads((ROOT / "state_machines" / "reclaim_videos.asl.json").read_text())
+
+
+def transitions(machine):
+    """Every arrow of a state machine and of the Maps within it."""
+    yield "[*]", machine["StartAt"]
+    for name, state in machine["States"].items():
+        following = [state.get("Next"), state.get("Default")]
+        following += [rule["Next"] for rule in state.get("Choices", []) + state.get("Catch", [])]
+        yield from ((name, target) for target in following if target)
+        if "ItemProcessor" in state:
+            yield from transitions(state["ItemProcessor"])
+
+
+def drawn():
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    return set(re.findall(r"^\s*(\S+) --> (\S+?)(?::.*)?$", picture, re.MULTILINE))
+
+
+def test_the_picture_shows_every_transition_and_no_other():
+    assert drawn() - {("Report", "[*]")} == set(transitions(MACHINE))
+
+
+def stage_keys():
+    """The keys of a stage with their defaults, from the types in cdk/stage.py."""
+    parts = {}
+    for node in ast.parse((ROOT / "cdk" / "stage.py").read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            parts[node.name] = {
+                re.sub(r"_(.)", lambda m: m[1].upper(), field.target.id): field.value
+                for field in node.body
+                if isinstance(field, ast.AnnAssign)
+            }
+    return parts
+
+
+def default_of(value):
+    if isinstance(value, ast.Call):
+        named = {keyword.arg: keyword.value for keyword in value.keywords}
+        return ast.literal_eval(named["default"]) if "default" in named else None
+    return ast.literal_eval(value)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "default"), re.findall(r"^\| `(\w+)\.(\w+)` \| (\S+)", README, re.MULTILINE)
+)
+def test_a_setting_exists_with_that_default(part, key, default):
+    actual = default_of(stage_keys()[part.capitalize()][key])
+    shown = default.strip("`")
+    assert shown == (
+        "none" if actual is None else str(actual).lower() if isinstance(actual, bool) else str(actual)
+    )
+
+
+@pytest.mark.parametrize("part", ["Reclaiming", "Scaling", "Metrics", "Schedule"])
+def test_every_setting_of_behaviour_is_listed(part):
+    listed = set(re.findall(rf"`{part.lower()}\.(\w+)`", README))
+    assert listed == set(stage_keys()[part])
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_a_link_leads_somewhere(target):
+    assert target.startswith("https://") or (ROOT / target).exists()
