@@ -20,7 +20,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
     ``run`` is the beginning of the execution's record: ``stale`` and ``spared`` by reason, whether the
     heartbeats could be read, and how many stale videos are left to the next run by the cap. A dry run gives
-    no batches, and the videos with their reasons instead; it writes nothing.
+    no batches, but the first 1,000 videos with their reasons, stale ones first; it writes nothing.
 
     The only thing written is strikes against silent workers, in Redis. A retry writes the same ones again.
 
@@ -60,5 +60,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         run["tenantUnknown"] = doubtful[:_REPORTED_IDS]
     log.event("listed", **run)
     if request.dry_run:
-        run["videos"] = [{"id": id_, "reason": verdicts[id_]} for id_ in taken[:_DRY_RUN_IDS]]
+        told = taken + [video_id for video_id, verdict in verdicts.items() if not verdict.stale]
+        run["videos"] = [{"id": video_id, "reason": verdicts[video_id]} for video_id in told[:_DRY_RUN_IDS]]
     return {"dryRun": request.dry_run, "batches": [] if request.dry_run else batches(taken), "run": run}

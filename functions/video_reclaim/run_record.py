@@ -42,7 +42,7 @@ def extend(run: Mapping[str, Any], totals: Mapping[str, Any], *, retried: bool) 
         retried: the pass over failed items has ended, and it only ends once they all succeeded: whatever
             had failed is now ``recovered``.
     """
-    before = {**empty_results(), **run}
+    before = {**run, **empty_results(), **run}  # what the listing said comes first
     merged = {**before, **{name: before[name] + totals[name] for name in COUNTS}}
     merged["skipped"] = dict(Counter(before["skipped"]) + Counter(totals["skipped"]))
     merged["failed"] = dict(Counter(before["failed"]) + Counter(totals["failed"]))

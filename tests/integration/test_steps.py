@@ -70,11 +70,15 @@ class TestListing:
         assert answer["run"]["spared"] == {"beating": 1}
 
     def test_a_dry_run_tells_reasons_and_writes_nothing(self, academy):
-        expired, _silent, doubtful = academy.add(until=-1), academy.add(), academy.add(tenant=None)
+        expired, silent, doubtful = academy.add(until=-1), academy.add(), academy.add(tenant=None)
         before = academy.rows()
         answer = listed(dryRun=True)
         assert answer["batches"] == []
-        assert answer["run"]["videos"] == [{"id": expired, "reason": "leaseExpired"}]
+        assert answer["run"]["videos"] == [
+            {"id": expired, "reason": "leaseExpired"},
+            {"id": silent, "reason": "silentOnce"},
+            {"id": doubtful, "reason": "tenantUnknown"},
+        ]
         assert answer["run"]["spared"] == {"silentOnce": 1, "tenantUnknown": 1}
         assert answer["run"]["tenantUnknown"] == [doubtful]
         assert academy.rows() == before
