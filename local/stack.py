@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ HOME = ROOT / ".local"
 STACK_NAME = "VideoReclaim-local"
 STEPS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
 
+_SERVERS = ("PostgreSQL", "Valkey", "The emulator")  # as they call themselves; they may end in order
 _SCRATCH_PREFIX = "video-reclaim-"
 # What a developer's shell may hold that would change what is synthesized, or where it is deployed to.
 _NOT_FOR_CDK = ("AWS_", "CDK_", "JSII_", "NODE_OPTIONS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
@@ -305,7 +306,7 @@ def _start(
     with contextlib.ExitStack() as undo:
 
         def watched(child: Child) -> Child:
-            undo.callback(child.stop)
+            undo.callback(child.stop, signal.SIGKILL)
             note(child.mark)
             return child
 
@@ -459,14 +460,13 @@ class _Ledger:
     def ailing(self) -> str | None:
         """Name a server that has ended; None if all run."""
         alive = {mark.name for mark in self._marks if mark.alive}
-        servers = ("PostgreSQL", "Valkey", "The emulator")
-        return next((f"{name} has ended" for name in servers if name not in alive), None)
+        return next((f"{name} has ended" for name in _SERVERS if name not in alive), None)
 
     def clear(self) -> None:
         """End every process, last started first, and remove the folder and the ledger."""
         self._stack.unlink(missing_ok=True)
         for mark in reversed(self._marks):
-            end(mark, signal.SIGINT)
+            end(mark, signal.SIGINT if mark.name in _SERVERS else signal.SIGKILL)
         self._marks = []
         if self._scratch is not None and self._scratch.name.startswith(_SCRATCH_PREFIX):
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -509,18 +509,18 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main() -> int:
-    """Run ``up`` or ``down``; return the exit status."""
+def main(arguments: Sequence[str] | None = None, *, home: Path = HOME) -> int:
+    """Run ``up`` or ``down`` as the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.stack", description="The local stack.")
     parser.add_argument("command", choices=("up", "down"))
-    command = parser.parse_args().command
+    command = parser.parse_args(arguments).command
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         if command == "up":
-            up()
+            up(home)
         else:
-            down()
+            down(home)
     except ChildFailed as exc:
         print(exc, file=sys.stderr)
         return 1
