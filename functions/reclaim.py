@@ -7,8 +7,8 @@ from video_reclaim import log
 from video_reclaim.errors import StoreRefused, naming
 from video_reclaim.handoff import token_for
 from video_reclaim.heartbeats import heartbeats
-from video_reclaim.postgres import store
-from video_reclaim.reclaiming import candidates, plan, reclaim_tag
+from video_reclaim.postgres import Written, store
+from video_reclaim.reclaiming import candidates, plan, to_count
 from video_reclaim.settings import ReclaimSettings, StalenessSettings, read
 from video_reclaim.staleness import Verdict
 
@@ -30,7 +30,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     token = token_for(event["execution"])
     videos = store().look(event["videos"])
     asked = candidates(videos, token)
-    tags = {video.id: reclaim_tag(video, token) for video in asked}
+    tags = to_count(asked, token)
     pulses, reclaims = heartbeats().pulses_and_reclaims(asked, tags) or ({}, {})
     todo = plan(
         videos,
@@ -40,12 +40,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         confirm_silence_s=staleness.confirm_silence_seconds,
         max_reclaims=settings.max_reclaims,
     )
-    taken = store().take(todo.take, token=token, handoff_s=settings.handoff_seconds)
-    given_up = store().quarantine(
-        [case.video for case in todo.quarantine], [case.reason for case in todo.quarantine]
-    )
-    written = {*taken.ids, *given_up.ids}
-    heartbeats().uncount([v for v in asked if v.id not in written and tags[v.id] == token], tags)
+    taken, given_up = Written([], {}), Written([], {})
+    try:
+        taken = store().take(todo.take, token=token, handoff_s=settings.handoff_seconds)
+        given_up = store().quarantine(
+            [case.video for case in todo.quarantine], [case.reason for case in todo.quarantine]
+        )
+    finally:  # a database that fails run after run must not look like a video that fails again and again
+        written = {*taken.ids, *given_up.ids}
+        heartbeats().uncount([v for v in asked if v.id in tags and v.id not in written], tags)
     heartbeats().forget_reclaims([case.video for case in todo.quarantine if case.video.id in written])
 
     refused = taken.refused | given_up.refused

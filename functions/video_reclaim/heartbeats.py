@@ -56,27 +56,31 @@ class Heartbeats:
 
         Args:
             videos: rows as just read, tenants known.
-            tags: by id, the reclaim that a video is in.
+            tags: by id, the reclaim to count. A video without one is between the database and the queue:
+                whoever took it has counted it.
         """
         asked = [video for video in videos if video.silence_matters]
-        counted = [video for video in videos if video.id in tags]
         try:
             pipeline = self._redis().pipeline(transaction=False)
             if asked:
                 pipeline.mget(_pulse_keys(asked))
-            for video in counted:
-                key = _key(video, "reclaims")
-                pipeline.zadd(key, {tags[video.id]: video.now_s}, nx=True)
-                pipeline.expire(key, RECLAIMS_REMEMBERED_S)
-                pipeline.zrange(key, video.now_s - RECLAIMS_REMEMBERED_S, "+inf", byscore=True)
-            answers: list[Any] = pipeline.execute() if asked or counted else []
+            for video in videos:
+                if video.id in tags:
+                    pipeline.zadd(_key(video, "reclaims"), {tags[video.id]: video.now_s}, nx=True)
+                    pipeline.expire(_key(video, "reclaims"), RECLAIMS_REMEMBERED_S)
+            for video in videos:
+                since_s = video.now_s - RECLAIMS_REMEMBERED_S
+                pipeline.zrange(_key(video, "reclaims"), since_s, "+inf", byscore=True)
+            answers: list[Any] = pipeline.execute() if videos else []
         except _NO_ANSWER as exc:
             self._unknown("heartbeats and reclaims", exc)
             return None
         pulses = _pulses(asked, answers.pop(0)) if asked else {}
         reclaims = {
             video.id: sum(member.decode() != tags[video.id] for member in members)
-            for video, members in zip(counted, answers[2::3], strict=True)
+            if video.id in tags
+            else max(0, len(members) - 1)  # the reclaim that it is in is one of them
+            for video, members in zip(videos, answers[len(answers) - len(videos) :], strict=True)
         }
         return pulses, reclaims
 

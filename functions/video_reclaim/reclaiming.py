@@ -37,12 +37,13 @@ class Plan:
     skipped: Counter[Verdict] = field(default_factory=Counter)
 
 
-def reclaim_tag(video: Video, token: str) -> str:
-    """Name the reclaim that this video is in, for counting it once.
+def to_count(videos: Iterable[Video], token: str) -> dict[int, str]:
+    """Name the reclaims at hand, by video id, so that each is counted once however often it is tried.
 
-    An orphan was counted by the execution that took it; who adopts it counts under the same tag.
+    A video between database and queue was counted when it was taken from its worker. Taking it over says
+    nothing against it: a queue that is away for hours would quarantine every video that waits for it.
     """
-    return video.handoff_token or token
+    return {video.id: token for video in videos if video.handoff_token is None}
 
 
 def plan(

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from video_reclaim.reclaiming import candidates, plan, reclaim_tag
+from video_reclaim.reclaiming import candidates, plan, to_count
 from video_reclaim.staleness import Pulse, Verdict, Video
 
 NOW_S = 1_700_000_000.0
@@ -77,9 +77,9 @@ def test_the_reason_invents_no_holder(video):
     assert case.reason.endswith("last leased by nobody on record.")
 
 
-def test_an_adopted_orphan_is_counted_as_the_reclaim_it_already_was():
-    assert reclaim_tag(ORPHAN, "mine") == "crashed"
-    assert reclaim_tag(EXPIRED, "mine") == "mine"
+def test_only_what_is_taken_from_a_worker_counts_as_a_reclaim():
+    own = replace(ORPHAN, id=5, leased_by="reclaim:mine", lease_expired=False)
+    assert to_count([EXPIRED, ORPHAN, own], "mine") == {EXPIRED.id: "mine"}
 
 
 def test_redis_is_asked_only_about_what_could_be_taken():
