@@ -21,13 +21,19 @@ from video_reclaim.staleness import HANDOFF_PREFIX, Video
 
 _LEASE = "ROW(v.leased_by, v.leased_until, v.processing_started_at)::text"
 
+# A worker on the path without leases may leave the columns as it found them: then the term of the handoff,
+# which says nothing of the worker, outlives the claim.
+_EXPIRED = f"""
+(v.leased_until < now() AND NOT (v.status = 'PROCESSING' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}')))
+"""
+
 _ORPHANED = (
     f"v.status = 'UPLOADED' AND v.leased_until < now() AND starts_with(v.leased_by, '{HANDOFF_PREFIX}')"
 )
 
 _COLUMNS = f"""
 v.id, v.status, t.id AS tenant_id, v.leased_by, {_LEASE} AS lease,
-coalesce(v.leased_until < now(), false) AS lease_expired, date_part('epoch', now()) AS now_s
+coalesce({_EXPIRED}, false) AS lease_expired, date_part('epoch', now()) AS now_s
 """
 
 _VIDEO_AND_TENANT = """
@@ -57,7 +63,7 @@ _FENCED = f"""
 WITH fenced AS (
     SELECT v.id FROM video_video v
     JOIN unnest(%(ids)s::bigint[], %(leases)s::text[]) AS seen (id, lease) ON seen.id = v.id
-    WHERE (v.status = 'PROCESSING' AND (v.leased_until < now() OR {_LEASE} = seen.lease))
+    WHERE (v.status = 'PROCESSING' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
        OR (v.status = 'UPLOADED' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}') AND {_LEASE} = seen.lease)
     ORDER BY v.id
     FOR UPDATE OF v SKIP LOCKED

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from video_reclaim.staleness import UNKNOWN_PULSE, Pulse, Verdict, Video, judge
+from video_reclaim.staleness import HANDOFF_PREFIX, UNKNOWN_PULSE, Pulse, Verdict, Video, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ def _why(video: Video, verdict: Verdict, reclaims: int, max_reclaims: int) -> st
         Verdict.LEASE_EXPIRED: "its lease expired",
         Verdict.SILENT_TWICE: "its worker fell silent",
     }.get(verdict, "it was left between database and queue")
-    holder = "nobody on record" if video.handoff_token or not video.leased_by else video.leased_by
+    named = video.leased_by and not video.leased_by.startswith(HANDOFF_PREFIX)
+    holder = video.leased_by if named else "nobody on record"
     return (
         f"Quarantined by video-reclaim: stuck {reclaims} times within 7 days (limit {max_reclaims}); "
         f"last time {cause}; last leased by {holder}."
