@@ -31,7 +31,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         {job.video_id: queues.message(job, attempt=attempts[job.video_id], at=now) for job in jobs},
     )
     if sent.accepted:
-        store().clear_handoffs(sent.accepted, token=token)
+        accepted = set(sent.accepted)
+        store().clear_handoffs([job for job in jobs if job.video_id in accepted], token=token)
     log.event(
         "enqueued",
         token=token,

@@ -2,9 +2,9 @@
 
 It stands in for the academy's real workers in the demo and in the tests; `docs/worker-contract.md` explains
 the contract. ``python -m local.worker`` runs one against the local stack until it is told to stop, and prints
-what it does as a JSON object a line. As a process it can be killed, paused (SIGSTOP, SIGCONT) and cut off from
-Redis (SIGUSR1, undone by SIGUSR2); `WorkerProcess` does that. As an object, each of its steps can be taken
-alone.
+what it does as a JSON object a line. As a process it can be killed, paused (SIGSTOP, SIGCONT) and cut off
+from Redis (SIGUSR1, undone by SIGUSR2); `WorkerProcess` does that. As an object, each of its steps can be
+taken alone.
 """
 
 import argparse

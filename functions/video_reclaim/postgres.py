@@ -95,23 +95,27 @@ WITH renewed AS (
     UPDATE video_video v SET leased_until = now() + make_interval(secs => %(handoff_s)s)
     WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
       AND v.leased_until < now() + make_interval(secs => %(handoff_s)s / 2.0)
-    RETURNING v.id
+    RETURNING v.id, v.leased_until
 )
-SELECT v.id, coalesce(v.file_key, ''), t.id AS tenant_id, t.code AS tenant_code
+SELECT v.id, coalesce(v.file_key, ''), t.id AS tenant_id, t.code AS tenant_code,
+       coalesce(renewed.leased_until, v.leased_until)::text AS handoff_until
 FROM video_video v
+LEFT JOIN renewed ON renewed.id = v.id
 JOIN lectures_session s ON s.id = v.session_id
 JOIN lectures_lecture l ON l.id = s.lecture_id
 JOIN core_tenant t ON t.id = l.tenant_id
 WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
   AND (v.leased_until >= now() + make_interval(secs => %(handoff_s)s / 2.0)
-       OR v.id IN (SELECT id FROM renewed))
+       OR renewed.id IS NOT NULL)
 ORDER BY v.id
 """
 
-# End the handoff of the videos that SQS has accepted, unless a worker has already claimed them.
+# End the handoff of the videos that SQS has accepted, unless a worker has already claimed them. The term
+# tells this handoff from a later one of the same execution, whose message is not sent yet.
 CLEAR_HANDOFFS = """
 UPDATE video_video v SET leased_by = '', leased_until = NULL
-WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
+FROM unnest(%(ids)s::bigint[], %(untils)s::timestamptz[]) AS sent (id, until)
+WHERE v.id = sent.id AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s AND v.leased_until = sent.until
 RETURNING v.id
 """
 
@@ -126,12 +130,21 @@ FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING')
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a message says of a video."""
+    """What a message says of a video, and the handoff under which it is sent.
+
+    Attributes:
+        video_id: primary key.
+        file_key: where the upload is.
+        tenant_id: whose it is.
+        tenant_code: likewise.
+        handoff_until: the term of the handoff lease, in the database's own words.
+    """
 
     video_id: int
     file_key: str
     tenant_id: int
     tenant_code: str
+    handoff_until: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +217,20 @@ class Store:
         parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
         return [Job(*row) for row in self._read(READ_HANDOFFS, parameters)]
 
-    def clear_handoffs(self, video_ids: Sequence[int], *, token: str) -> int:
-        """End the handoff of these videos, if they still carry the token; return how many did.
+    def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> int:
+        """End the handoffs of these jobs that still are as they were read; return how many were.
+
+        A connection that was lost is opened anew, once: what can't be put down now is sent again later.
 
         Raises:
-            StoreUnavailable: they may still carry it, and would be sent again: a duplicate, not a loss.
+            StoreUnavailable: they may still carry the token, and would be sent again: a duplicate, no loss.
         """
-        with self._cursor() as cursor:
-            cursor.execute(CLEAR_HANDOFFS, {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token})
-            return int(cursor.rowcount)
+        parameters = {
+            "ids": [job.video_id for job in jobs],
+            "untils": [job.handoff_until for job in jobs],
+            "holder": HANDOFF_PREFIX + token,
+        }
+        return len(self._read(CLEAR_HANDOFFS, parameters))
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are worked on. Raises StoreUnavailable, StoreRefused."""

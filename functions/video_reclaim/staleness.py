@@ -26,8 +26,8 @@ class Video:
         tenant_id: None when the joins to the tenant find nothing.
         leased_by: '' for nobody.
         lease: the lease's identity, opaque.
-        lease_expired: ``leased_until`` lies before the database's clock; false for a null, and for the term of
-            a handoff that a worker on the path without leases has left standing.
+        lease_expired: ``leased_until`` lies before the database's clock; false for a null, and for the term
+            of a handoff that a worker on the path without leases has left standing.
         now_s: the database's clock when the row was read, seconds since the epoch.
     """
 

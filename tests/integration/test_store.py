@@ -159,7 +159,8 @@ class TestHandoff:
         store.take(store.look([other]), token="other", handoff_s=900)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
         jobs = store.read_handoffs([mine, other, claimed], token="t", handoff_s=900)
-        assert jobs == [Job(mine, "tenants/2/lecture.mp4", 2, "south")]
+        (until,) = academy.sql("SELECT leased_until::text FROM video_video WHERE id = %s", (mine,))[0]
+        assert jobs == [Job(mine, "tenants/2/lecture.mp4", 2, "south", until)]
 
     def test_renews_a_lease_that_is_about_to_run_out(self, academy, store):
         video = academy.add("UPLOADED", by="reclaim:t", until=-3600)
@@ -175,9 +176,10 @@ class TestHandoff:
 
     def test_clears_only_what_still_carries_the_token(self, academy, store):
         sent, claimed, adopted = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(3))
+        jobs = store.read_handoffs([sent, claimed, adopted], token="t", handoff_s=900)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
         academy.sql("UPDATE video_video SET leased_by = 'reclaim:u' WHERE id = %s", (adopted,))
-        assert store.clear_handoffs([sent, claimed, adopted], token="t") == 1
+        assert store.clear_handoffs(jobs, token="t") == 1
         assert academy.state(sent) == ("UPLOADED", "", False)
         assert academy.state(claimed) == ("PROCESSING", "w", True)
         assert academy.state(adopted) == ("UPLOADED", "reclaim:u", True)
