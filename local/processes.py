@@ -6,6 +6,7 @@ everything a child starts itself can be ended with it, as its process group.
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,11 +24,16 @@ class ChildFailed(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback interface that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nothing listens on at this moment.
+
+    It lies below those that systems give to outgoing connections, one of which could take it before the
+    server that it is for does.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # not of a generator that a test may have seeded
+        with contextlib.suppress(ChildFailed):
+            require_free_port(port, name="Nobody")
+            return port
 
 
 def require_free_port(port: int, *, name: str) -> None:

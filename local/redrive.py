@@ -231,18 +231,12 @@ def _attempted(run_execution: Any) -> Any:
     def run(arn: str) -> None:
         execution = sf._executions.get(arn)
         machine = sf._state_machines.get(execution["stateMachineArn"]) if execution else None
-        if execution is None or machine is None or machine.get("type") == "EXPRESS":
-            run_execution(arn)
-            return
-        journal = _journals.setdefault(arn, _Journal(execution, machine["definition"]))
-        attempt = _Attempt(journal)
-        _attempt.set(attempt)  # this thread is the attempt's own
-        _place.set(())
-        timer: threading.Timer | None = None
-        if limit_s := json.loads(journal.definition).get("TimeoutSeconds"):
-            timer = threading.Timer(limit_s, contextvars.copy_context().run, (_time_out, attempt))
-            timer.daemon = True
-            timer.start()
+        attempt = None
+        if machine and machine.get("type") != "EXPRESS":
+            attempt = _Attempt(_journals.setdefault(arn, _Journal(execution, machine["definition"])))
+        # An execution may be started from within another's thread.
+        tokens = _attempt.set(attempt), _place.set(())
+        timer = _timer(attempt) if attempt else None
         try:
             run_execution(arn)
         except _Superseded:
@@ -250,9 +244,22 @@ def _attempted(run_execution: Any) -> Any:
         finally:
             if timer:
                 timer.cancel()
-            journal.ended_s = time.time()
+            if attempt:
+                attempt.journal.ended_s = time.time()
+            _attempt.reset(tokens[0])
+            _place.reset(tokens[1])
 
     return run
+
+
+def _timer(attempt: _Attempt) -> threading.Timer | None:
+    limit_s = json.loads(attempt.journal.definition).get("TimeoutSeconds")
+    if not limit_s:
+        return None
+    timer = threading.Timer(limit_s, contextvars.copy_context().run, (_time_out, attempt))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _time_out(attempt: _Attempt) -> None:

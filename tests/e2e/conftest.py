@@ -115,7 +115,7 @@ def emulator(tmp_path_factory):
         yield emulator
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bench(emulator):
     """A bench on the session's emulator; what tests make there bears names of its own."""
     return Bench(emulator)
@@ -128,7 +128,7 @@ def strict_emulator(tmp_path_factory):
         yield emulator
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def strict_bench(strict_emulator):
     """A bench on the emulator that enforces the roles of functions."""
     return Bench(strict_emulator)

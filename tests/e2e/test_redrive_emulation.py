@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local import redrive
 
-# Notes each call in a file of the test's, and fails while the test has a file that says so.
+# Notes each call in a file of the test's, and does as other files there say for its name.
 WORKER = """
 import time
 from pathlib import Path
@@ -21,22 +21,30 @@ from pathlib import Path
 class Broken(Exception): pass
 
 def handler(event, context):
-    folder, name = Path(event["folder"]), str(event.get("name", "work"))
-    with (folder / "calls").open("a") as calls:
-        calls.write(name + "\\n")
-    if (folder / ("slow-" + name)).exists():
-        (folder / ("slow-" + name)).unlink()
-        time.sleep(2)
+    folder, name = Path(event["folder"]), event["name"]
+    def told(word):
+        return (folder / (word + "-" + name)).exists()
+    def note(line):
         with (folder / "calls").open("a") as calls:
-            calls.write("late " + name + "\\n")
+            calls.write(line + "\\n")
+    note(name)
+    if told("hold"):
+        (folder / ("hold-" + name)).rename(folder / ("held-" + name))
+        while told("held"):
+            time.sleep(0.01)
+        note("late " + name)
         return "late"
-    if (folder / ("broken-" + name)).exists():
+    if told("broken"):
+        if told("mend"):
+            (folder / ("broken-" + name)).unlink()
         raise Broken(name + " is broken")
+    if told("break_next"):
+        (folder / ("break_next-" + name)).rename(folder / ("broken-" + name))
     return name
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def worker(bench):
     return bench.function(WORKER)
 
@@ -47,16 +55,26 @@ class Yard:
     def __init__(self, folder):
         self.folder = folder
 
-    def breaks(self, *names):
+    def tell(self, word, *names):
         for name in names:
-            (self.folder / f"broken-{name}").touch()
+            (self.folder / f"{word}-{name}").touch()
+
+    def breaks(self, *names):
+        self.tell("broken", *names)
 
     def mends(self, *names):
         for name in names:
             (self.folder / f"broken-{name}").unlink()
 
-    def slows(self, name):
-        (self.folder / f"slow-{name}").touch()
+    def holds(self, name):
+        """Let the next call take until it is let go."""
+        self.tell("hold", name)
+
+    def is_held(self, name):
+        return (self.folder / f"held-{name}").exists()
+
+    def lets_go(self, name):
+        (self.folder / f"held-{name}").unlink()
 
     def calls(self):
         """Return what ran since the last time this was asked, sorted."""
@@ -241,10 +259,12 @@ def test_retries_start_anew(bench, worker, yard):
 
 
 def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_those_its_last_attempt_left(bench, worker, yard):
-    retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 1}]
     each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
-    machine = bench.machine({"Each": over([1, 2], each, Retry=retried)})
-    yard.breaks("work-2")
+    retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1, Retry=retried)})
+    yard.breaks("work-1")
+    yard.tell("break_next", "work-2")
+    yard.tell("mend", "work-1")
     failed = bench.run(machine)
     assert yard.calls() == ["work-1", "work-1", "work-2", "work-2"]
     yard.mends("work-2")
@@ -288,20 +308,46 @@ def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_coun
     bench, worker, yard
 ):
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.slows("work")
+    yard.holds("work")
     execution = bench.start(machine)
-    bench.until(lambda: (yard.folder / "calls").exists())
+    bench.until(lambda: yard.is_held("work"))
     bench.clients.stepfunctions.stop_execution(executionArn=execution)
     assert bench.describe(execution)["status"] == "ABORTED"
 
     bench.redrive(execution)
     ended = bench.ended(execution)
-    bench.until(lambda: "late work" in (yard.folder / "calls").read_text())
+    yard.lets_go("work")
+    bench.until(lambda: "late work" in yard.calls())
     time.sleep(0.3)  # for what the emulator would make of the late answer
 
     assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", "work")
     assert bench.describe(execution)["output"] == ended["output"]
     assert bench.history(execution)[-1] == "ExecutionSucceeded"
+
+
+def test_a_late_answer_does_not_end_an_execution_that_was_redriven_meanwhile(bench, worker, yard):
+    machine = bench.machine(
+        {
+            "Work": bench.task(worker, "More", yard.payload("work")),
+            "More": bench.task(worker, None, yard.payload("more"), Output="{% $states.input %}"),
+        }
+    )
+    yard.holds("work")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work"))
+    bench.clients.stepfunctions.stop_execution(executionArn=execution)
+    yard.holds("more")
+    bench.redrive(execution)
+    bench.until(lambda: yard.is_held("more"))
+
+    yard.lets_go("work")
+    bench.until(lambda: "late work" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would make of the late answer
+    assert bench.describe(execution)["status"] == "RUNNING"
+    yard.lets_go("more")
+
+    assert json.loads(bench.ended(execution)["output"]) == "work"
+    assert bench.history(execution).count("TaskSucceeded") == 2
 
 
 def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_time_again(bench, worker, yard):
@@ -310,12 +356,13 @@ def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_tim
             "First": bench.task(worker, "Work", yard.payload("first")),
             "Work": bench.task(worker, None, yard.payload("work")),
         },
-        TimeoutSeconds=1,
+        TimeoutSeconds=4,
     )
-    yard.slows("work")
+    yard.holds("work")
     timed_out = bench.run(machine)
     assert (timed_out["status"], timed_out["error"]) == ("TIMED_OUT", "States.Timeout")
     assert bench.history(timed_out["executionArn"])[-1] == "ExecutionTimedOut"
+    yard.lets_go("work")
     yard.calls()
 
     bench.redrive(timed_out["executionArn"])
@@ -393,9 +440,11 @@ def refusal(call):
 
 def test_what_runs_or_has_succeeded_is_refused(bench, worker, yard):
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.slows("work")
+    yard.holds("work")
     execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work"))
     running = refusal(lambda: bench.redrive(execution))
+    yard.lets_go("work")
     bench.ended(execution)
     succeeded = refusal(lambda: bench.redrive(execution))
 
