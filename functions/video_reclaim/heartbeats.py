@@ -8,9 +8,9 @@ The strikes lie beside the heartbeats on purpose: whatever wipes these wipes tho
 (an error, a timeout, still loading) says nothing: the methods here then return None, and never raise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,6 +23,7 @@ from video_reclaim.staleness import Pulse, Strike, Video
 
 RECLAIMS_REMEMBERED_S = 7 * 86_400
 _KEYS_PER_CALL = 5_000
+T = TypeVar("T")
 _NO_ANSWER = (redis.RedisError, OSError, StoreUnavailable)  # the last: its auth token can't be fetched
 
 
@@ -37,14 +38,15 @@ class Heartbeats:
         """What Redis says of the videos whose heartbeat matters, by id; None if it could not say."""
         asked = [video for video in videos if video.silence_matters]
         keys = _pulse_keys(asked)
-        answers: list[Any] = []
+        starts = range(0, len(keys), _KEYS_PER_CALL)
         try:
-            for start in range(0, len(keys), _KEYS_PER_CALL):
-                answers += self._redis().mget(keys[start : start + _KEYS_PER_CALL])
+            parts: list[list[Any]] = self._ask(
+                lambda r: [r.mget(keys[start : start + _KEYS_PER_CALL]) for start in starts]
+            )
         except _NO_ANSWER as exc:
             self._unknown("heartbeats", exc)
             return None
-        return _pulses(asked, answers)
+        return _pulses(asked, [answer for part in parts for answer in part])
 
     def pulses_and_reclaims(
         self, videos: Sequence[Video], tags: Mapping[int, str]
@@ -60,8 +62,9 @@ class Heartbeats:
                 whoever took it has counted it.
         """
         asked = [video for video in videos if video.silence_matters]
-        try:
-            pipeline = self._redis().pipeline(transaction=False)
+
+        def conversation(client: redis.Redis) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
             if asked:
                 pipeline.mget(_pulse_keys(asked))
             for video in videos:
@@ -71,7 +74,10 @@ class Heartbeats:
             for video in videos:
                 since_s = video.now_s - RECLAIMS_REMEMBERED_S
                 pipeline.zrange(_key(video, "reclaims"), since_s, "+inf", byscore=True)
-            answers: list[Any] = pipeline.execute() if videos else []
+            return pipeline.execute()
+
+        try:
+            answers = self._ask(conversation) if videos else []
         except _NO_ANSWER as exc:
             self._unknown("heartbeats and reclaims", exc)
             return None
@@ -108,16 +114,30 @@ class Heartbeats:
         return self._quietly("strikes", commands)
 
     def _quietly(self, what: str, commands: Sequence[tuple[str | int, ...]]) -> bool:
-        try:
+        def conversation(client: redis.Redis) -> None:
             for start in range(0, len(commands), _KEYS_PER_CALL):
-                pipeline = self._redis().pipeline(transaction=False)
+                pipeline = client.pipeline(transaction=False)
                 for command in commands[start : start + _KEYS_PER_CALL]:
                     pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
                 pipeline.execute()
+
+        try:
+            if commands:
+                self._ask(conversation)
         except _NO_ANSWER as exc:
             self._unknown(what, exc)
             return False
         return True
+
+    def _ask(self, conversation: Callable[[redis.Redis], T]) -> T:
+        try:
+            return conversation(self._redis())
+        except redis.AuthenticationError:
+            if not self._settings.redis_secret_arn:
+                raise
+            secrets.forget()  # rotated since it was fetched
+            self._client = None
+            return conversation(self._redis())
 
     def _redis(self) -> redis.Redis:
         if self._client is None:
@@ -126,9 +146,6 @@ class Heartbeats:
 
     def _unknown(self, what: str, exc: Exception) -> None:
         log.event("redis unknown", what=what, error=type(exc).__name__, cause=str(exc))
-        if isinstance(exc, redis.AuthenticationError):
-            secrets.forget()  # rotated since it was fetched: the next call asks anew
-            self._client = None
 
 
 def _key(video: Video, kind: str) -> str:
@@ -157,18 +174,30 @@ def _strike(value: bytes | None) -> Strike | None:
 
 
 def _connect(settings: RedisSettings) -> redis.Redis:
-    password = secrets.text(settings.redis_secret_arn) if settings.redis_secret_arn else None
-    if password is not None and password.startswith("{"):
-        password = secrets.fields(settings.redis_secret_arn)["auth_token"]
+    roots = {"ssl_ca_certs": settings.redis_sslrootcert} if settings.redis_sslrootcert else {}
     client: redis.Redis = redis.Redis.from_url(
         settings.redis_url,
-        password=password,
+        **_credentials(settings),
+        **roots,
         socket_timeout=settings.redis_timeout_seconds,
         socket_connect_timeout=settings.redis_timeout_seconds,
         retry=Retry(NoBackoff(), 1),  # a kept connection may have died; more patience belongs to the next run
         client_name="video-reclaim",
     )
     return client
+
+
+def _credentials(settings: RedisSettings) -> dict[str, str]:
+    secret_arn = settings.redis_secret_arn
+    if not secret_arn:
+        return {}
+    bare = secrets.text(secret_arn)
+    if not bare.startswith("{"):
+        return {"password": bare}
+    held = secrets.fields(secret_arn)
+    if "auth_token" in held:
+        return {"password": held["auth_token"]}
+    return {field: held[field] for field in ("username", "password") if field in held}
 
 
 @cache

@@ -15,7 +15,7 @@ import psycopg2.errors
 from psycopg2.extensions import connection as Connection
 
 from video_reclaim import aws, secrets
-from video_reclaim.errors import StoreRefused, StoreUnavailable
+from video_reclaim.errors import InvalidSetting, StoreRefused, StoreUnavailable
 from video_reclaim.settings import DatabaseSettings, read
 from video_reclaim.staleness import HANDOFF_PREFIX, Video
 
@@ -309,19 +309,33 @@ def _first_line(exc: psycopg2.Error) -> str:
 
 
 def _connect(settings: DatabaseSettings) -> Connection:
+    credentials = _credentials(settings)
     try:
-        return _open(settings, _credentials(settings))
+        return _open(settings, credentials)
     except psycopg2.OperationalError as exc:
-        if not settings.database_secret_arn or "authentication failed" not in str(exc):
+        # Before there is a connection, a refused password has no code, and words in the server's language.
+        if not settings.database_secret_arn or _never_reached(exc):
             raise
-        secrets.forget()  # rotated since it was fetched
-        return _open(settings, _credentials(settings))
+        secrets.forget()
+        renewed = _credentials(settings)
+        if renewed == credentials:
+            raise
+        return _open(settings, renewed)  # rotated since it was fetched
+
+
+def _never_reached(exc: psycopg2.OperationalError) -> bool:
+    """Whether the server was not even asked: libpq's own words, in no other language than English here."""
+    return any(
+        words in str(exc) for words in ("timeout expired", "Connection refused", "translate host name")
+    )
 
 
 def _open(settings: DatabaseSettings, credentials: dict[str, Any]) -> Connection:
     statement_ms = settings.database_statement_seconds * 1000
     roots: dict[str, Any] = {}
     if settings.database_sslmode.startswith("verify"):
+        if not settings.database_sslrootcert:
+            raise InvalidSetting("DATABASE_SSLROOTCERT", f"is needed for {settings.database_sslmode}")
         roots["sslrootcert"] = settings.database_sslrootcert
     connection: Connection = psycopg2.connect(
         host=settings.database_host,
@@ -343,7 +357,7 @@ def _open(settings: DatabaseSettings, credentials: dict[str, Any]) -> Connection
 
 def _credentials(settings: DatabaseSettings) -> dict[str, Any]:
     if settings.database_secret_arn:
-        secret = secrets.fields(settings.database_secret_arn)
+        secret = secrets.fields(settings.database_secret_arn, "username", "password")
         return {"user": secret["username"], "password": secret["password"]}
     if settings.database_iam_auth:
         token = aws.client("rds").generate_db_auth_token(

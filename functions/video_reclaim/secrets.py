@@ -23,15 +23,18 @@ def text(secret_arn: str) -> str:
 
     try:
         return client.get_secret_value(SecretId=secret_arn)["SecretString"]
+    except KeyError:
+        raise StoreUnavailable(f"the secret {secret_arn} holds bytes, not text") from None
     except (BotoCoreError, ClientError) as exc:
         raise StoreUnavailable(f"the secret {secret_arn} can't be read: {aws.reason(exc)}") from exc
 
 
-def fields(secret_arn: str) -> dict[str, str]:
+def fields(secret_arn: str, *needed: str) -> dict[str, str]:
     """The fields of a secret in JSON form, such as RDS's ``{"username": …, "password": …}``.
 
     Raises:
-        StoreUnavailable: it can't be read, or is no JSON object; the message does not quote it.
+        StoreUnavailable: it can't be read, is no JSON object or lacks a field that is ``needed``; the message
+            never quotes what it holds.
     """
     try:
         value = json.loads(text(secret_arn))
@@ -39,6 +42,8 @@ def fields(secret_arn: str) -> dict[str, str]:
         value = None
     if not isinstance(value, dict):
         raise StoreUnavailable(f"the secret {secret_arn} is not a JSON object")
+    if missing := [field for field in needed if not value.get(field)]:
+        raise StoreUnavailable(f"the secret {secret_arn} has no {' and no '.join(missing)}")
     return {str(key): str(field) for key, field in value.items()}
 
 

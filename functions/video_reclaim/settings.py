@@ -25,7 +25,7 @@ class DatabaseSettings:
             none.
         database_iam_auth: sign in with a short-lived RDS token.
         database_sslmode: libpq's; ``verify-full`` checks certificate and host name.
-        database_sslrootcert: file of trusted roots; ``system`` for the operating system's.
+        database_sslrootcert: file of trusted roots; without one, nothing can be verified.
         database_connect_seconds: patience for a connection.
         database_statement_seconds: the server ends a statement after this.
     """
@@ -37,7 +37,7 @@ class DatabaseSettings:
     database_secret_arn: str = ""
     database_iam_auth: bool = False
     database_sslmode: str = "verify-full"
-    database_sslrootcert: str = "system"
+    database_sslrootcert: str = ""
     database_connect_seconds: int = 5
     database_statement_seconds: int = 20
 
@@ -49,12 +49,14 @@ class RedisSettings:
     Attributes:
         redis_url: ``rediss://host:port/db`` for TLS, ``redis://`` without.
         redis_secret_arn: a Secrets Manager secret that holds the auth token, bare or as
-            ``{"auth_token": …}``; '' for none.
+            ``{"auth_token": …}`` or ``{"username": …, "password": …}``; '' for none.
+        redis_sslrootcert: file of trusted roots; '' for the operating system's, as ElastiCache needs.
         redis_timeout_seconds: patience for a connection and for each answer.
     """
 
     redis_url: str
     redis_secret_arn: str = ""
+    redis_sslrootcert: str = ""
     redis_timeout_seconds: int = 2
 
 
