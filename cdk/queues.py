@@ -7,6 +7,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk import stage as settings
+from cdk.accepted import accept
 
 _VISIBILITY = Duration.seconds(300)
 _RECEIVES = 3
@@ -29,7 +30,7 @@ class Queues(Construct):
         if not self._create:
             arn = name if name.startswith("arn:") else Stack.of(self).format_arn(service="sqs", resource=name)
             return sqs.Queue.from_queue_arn(self, id_, arn)
-        return sqs.Queue(
+        queue = sqs.Queue(
             self,
             id_,
             queue_name=name,
@@ -41,3 +42,10 @@ class Queues(Construct):
             if dead_letter
             else None,
         )
+        if dead_letter is None:
+            accept(
+                queue,
+                "SQS3",
+                because="a dead-letter queue itself, or a queue whose workers bring no limit on receives",
+            )
+        return queue

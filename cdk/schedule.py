@@ -8,6 +8,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk import stage as settings
+from cdk.accepted import accept
 
 
 class ReclaimSchedule(Construct):
@@ -31,6 +32,7 @@ class ReclaimSchedule(Construct):
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
         )
+        accept(self.undelivered, "SQS3", because="a dead-letter queue itself")
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",

@@ -3,6 +3,8 @@
 from aws_cdk import CfnOutput, Environment, Stack, Tags
 from constructs import Construct
 
+from cdk.alarms import OperatorAlarms, Watched
+from cdk.dashboard import OperatorDashboard
 from cdk.functions import ReclaimFunctions
 from cdk.queues import Queues
 from cdk.schedule import ReclaimSchedule
@@ -29,6 +31,16 @@ class VideoReclaimStack(Stack):
         workflow = ReclaimWorkflow(self, "Workflow", prefix=prefix, stage=stage, functions=functions.by_name)
         schedule = ReclaimSchedule(
             self, "Schedule", prefix=prefix, schedule=stage.schedule, state_machine=workflow.state_machine
+        )
+        watched = Watched(
+            state_machine_arn=workflow.state_machine.state_machine_arn,
+            undelivered_queue=schedule.undelivered.queue_name,
+            video_dead_letter_queue=queues.video_dead_letter.queue_name,
+            dimensions=stage.metrics.dimensions,
+        )
+        OperatorAlarms(self, "Alarms", prefix=prefix, stage=stage, watched=watched)
+        OperatorDashboard(
+            self, "Dashboard", prefix=prefix, stage=stage, watched=watched, functions=list(functions.by_name)
         )
         for key, value in {"application": "video-reclaim", "stage": name, **stage.tags}.items():
             Tags.of(self).add(key, value)

@@ -1,11 +1,19 @@
 """A stage of ``cdk.json``: typed, validated, and every error names the key."""
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+
+CERTIFICATES = Path(__file__).parent.parent / "certs"
+
+LISTING_CONNECTIONS = 4
+"""Of a limited number of connections, those for ListStaleVideos and PublishBacklog: two each, since a run may
+overlap with the next. Reclaim and Enqueue share the rest."""
 
 
 class InvalidStage(Exception):
@@ -18,28 +26,44 @@ class _Part(BaseModel):
 
 Seconds = Annotated[int, Field(ge=0)]
 Arn = Annotated[str, Field(pattern=r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:.+$")]
+# Secrets Manager puts six random characters behind a secret's name: a grant without them covers nothing.
+SecretArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:.+-\w{6}$")]
+KeyArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d{12}:key/[\w-]+$")]
+QueueName = Annotated[str, Field(pattern=r"^(arn:[\w-]+:sqs:[\w-]+:\d{12}:)?[\w-]{1,80}$")]  # FIFO queues: no
+
+
+def _shipped(file: str) -> str:
+    if "/" in file or not (CERTIFICATES / file).is_file():
+        raise ValueError(f"there is no certs/{file}; files of that folder are shipped with the functions")
+    return file
+
+
+RootCert = Annotated[str, AfterValidator(_shipped)]
 
 
 class Network(_Part):
-    """Where the functions that touch the database or Redis run."""
+    """Where the functions run that touch the database or Redis; without it they run outside of any VPC."""
 
-    vpc_id: str
-    availability_zones: list[str] = Field(min_length=1)
-    subnet_ids: list[str] = Field(min_length=1)
-    security_group_ids: list[str] = Field(min_length=1)
+    subnet_ids: list[Annotated[str, Field(pattern="^subnet-")]] = Field(min_length=1)
+    security_group_ids: list[Annotated[str, Field(pattern="^sg-")]] = Field(min_length=1)
 
 
 class Database(_Part):
-    """The platform's PostgreSQL, and how the functions sign in."""
+    """The platform's PostgreSQL, and how the functions sign in.
 
-    host: str
-    name: str
-    port: int = 5432
+    ``maxConnections`` is what it can spare: where it is given, no function runs more often at once.
+    """
+
+    host: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    port: int = Field(default=5432, ge=1, le=65_535)
     user: str = ""
-    secret_arn: Arn | None = None
-    iam_resource_id: str | None = None
+    secret_arn: SecretArn | None = None
+    secret_key_arn: KeyArn | None = None
+    iam_resource_id: str | None = Field(default=None, pattern=r"^(db|cluster|prx)-[\w-]+$")
     ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
-    ssl_root_cert: str = "system"
+    ssl_root_cert: RootCert = "rds.pem"
+    max_connections: int | None = Field(default=None, ge=LISTING_CONNECTIONS + 2)
 
     @model_validator(mode="after")
     def _one_way_in(self) -> "Database":
@@ -47,23 +71,51 @@ class Database(_Part):
             raise ValueError("give secretArn or iamResourceId, not both")
         if not self.secret_arn and not self.user:
             raise ValueError("user is needed where there is no secretArn")
+        if self.iam_resource_id and self.ssl_mode == "disable":
+            raise ValueError("iamResourceId needs TLS: sslMode must not be disable")
         return self
 
 
 class Redis(_Part):
-    """The Redis that holds the heartbeats."""
+    """The Redis that holds the heartbeats. Without ``sslRootCert`` the system's public roots are trusted."""
 
     url: str = Field(pattern=r"^rediss?://.+")
-    secret_arn: Arn | None = None
+    secret_arn: SecretArn | None = None
+    secret_key_arn: KeyArn | None = None
+    ssl_root_cert: RootCert | None = None
+
+    @model_validator(mode="after")
+    def _no_password_in_the_open(self) -> "Redis":
+        if "@" in self.url:
+            raise ValueError("url must hold no password: put it into a secret and name that in secretArn")
+        return self
 
 
 class Queues(_Part):
     """The queues by name or ARN. ``create`` makes the video queue, its dead-letter queue and the others."""
 
     create: bool = False
-    video: str = "academy-video-jobs"
-    video_dead_letter: str = "academy-video-jobs-dlq"
-    others: dict[str, list[str]] = Field(default_factory=dict)
+    video: QueueName = "academy-video-jobs"
+    video_dead_letter: QueueName = "academy-video-jobs-dlq"
+    video_key_arn: KeyArn | None = None
+    others: dict[str, Annotated[list[QueueName], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Queues":
+        if self.create and any(":" in name for name in self.names):
+            raise ValueError("with create, queues are given by name")
+        if "Video" in self.others:
+            raise ValueError("others: Video is the worker type of the video queue itself")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """Every queue, by name or ARN."""
+        return [
+            self.video,
+            self.video_dead_letter,
+            *(name for names in self.others.values() for name in names),
+        ]
 
 
 class NewWorkers(_Part):
@@ -121,14 +173,18 @@ class Metrics(_Part):
 
 
 class Observability(_Part):
-    """What is kept for people to look at."""
+    """What is kept for people to look at, and whom the alarms tell.
+
+    ``runbookUrl`` is where operators read docs/runbook.md; each alarm links to its own entry there.
+    """
 
     log_retention: Literal[
         "ONE_DAY", "ONE_WEEK", "TWO_WEEKS", "ONE_MONTH", "THREE_MONTHS", "SIX_MONTHS", "ONE_YEAR"
     ] = "ONE_MONTH"
     log_execution_data: bool = False
-    topic_arn: Arn | None = None
-    runbook_url: str = ""
+    topic_arn: Annotated[str, Field(pattern=r"^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$")] | None = None
+    runbook_url: str = "docs/runbook.md"
+    oldest_wait_seconds: int = Field(default=1800, ge=60)
 
 
 class Stage(_Part):
@@ -149,6 +205,26 @@ class Stage(_Part):
     observability: Observability = Field(default_factory=Observability)
     tags: dict[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Stage":
+        lanes, database = self.reclaiming.max_concurrency, self.database
+        needed = LISTING_CONNECTIONS + 2 * lanes
+        if database.max_connections is not None and database.max_connections < needed:
+            raise ValueError(
+                f"database.maxConnections must be at least {needed} for reclaiming.maxConcurrency {lanes}"
+            )
+        for arn in (name for name in self.queues.names if name.startswith("arn:")):
+            if self.region and arn.split(":")[3] != self.region:
+                raise ValueError(f"queues: {arn} is not in the stage's region, {self.region}")
+        if self.region and database.ssl_mode.startswith("verify") and database.ssl_root_cert == "rds.pem":
+            roots = (CERTIFICATES / "rds.pem").read_text()
+            if f"Amazon RDS {self.region} Root CA" not in roots:
+                raise ValueError(
+                    f"database.sslRootCert: certs/rds.pem has no root for {self.region}; "
+                    "put AWS's own bundle for it into certs/ and name that file"
+                )
+        return self
+
     @property
     def strike_memory_seconds(self) -> int:
         """How long a first miss is remembered: long enough that the next runs can confirm it."""
@@ -161,7 +237,7 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
 
     Args:
         stages: the ``stages`` of cdk.json, by name.
-        name: which one; the context key ``stage``.
+        name: which one, in lower case with hyphens; the context key ``stage``.
         overrides: a JSON object that is merged into the stage, for values that are only known when it is
             deployed; the context key ``overrides``.
 
@@ -170,8 +246,10 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
     """
     if not isinstance(stages, Mapping) or not stages:
         raise InvalidStage("stages: cdk.json defines none")
-    if name not in stages:
+    if not name or name not in stages:
         raise InvalidStage(f"stage: must be one of {', '.join(sorted(stages))}, not {name!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", name):
+        raise InvalidStage(f"stages.{name}: a name has up to 30 lower case letters, digits and hyphens")
     values = stages[name]
     if overrides:
         try:

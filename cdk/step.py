@@ -2,13 +2,27 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_ec2 as ec2
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
+
+from cdk.accepted import accept
+from cdk.stage import Network
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the steps of a stage have in common."""
+
+    prefix: str
+    code: lambda_.Code
+    layers: Sequence[lambda_.ILayerVersion]
+    log_retention: logs.RetentionDays
+    network: Network | None
 
 
 class Step(Construct):
@@ -19,54 +33,91 @@ class Step(Construct):
         scope: Construct,
         name: str,
         *,
-        prefix: str,
-        code: lambda_.Code,
-        layer: lambda_.ILayerVersion,
+        setting: Setting,
         environment: Mapping[str, str],
         statements: Sequence[iam.PolicyStatement],
-        timeout: Duration,
-        log_retention: logs.RetentionDays,
-        vpc: ec2.IVpc | None,
-        subnets: Sequence[ec2.ISubnet],
-        security_groups: Sequence[ec2.ISecurityGroup],
+        timeout_s: int,
+        reserved_concurrency: int | None,
     ) -> None:
         super().__init__(scope, name)
         log_group = logs.LogGroup(
             self,
             "Logs",
-            log_group_name=f"/{prefix}/{name}",
-            retention=log_retention,
+            log_group_name=f"/{setting.prefix}/{name}",
+            retention=setting.log_retention,
             removal_policy=RemovalPolicy.DESTROY,
         )
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"{prefix}: what {name} may do",
+            description=f"{setting.prefix}: what {name} may do",
         )
         self.function = lambda_.Function(
             self,
             "Function",
-            function_name=f"{prefix}-{name}",
-            description=f"State {name} of {prefix}",
+            function_name=f"{setting.prefix}-{name}",
+            description=f"State {name} of {setting.prefix}",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
-            code=code,
+            code=setting.code,
             handler=f"{module_of(name)}.handler",
-            layers=[layer],
+            layers=list(setting.layers),
             environment=dict(environment),
             memory_size=512,
-            timeout=timeout,
+            timeout=Duration.seconds(timeout_s),
+            reserved_concurrent_executions=reserved_concurrency,
             role=role,
             log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE,
-            vpc=vpc,
-            vpc_subnets=ec2.SubnetSelection(subnets=list(subnets)) if vpc else None,
-            security_groups=list(security_groups) if vpc else None,
         )
         log_group.grant_write(role)
-        for statement in statements:
+        for statement in [*statements, *self._join(setting)]:
             role.add_to_principal_policy(statement)
+        accept(
+            role,
+            "IAM5[Resource::*]",
+            because="X-Ray, ec2's interface calls, PutMetricData (held to its namespace), GetMetricData and "
+            "DescribeAutoScalingGroups take no narrower resource; tests/infra lists each of them",
+        )
+        accept(
+            self.function,
+            "L1",
+            because="Python 3.13, which the dependency layer's wheels are built for",
+        )
+
+    def _join(self, setting: Setting) -> list[iam.PolicyStatement]:
+        """Put the function into the VPC, by ids alone; return what Lambda needs the role to allow for it.
+
+        The same permissions are denied to the function's own code: only the service makes the interfaces.
+        """
+        if setting.network is None:
+            return []
+        function = self.function.node.default_child
+        assert isinstance(function, lambda_.CfnFunction)
+        function.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
+            subnet_ids=setting.network.subnet_ids, security_group_ids=setting.network.security_group_ids
+        )
+        arn = Stack.of(self).format_arn(
+            service="lambda", resource=f"function:{setting.prefix}-{self.node.id}"
+        )
+        by_the_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
+        return [
+            iam.PolicyStatement(actions=_INTERFACES, resources=["*"]),
+            iam.PolicyStatement(
+                effect=iam.Effect.DENY, actions=_INTERFACES, resources=["*"], conditions=by_the_code
+            ),
+        ]
+
+
+_INTERFACES = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+]
 
 
 def module_of(name: str) -> str:

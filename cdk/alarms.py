@@ -1,0 +1,154 @@
+"""What wakes an operator: one alarm per thing that would go unnoticed, each with its entry in the runbook."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from cdk.stage import Stage
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One metric held against one bound.
+
+    Attributes:
+        name: what is the matter, in camel case; the runbook's heading is the same.
+        says: the description's first sentence.
+        metric: namespace and name.
+        dimensions: of that metric.
+        rings: comparison and bound.
+        periods: of 60 s each that are looked at; every one must breach.
+        period_s: the length of one, if it is not 60 s.
+        statistic: over one period.
+        missing: what a period without a point counts as.
+    """
+
+    name: str
+    says: str
+    metric: tuple[str, str]
+    dimensions: dict[str, str]
+    rings: tuple[Literal[">=", "<"], float]
+    periods: int = 1
+    period_s: int = 60
+    statistic: str = "Maximum"
+    missing: Literal["breaching", "notBreaching", "ignore"] = "notBreaching"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The names of what the alarms look at."""
+
+    state_machine_arn: str
+    undelivered_queue: str
+    video_dead_letter_queue: str
+    dimensions: dict[str, str] = field(default_factory=dict)
+
+
+class OperatorAlarms(Construct):
+    """Every alarm tells the stage's topic when it rings and when it is over."""
+
+    def __init__(self, scope: Construct, id_: str, *, prefix: str, stage: Stage, watched: Watched) -> None:
+        super().__init__(scope, id_)
+        seen = stage.observability
+        for alarm in alarms(stage, watched):
+            comparison, bound = alarm.rings
+            cloudwatch.CfnAlarm(
+                self,
+                alarm.name,
+                alarm_name=f"{prefix}-{alarm.name}",
+                alarm_description=f"{alarm.says} Runbook: {seen.runbook_url}#{alarm.name.lower()}",
+                namespace=alarm.metric[0],
+                metric_name=alarm.metric[1],
+                dimensions=[{"name": name, "value": value} for name, value in alarm.dimensions.items()],
+                statistic=alarm.statistic,
+                period=alarm.period_s,
+                evaluation_periods=alarm.periods,
+                comparison_operator=_COMPARISONS[comparison],
+                threshold=bound,
+                treat_missing_data=alarm.missing,
+                alarm_actions=[seen.topic_arn] if seen.topic_arn else None,
+                ok_actions=[seen.topic_arn] if seen.topic_arn else None,
+            )
+
+
+_COMPARISONS = {">=": "GreaterThanOrEqualToThreshold", "<": "LessThanThreshold"}
+
+
+def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
+    """The alarms of a stage. One whose schedule is off is not missed when it doesn't run."""
+    machine = {"StateMachineArn": watched.state_machine_arn}
+    own, rate = stage.metrics.namespace, stage.schedule.rate_minutes
+    five_minutes = {"period_s": 300, "statistic": "Sum"}
+    no_run = Alarm(
+        "NoSuccessfulRun",
+        "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
+        ("AWS/States", "ExecutionsSucceeded"),
+        machine,
+        ("<", 1),
+        periods=5,
+        period_s=60 * rate,
+        statistic="Sum",
+        missing="breaching",
+    )
+    return [
+        *([no_run] if stage.schedule.enabled else []),
+        Alarm(
+            "ExecutionFailed",
+            "An execution has failed: some videos, the metrics or the listing could not be done.",
+            ("AWS/States", "ExecutionsFailed"),
+            machine,
+            (">=", 1),
+            **five_minutes,  # type: ignore[arg-type]
+        ),
+        Alarm(
+            "ExecutionTimedOut",
+            "An execution took longer than it may.",
+            ("AWS/States", "ExecutionsTimedOut"),
+            machine,
+            (">=", 1),
+            **five_minutes,  # type: ignore[arg-type]
+        ),
+        Alarm(
+            "OldestWait",
+            "A video has waited for a worker for too long.",
+            (own, "OldestBacklogAge"),
+            watched.dimensions,
+            (">=", stage.observability.oldest_wait_seconds),
+            periods=5,
+            missing="ignore",
+        ),
+        Alarm(
+            "VideosQuarantined",
+            "Videos were set to FAILED, since they had been reclaimed too often.",
+            (own, "VideosQuarantined"),
+            watched.dimensions,
+            (">=", 1),
+            **five_minutes,  # type: ignore[arg-type]
+        ),
+        Alarm(
+            "HeartbeatsUntrusted",
+            "Redis can't say which workers are alive: videos are reclaimed by their lease alone.",
+            (own, "HeartbeatsTrusted"),
+            watched.dimensions,
+            ("<", 1),
+            periods=5,
+            period_s=60 * rate,
+            missing="ignore",
+        ),
+        Alarm(
+            "StartsUndelivered",
+            "The schedule could not start executions.",
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+            {"QueueName": watched.undelivered_queue},
+            (">=", 1),
+        ),
+        Alarm(
+            "VideoDeadLetters",
+            "Messages for videos were received three times and never deleted.",
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+            {"QueueName": watched.video_dead_letter_queue},
+            (">=", 1),
+        ),
+    ]
