@@ -1,6 +1,8 @@
 """The academy platform's side of the local stack: its tables, as its Django migrations make them."""
 
+import json
 from contextlib import closing
+from dataclasses import dataclass
 
 import psycopg2
 
@@ -61,3 +63,75 @@ def create_schema(dsn: str) -> None:
     """
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(_SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """How many videos of each kind a small academy has; the defaults make sixty.
+
+    Attributes:
+        pending: not uploaded yet.
+        uploaded: waiting; whoever fills an academy also sends their messages.
+        ready: done.
+        failed: given up.
+        expired: PROCESSING, their lease ran out: their workers died hours ago.
+        silent: PROCESSING without a lease, on the older path, and without a heartbeat.
+        orphaned: reclaimed by a run that crashed before it reached the queue.
+        adrift: PROCESSING with an expired lease, in a session whose lecture has no tenant.
+    """
+
+    pending: int = 6
+    uploaded: int = 8
+    ready: int = 16
+    failed: int = 3
+    expired: int = 20
+    silent: int = 4
+    orphaned: int = 2
+    adrift: int = 1
+
+
+TENANTS = ("north", "south", "west")
+
+
+def fill(dsn: str, filling: Filling | None = None) -> list[str]:
+    """Fill empty tables with three tenants and their videos; return the messages of those that wait."""
+    filling = filling or Filling()
+    kinds = [
+        ("PENDING", filling.pending, "", None, None),
+        ("UPLOADED", filling.uploaded, "", None, None),
+        ("READY", filling.ready, "", None, -86_400),
+        ("FAILED", filling.failed, "", None, -86_400),
+        ("PROCESSING", filling.expired, "lost-worker", -3_600, -18_000),
+        ("PROCESSING", filling.silent, "", None, -9_000),
+        ("UPLOADED", filling.orphaned, "reclaim:crashed-run", -600, -20_000),
+        ("PROCESSING", filling.adrift, "lost-worker", -3_600, -18_000),
+    ]
+    adrift = len(TENANTS) + 1
+    messages: list[str] = []
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        for number, code in enumerate(TENANTS, start=1):
+            cursor.execute("INSERT INTO core_tenant (id, code) VALUES (%s, %s)", (number, code))
+        for number in range(1, adrift + 1):
+            tenant = number if number < adrift else None
+            cursor.execute("INSERT INTO lectures_lecture (id, tenant_id) VALUES (%s, %s)", (number, tenant))
+            cursor.execute("INSERT INTO lectures_session (id, lecture_id) VALUES (%s, %s)", (number, number))
+        for row, (status, count, holder, until_s, started_s) in enumerate(kinds):
+            for index in range(count):
+                session = adrift if row == len(kinds) - 1 else 1 + index % len(TENANTS)
+                file_key = f"lectures/{row}-{index}.mp4"
+                cursor.execute(_VIDEO, (session, file_key, status, holder, until_s, started_s))
+                ((video_id, created_at),) = cursor.fetchall()
+                if status == "UPLOADED" and not holder:
+                    message = {"video_id": video_id, "file_key": file_key, "tenant_id": session}
+                    message |= {"tenant_code": TENANTS[session - 1], "created_at": created_at.isoformat()}
+                    messages.append(json.dumps(message | {"attempt": 1}))
+    return messages
+
+
+_VIDEO = """
+INSERT INTO video_video (session_id, file_key, status, leased_by, leased_until, processing_started_at,
+                         created_at, updated_at)
+VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s), now() + make_interval(secs => %s),
+        now() - interval '2 days', now() - interval '2 hours')
+RETURNING id, created_at
+"""
