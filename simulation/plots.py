@@ -94,6 +94,7 @@ def _draw_trade_off(outcomes: Mapping[Run, Outcome], seeds: int) -> Figure:
     left.set_title("Protected: length of the calm window", fontsize=10)
     left.set_xlabel("instance-hours a work-hour")
     left.set_ylabel("direction changes an hour")
+    left.margins(x=0.12)
     packing = packing_curve(outcomes, seeds)
     right.plot(
         [row["cost"].mean for row in packing],
@@ -106,4 +107,5 @@ def _draw_trade_off(outcomes: Mapping[Run, Outcome], seeds: int) -> Figure:
     right.set_title("Unprotected: videos per worker", fontsize=10)
     right.set_xlabel("instance-hours a work-hour")
     right.set_ylabel("wait p95, min")
+    right.margins(x=0.12)
     return figure

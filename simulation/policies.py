@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Protocol
 
@@ -247,6 +248,7 @@ def make_policy(name: str, low: int, high: int, policy: Policy | None = None) ->
     return makers[name]()
 
 
+@lru_cache(maxsize=1024)
 def _reading(value: int | None) -> Reading:
     return UNKNOWN if value is None else Reading(value, 1.0)
 

@@ -39,21 +39,28 @@ def summaries(outcomes: Mapping[Run, Outcome], seeds: int) -> dict[tuple[str, st
 
 
 def curve(
-    outcomes: Mapping[Run, Outcome], contender: str, policies: Sequence[Policy], seeds: int
+    outcomes: Mapping[Run, Outcome],
+    contender: str,
+    policies: Sequence[Policy],
+    seeds: int,
+    traces: Sequence[str] = TRADE_OFF_TRACES,
 ) -> list[Summary]:
-    """Give the figures for each setting, over the traces of the trade-off."""
+    """Give the figures for each setting, over these traces together."""
     return [
         summarize(
-            measure([outcomes[Run(trace, contender, seed, policy)] for trace in TRADE_OFF_TRACES])
+            measure([outcomes[Run(trace, contender, seed, policy)] for trace in traces])
             for seed in range(seeds)
         )
         for policy in policies
     ]
 
 
-def window_curve(outcomes: Mapping[Run, Outcome], seeds: int) -> list[Summary]:
+def window_curve(
+    outcomes: Mapping[Run, Outcome], seeds: int, traces: Sequence[str] = TRADE_OFF_TRACES
+) -> list[Summary]:
     """Give the protected figures for each window of ``WINDOWS_S``."""
-    return curve(outcomes, PROTECTED, [Policy(scale_in_window_s=window_s) for window_s in WINDOWS_S], seeds)
+    policies = [Policy(scale_in_window_s=window_s) for window_s in WINDOWS_S]
+    return curve(outcomes, PROTECTED, policies, seeds, traces)
 
 
 def packing_curve(outcomes: Mapping[Run, Outcome], seeds: int) -> list[Summary]:
@@ -119,8 +126,8 @@ def _goals(found: Mapping[tuple[str, str], Summary]) -> list[str]:
             for trace in columns:
                 value = found[trace, contender][key].mean
                 best = _best_possible(found, trace, key)
-                floor = "" if best is None else f" (best possible {best:.2f})"
                 digits = 1 if key == "drain_p95_min" else 2
+                floor = "" if best is None else f" (best possible {best:.{digits}f})"
                 if isnan(value):
                     cells.append("no burst")
                 elif value <= goal:
@@ -165,14 +172,17 @@ def _windows(outcomes: Mapping[Run, Outcome], seeds: int) -> str:
     lines = [
         f"Over {', '.join(TRADE_OFF_TRACES)}; {seeds} seeds.",
         "",
-        "| window, s | drain p95, min | instance-hours a work-hour | direction changes an hour |",
-        "|---|---|---|---|",
+        "| window, s | drain p95, min | instance-hours a work-hour | direction changes an hour "
+        "| the same, on the endless trickle alone |",
+        "|---|---|---|---|---|",
     ]
-    for window_s, summary in zip(WINDOWS_S, window_curve(outcomes, seeds), strict=True):
+    everywhere = window_curve(outcomes, seeds)
+    trickle = window_curve(outcomes, seeds, ["endless trickle"])
+    for window_s, summary, restless in zip(WINDOWS_S, everywhere, trickle, strict=True):
         default = " (default)" if window_s == Policy().scale_in_window_s else ""
         lines.append(
             f"| {window_s}{default} | {_cell(summary['drain_p95_min'], 1)} | {_cell(summary['cost'], 2)} "
-            f"| {_cell(summary['turns'], 2)} |"
+            f"| {_cell(summary['turns'], 2)} | {_cell(restless['turns'], 2)} |"
         )
     return "\n".join(lines)
 

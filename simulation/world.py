@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
+from operator import attrgetter
 
 from simulation.policies import EPOCH, ScalingPolicy, View
 from simulation.traces import Trace
@@ -31,6 +32,7 @@ ZONES = 3
 MIN_WORKERS = 1
 MAX_WORKERS = 20
 _NOTHING: frozenset[str] = frozenset()
+_stamp = attrgetter("at")
 
 
 @dataclass(slots=True)
@@ -114,7 +116,8 @@ class World:
         self.busy_since_s = 0.0
         self.ownerless = 0  # rows in PROCESSING without a worker
         self.direction = 0
-        self.points: deque[tuple[float, Point]] = deque()
+        self.points: list[Point] = []
+        self.late_points: list[tuple[float, Point]] = []
         self.kept_points = policy.looks_back_s // TICK_S + 2
         self.down: dict[int, set[str]] = {}
         for source, from_s, to_s in trace.outages_s:
@@ -285,13 +288,21 @@ class World:
             if "database" not in down:
                 minute = EPOCH + timedelta(seconds=self.now_s // TICK_S * TICK_S)
                 readable_s = self.now_s + self.rng.expovariate(1 / LAG_MEAN_S)
-                self.points.append((readable_s, Point(minute, float(backlog))))
-                if len(self.points) > self.kept_points:
-                    self.points.popleft()
-            view.points = tuple(point for readable_s, point in self.points if readable_s <= self.now_s)
+                self.late_points.append((readable_s, Point(minute, float(backlog))))
+            view.points = self._read_back()
         if self.record:
             self.outcome.series.append((self.now_s, backlog, self.desired, len(self.workers)))
         return view
+
+    def _read_back(self) -> tuple[Point, ...]:
+        """Give the points that can be read by now, oldest first."""
+        arrived = [point for readable_s, point in self.late_points if readable_s <= self.now_s]
+        if arrived:
+            self.late_points = [late for late in self.late_points if late[0] > self.now_s]
+            self.points += arrived
+            self.points.sort(key=_stamp)  # one may overtake another
+            del self.points[: -self.kept_points]
+        return tuple(self.points)
 
     def _close(self) -> None:
         """Count what is still open at the end."""
