@@ -14,7 +14,8 @@ output, successor and variables without running; any other runs. So:
 - an error that was caught is a finished state, and stays as it was;
 - a Fail state fails again.
 
-Limits: the journal lives in memory, as ministack's executions do. When one iteration of a Map fails uncaught,
+Limits: the journal lives in memory, as ministack's executions do. An unfinished Map evaluates its items
+again, which differs only where they depend on the clock or on chance. When one iteration of a Map fails uncaught,
 AWS stops the others, so that a redrive there may run more of them than here, where they end by themselves.
 A Map that fails with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds a limit.
 Express workflows, children of Distributed Maps and the status events on EventBridge know no redrive.
@@ -63,7 +64,6 @@ class _Journal:
         self.execution = execution
         self.definition = definition
         self.finished: dict[Visit, tuple[Any, str | None, dict[str, Any]]] = {}
-        self.inputs: dict[Place, Any] = {}
         self.entered: Counter[str] = Counter()
         self.redrives = 0
         self.redriven_at: str | None = None
@@ -100,7 +100,11 @@ class _Attempt:
             return place, name, self.visits[place, name]
 
     def enter(self, place: Place) -> None:
-        """Note a Map's item or a Parallel's branch; entered again, by the state's Retry, it starts anew."""
+        """Note a Map's item or a Parallel's branch; entered again in one attempt, it starts anew.
+
+        That is so when the Map or Parallel is retried. In a loop it is visited anew after it has finished as
+        a whole, so that nobody asks for what finished inside it any more.
+        """
         with self.journal.lock:
             if place in self.sub_machines:
                 self._forget(place)
@@ -116,8 +120,6 @@ class _Attempt:
         for key in [key for key in self.visits if below(key[0])]:
             del self.visits[key]
         self.sub_machines -= {other for other in self.sub_machines if below(other)}
-        for other in [other for other in self.journal.inputs if below(other)]:
-            del self.journal.inputs[other]
 
 
 def install() -> None:
@@ -163,22 +165,23 @@ def _journaled(execute: Any) -> Any:
         if journal.redriven_at:
             context["Execution"]["RedriveTime"] = journal.redriven_at
         visit = attempt.visit(context["State"]["Name"])
-        attempt.replaying = visit in attempt.replayable
-        if attempt.replaying:
+        replaying = visit in attempt.replayable
+        if not visit[
+            0
+        ]:  # the history tells of the states inside a Map neither that they begin nor that they end
+            attempt.replaying = replaying
+        if replaying:
             output, successor, variables = copy.deepcopy(attempt.replayable[visit])
             context["variables"].update(variables)
             return output, successor
-        token = _place.set((*visit[0], visit[1:]))
         try:
             output, successor = execute(state, raw_input, *rest)
         except Exception:
             attempt.require_current()
             raise
-        finally:
-            _place.reset(token)
         attempt.require_current()
-        attempt.replaying = False  # set by the states inside, where this is a Map
-        journal.finished[visit] = copy.deepcopy((output, successor, context["variables"]))
+        with journal.lock:
+            journal.finished[visit] = copy.deepcopy((output, successor, context["variables"]))
         return output, successor
 
     return handle
@@ -195,7 +198,6 @@ def _placed(run_sub_machine: Any) -> Any:
         token = _place.set((*_place.get(), (start_at, item)))
         try:
             attempt.enter(_place.get())
-            given = attempt.journal.inputs.setdefault(_place.get(), copy.deepcopy(given))
             # Branches share their parent's context, and each writes its State into it.
             return run_sub_machine(states, start_at, given, execution, {**context})
         finally:

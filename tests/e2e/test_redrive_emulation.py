@@ -33,7 +33,9 @@ def handler(event, context):
         while told("held"):
             time.sleep(0.01)
         note("late " + name)
-        return "late"
+        if told("fail"):
+            raise Broken("late")
+        return "late " + name
     if told("broken"):
         if told("mend"):
             (folder / ("broken-" + name)).unlink()
@@ -177,6 +179,7 @@ def test_only_unfinished_iterations_of_a_map_run_again_and_from_where_they_faile
 
     assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["two-1", "two-2", "two-3"])
     assert yard.calls() == ["one-3", "two-1", "two-3"]
+    assert bench.history(failed["executionArn"])[-2:] == ["MapStateExited", "ExecutionSucceeded"]
 
 
 def test_iterations_of_a_map_inside_a_map_keep_their_results(bench, worker, yard):
@@ -325,29 +328,43 @@ def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_coun
     assert bench.history(execution)[-1] == "ExecutionSucceeded"
 
 
-def test_a_late_answer_does_not_end_an_execution_that_was_redriven_meanwhile(bench, worker, yard):
-    machine = bench.machine(
-        {
-            "Work": bench.task(worker, "More", yard.payload("work")),
-            "More": bench.task(worker, None, yard.payload("more"), Output="{% $states.input %}"),
-        }
-    )
-    yard.holds("work")
+@pytest.mark.parametrize("late", ["answer", "failure"])
+def test_what_is_late_does_not_end_an_execution_that_was_redriven_meanwhile(bench, worker, yard, late):
+    name = "{% 'work-' & $string($states.context.Execution.RedriveCount) %}"
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload(name))})
+    yard.holds("work-0")
+    yard.holds("work-1")
     execution = bench.start(machine)
-    bench.until(lambda: yard.is_held("work"))
+    bench.until(lambda: yard.is_held("work-0"))
     bench.clients.stepfunctions.stop_execution(executionArn=execution)
-    yard.holds("more")
     bench.redrive(execution)
-    bench.until(lambda: yard.is_held("more"))
+    bench.until(lambda: yard.is_held("work-1"))
 
-    yard.lets_go("work")
-    bench.until(lambda: "late work" in yard.calls())
-    time.sleep(0.3)  # for what the emulator would make of the late answer
+    if late == "failure":
+        yard.tell("fail", "work-0")
+    yard.lets_go("work-0")
+    bench.until(lambda: "late work-0" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would make of it
     assert bench.describe(execution)["status"] == "RUNNING"
-    yard.lets_go("more")
+    yard.lets_go("work-1")
 
-    assert json.loads(bench.ended(execution)["output"]) == "work"
-    assert bench.history(execution).count("TaskSucceeded") == 2
+    assert json.loads(bench.ended(execution)["output"]) == "late work-1"
+    assert bench.history(execution).count("TaskSucceeded") == 1
+
+
+def test_an_aborted_map_starts_no_further_iteration(bench, worker, yard):
+    each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
+    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1)})
+    yard.holds("work-1")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work-1"))
+    bench.clients.stepfunctions.stop_execution(executionArn=execution)
+
+    yard.lets_go("work-1")
+
+    bench.until(lambda: "late work-1" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would start
+    assert yard.calls() == []
 
 
 def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_time_again(bench, worker, yard):
