@@ -2,7 +2,7 @@
 
 ``python -m local.emulator`` serves until it is told to stop. It reads GATEWAY_PORT (4566), AUTH ("true": the
 roles of Lambda functions are enforced), SFN_WAIT_SCALE (1: what Step Functions' waits and retry intervals
-are multiplied with) and LOG_LEVEL from its environment, and takes nothing else from there.
+are multiplied with), LOG_LEVEL and STATE_DIR from its environment, and takes nothing else from there.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL")
+_SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL", "STATE_DIR")
 _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # Listeners on fixed ports that this project has no use for, and that two emulators would fight about; and the
 # name in queue URLs, which is localhost otherwise, and may then mean another address.
@@ -57,6 +57,7 @@ class Emulator:
             "SFN_WAIT_SCALE": str(wait_scale),
             "LOG_LEVEL": "INFO",
             "TMPDIR": str(self._folder / "tmp"),
+            "STATE_DIR": str(self._folder / "tmp" / "state"),
         }
         self._child: Child | None = None
 

@@ -389,6 +389,8 @@ class _Cdk:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "CDK_HOME": str(scratch / "cdk-home"),
+            "TMPDIR": str(scratch),  # what jsii unpacks there stays behind when it is interrupted
+            "NODE_COMPILE_CACHE": str(ROOT / "build" / "node-compile-cache"),
             "CDK_DEFAULT_ACCOUNT": ACCOUNT,
             "CDK_DEFAULT_REGION": REGION,
             "CDK_DISABLE_CLI_TELEMETRY": "true",
