@@ -57,14 +57,19 @@ ORDER BY processing_started_at NULLS FIRST, id
 # The same columns for the videos of one batch, whatever has become of them.
 LOOK = f"SELECT {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE v.id = ANY(%(ids)s) ORDER BY v.id"
 
+# The status, where rows are found by their ids, as an expression that no index serves; and likewise for their
+# terms below. In a mass reclaim the statistics lag behind: they know of hardly any UPLOADED row, and by the
+# index on status each batch would read all that the others have reclaimed.
+_STATUS = "(v.status || '')"
+
 # Rows that are still as seen, or whose lease has expired; locked in the order of their ids, so that two
 # executions can't deadlock, and without waiting for a row that somebody else is changing.
 _FENCED = f"""
 WITH fenced AS (
     SELECT v.id FROM video_video v
     JOIN unnest(%(ids)s::bigint[], %(leases)s::text[]) AS seen (id, lease) ON seen.id = v.id
-    WHERE (v.status = 'PROCESSING' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
-       OR (v.status = 'UPLOADED' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}') AND {_LEASE} = seen.lease)
+    WHERE ({_STATUS} = 'PROCESSING' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
+       OR ({_STATUS} = 'UPLOADED' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}') AND {_LEASE} = seen.lease)
     ORDER BY v.id
     FOR UPDATE OF v SKIP LOCKED
 )
@@ -90,11 +95,11 @@ RETURNING v.id
 
 # What a message needs, of the videos that still carry the token. A handoff lease that could run out while
 # the messages are on their way is renewed first; one that somebody else adopts meanwhile is not ours.
-READ_HANDOFFS = """
+READ_HANDOFFS = f"""
 WITH renewed AS (
     UPDATE video_video v SET leased_until = now() + make_interval(secs => %(handoff_s)s)
-    WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
-      AND v.leased_until < now() + make_interval(secs => %(handoff_s)s / 2.0)
+    WHERE v.id = ANY(%(ids)s) AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)s
+      AND v.leased_until - make_interval(secs => %(handoff_s)s / 2.0) < now()
     RETURNING v.id, v.leased_until
 )
 SELECT v.id, coalesce(v.file_key, ''), t.id AS tenant_id, t.code AS tenant_code,
@@ -104,18 +109,19 @@ LEFT JOIN renewed ON renewed.id = v.id
 JOIN lectures_session s ON s.id = v.session_id
 JOIN lectures_lecture l ON l.id = s.lecture_id
 JOIN core_tenant t ON t.id = l.tenant_id
-WHERE v.id = ANY(%(ids)s) AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s
-  AND (v.leased_until >= now() + make_interval(secs => %(handoff_s)s / 2.0)
+WHERE v.id = ANY(%(ids)s) AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)s
+  AND (v.leased_until - make_interval(secs => %(handoff_s)s / 2.0) >= now()
        OR renewed.id IS NOT NULL)
 ORDER BY v.id
 """
 
 # End the handoff of the videos that SQS has accepted, unless a worker has already claimed them. The term
 # tells this handoff from a later one of the same execution, whose message is not sent yet.
-CLEAR_HANDOFFS = """
+CLEAR_HANDOFFS = f"""
 UPDATE video_video v SET leased_by = '', leased_until = NULL
 FROM unnest(%(ids)s::bigint[], %(untils)s::timestamptz[]) AS sent (id, until)
-WHERE v.id = sent.id AND v.status = 'UPLOADED' AND v.leased_by = %(holder)s AND v.leased_until = sent.until
+WHERE v.id = ANY(%(ids)s) AND v.id = sent.id AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)s
+  AND v.leased_until IS NOT DISTINCT FROM sent.until
 RETURNING v.id
 """
 
