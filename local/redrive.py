@@ -15,10 +15,10 @@ output, successor and variables without running; any other runs. So:
 - a Fail state fails again.
 
 Limits: the journal lives in memory, as ministack's executions do. An unfinished Map evaluates its items
-again, which differs only where they depend on the clock or on chance. When one iteration of a Map fails uncaught,
-AWS stops the others, so that a redrive there may run more of them than here, where they end by themselves.
-A Map that fails with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds a limit.
-Express workflows, children of Distributed Maps and the status events on EventBridge know no redrive.
+again, which differs only where they depend on the clock or on chance. When one iteration of a Map fails
+uncaught, AWS stops the others, so that a redrive there may run more of them than here, where they end by
+themselves. A Map that fails with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds
+a limit. Express workflows, children of Distributed Maps and the status events on EventBridge know no redrive.
 """
 
 # ruff: noqa: ANN401 - what ministack hands around has no types
