@@ -43,9 +43,5 @@ class Queues(Construct):
             else None,
         )
         if dead_letter is None:
-            accept(
-                queue,
-                "SQS3",
-                because="a dead-letter queue itself, or a queue whose workers bring no limit on receives",
-            )
+            accept(queue, "AwsSolutions-SQS3", because="a dead-letter queue, or one that nobody gave one")
         return queue

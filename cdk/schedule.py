@@ -32,7 +32,7 @@ class ReclaimSchedule(Construct):
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
         )
-        accept(self.undelivered, "SQS3", because="a dead-letter queue itself")
+        accept(self.undelivered, "AwsSolutions-SQS3", because="a dead-letter queue itself")
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",

@@ -119,7 +119,7 @@ class Queues(_Part):
 
 
 class NewWorkers(_Part):
-    """A worker group to be made: ``subnetIds``, and what each instance is."""
+    """A worker group to be made: where, and what each instance is. ``rootDevice`` is the image's."""
 
     image_id: str
     instance_type: str
@@ -128,6 +128,8 @@ class NewWorkers(_Part):
     security_group_ids: list[str] = Field(default_factory=list)
     instance_profile_arn: Arn | None = None
     user_data: str = ""
+    root_device: str = "/dev/xvda"
+    disk_gib: int = Field(default=100, ge=8)
     min: Seconds = 1
     max: Seconds = 20
 

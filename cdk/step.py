@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk.accepted import accept
+from cdk.accepted import accept, accept_wildcard
 from cdk.stage import Network
 
 
@@ -74,17 +74,8 @@ class Step(Construct):
         log_group.grant_write(role)
         for statement in [*statements, *self._join(setting)]:
             role.add_to_principal_policy(statement)
-        accept(
-            role,
-            "IAM5[Resource::*]",
-            because="X-Ray, ec2's interface calls, PutMetricData (held to its namespace), GetMetricData and "
-            "DescribeAutoScalingGroups take no narrower resource; tests/infra lists each of them",
-        )
-        accept(
-            self.function,
-            "L1",
-            because="Python 3.13, which the dependency layer's wheels are built for",
-        )
+        accept_wildcard(role, "*", because=_WILDCARDS)
+        accept(self.function, "AwsSolutions-L1", because="Python 3.13, for which the layer is built")
 
     def _join(self, setting: Setting) -> list[iam.PolicyStatement]:
         """Put the function into the VPC, by ids alone; return what Lambda needs the role to allow for it.
@@ -109,6 +100,11 @@ class Step(Construct):
             ),
         ]
 
+
+_WILDCARDS = (
+    "X-Ray, Lambda's network interfaces, PutMetricData (held to its namespace), GetMetricData and "
+    "DescribeAutoScalingGroups take no narrower resource"
+)
 
 _INTERFACES = [
     "ec2:AssignPrivateIpAddresses",

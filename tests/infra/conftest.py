@@ -1,0 +1,66 @@
+"""Templates of every stage, synthesized in this process, offline, from the stages of cdk.json."""
+
+import json
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import aws_cdk
+import pytest
+from cdk_nag import AwsSolutionsChecks
+
+from cdk.stack import VideoReclaimStack
+from cdk.stage import load
+
+ROOT = Path(__file__).parents[2]
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+STAGES = sorted(CONTEXT["stages"])
+MACHINE = (ROOT / "state_machines" / "reclaim_videos.asl.json").read_text()
+
+# One process synthesizes: starting CDK costs seconds.
+pytestmark = pytest.mark.xdist_group("infra")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.xdist_group("infra"))
+
+
+@cache
+def synthesized(name, overrides="{}", checked=False):
+    """Synthesize a stage; with ``checked`` under cdk-nag and CloudFormation's own rules.
+
+    Return the template, what was reported, and the assembly's folder.
+    """
+    app = aws_cdk.App(context=CONTEXT, builtin_cloud_formation_validation=checked)
+    if checked:
+        aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    VideoReclaimStack(app, name=name, stage=load(CONTEXT["stages"], name, overrides))
+    assembly = app.synth()
+    (stack,) = assembly.stacks
+    reports = Path(assembly.directory) / "validation-report.json"
+    return SimpleNamespace(
+        template=json.loads(Path(stack.template_full_path).read_text()),
+        messages=[f"{message.id}: {message.entry.data}" for message in stack.messages],
+        reports=json.loads(reports.read_text())["pluginReports"] if reports.exists() else [],
+        folder=Path(assembly.directory),
+        name=stack.stack_name,
+    )
+
+
+@pytest.fixture(params=STAGES)
+def stage(request):
+    """Each stage of cdk.json by name."""
+    return request.param
+
+
+@pytest.fixture
+def template(stage):
+    """The resources of a stage by logical id."""
+    return synthesized(stage).template["Resources"]
+
+
+def of_type(resources, kind):
+    """The properties of every resource of a type, by logical id."""
+    return {id_: one.get("Properties", {}) for id_, one in resources.items() if one["Type"] == kind}

@@ -1,0 +1,180 @@
+"""A stage that can't work is refused before anything is made, by the name of the key that is wrong."""
+
+import copy
+import json
+
+import pytest
+
+from cdk.stage import InvalidStage, load
+from tests.infra.conftest import CONTEXT, STAGES, synthesized
+
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:academy/database-AbCdEf"
+LEAST = {
+    "database": {"host": "db", "name": "academy", "secretArn": SECRET},
+    "redis": {"url": "rediss://redis:6379/0"},
+}
+
+
+def stages(**changes):
+    values = copy.deepcopy(LEAST)
+    for key, value in changes.items():
+        values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+    return {"mine": values}
+
+
+def refusal(values, name="mine", overrides=None):
+    with pytest.raises(InvalidStage) as caught:
+        load(values, name, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_worked_examples_load(name):
+    assert load(CONTEXT["stages"], name)
+
+
+def test_little_has_to_be_given():
+    assert load(stages(), "mine").queues.video == "academy-video-jobs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        pytest.param({"databse": {}}, "stages.mine.databse: ", id="unknown-key"),
+        pytest.param({"database": {"hots": "db"}}, "stages.mine.database.hots: ", id="unknown-key-below"),
+        pytest.param({"database": {"port": "5432"}}, "stages.mine.database.port: ", id="text-for-a-number"),
+        pytest.param({"database": {"port": 0}}, "stages.mine.database.port: ", id="no-such-port"),
+        pytest.param(
+            {"database": {"secretArn": SECRET[:-7]}},
+            "stages.mine.database.secretArn: ",
+            id="secret-without-its-six-characters",
+        ),
+        pytest.param(
+            {"database": {"iamResourceId": "db-ABC"}},
+            "stages.mine.database: Value error, give secretArn or iamResourceId",
+            id="two-ways-in",
+        ),
+        pytest.param(
+            {"database": {"secretArn": None}}, "stages.mine.database: Value error, user", id="no-way-in"
+        ),
+        pytest.param(
+            {"database": {"secretArn": None, "user": "u", "iamResourceId": "db-A", "sslMode": "disable"}},
+            "stages.mine.database: Value error, iamResourceId needs TLS",
+            id="token-in-the-clear",
+        ),
+        pytest.param(
+            {"database": {"sslRootCert": "none.pem"}},
+            "stages.mine.database.sslRootCert: ",
+            id="missing-roots",
+        ),
+        pytest.param(
+            {"database": {"sslRootCert": "../cdk.json"}}, "stages.mine.database.sslRootCert: ", id="outside"
+        ),
+        pytest.param(
+            {"region": "mx-central-1"},
+            "stages.mine: Value error, database.sslRootCert",
+            id="region-without-roots",
+        ),
+        pytest.param(
+            {"database": {"maxConnections": 13}},
+            "stages.mine: Value error, database.maxConnections must be at least 14",
+            id="too-few-connections-for-the-lanes",
+        ),
+        pytest.param({"redis": {"url": "http://redis"}}, "stages.mine.redis.url: ", id="not-redis"),
+        pytest.param(
+            {"redis": {"url": "rediss://:hunter2@redis:6379/0"}},
+            "stages.mine.redis: Value error, url must hold no password",
+            id="password-in-the-url",
+        ),
+        pytest.param({"queues": {"video": "jobs.fifo"}}, "stages.mine.queues.video: ", id="fifo"),
+        pytest.param(
+            {"queues": {"create": True, "video": "arn:aws:sqs:eu-west-1:123456789012:jobs"}},
+            "stages.mine.queues: Value error, with create",
+            id="create-by-arn",
+        ),
+        pytest.param(
+            {"queues": {"others": {"Video": ["jobs"]}}},
+            "stages.mine.queues: Value error, others",
+            id="video-twice",
+        ),
+        pytest.param({"queues": {"others": {"AI": []}}}, "stages.mine.queues.others.AI: ", id="no-queue"),
+        pytest.param(
+            {"region": "eu-west-1", "queues": {"video": "arn:aws:sqs:eu-west-2:123456789012:jobs"}},
+            "stages.mine: Value error, queues: arn:aws:sqs:eu-west-2",
+            id="queue-in-another-region",
+        ),
+        pytest.param({"network": {"subnetIds": []}}, "stages.mine.network.subnetIds: ", id="no-subnet"),
+        pytest.param(
+            {"reclaiming": {"maxConcurrency": 41}},
+            "stages.mine.reclaiming.maxConcurrency: ",
+            id="beyond-inline-maps",
+        ),
+        pytest.param(
+            {"reclaiming": {"handoffSeconds": 60}},
+            "stages.mine.reclaiming.handoffSeconds: ",
+            id="handoff-too-short",
+        ),
+        pytest.param(
+            {"scaling": {"scaleInWindowSeconds": 90}},
+            "stages.mine.scaling.scaleInWindowSeconds: ",
+            id="half-a-minute",
+        ),
+        pytest.param({"scaling": {"mode": "auto"}}, "stages.mine.scaling.mode: ", id="unknown-mode"),
+        pytest.param(
+            {"observability": {"topicArn": "operators"}}, "stages.mine.observability.topicArn: ", id="no-arn"
+        ),
+        pytest.param({"account": 123456789012}, "stages.mine.account: ", id="account-as-number"),
+    ],
+)
+def test_refuses_and_names_the_key(changes, complaint):
+    assert complaint in refusal(stages(**changes))
+
+
+def test_a_refusal_never_shows_what_was_given():
+    assert "hunter2" not in refusal(stages(redis={"url": "rediss://:hunter2@redis:6379/0"}))
+
+
+@pytest.mark.parametrize("name", [None, "", "other"], ids=["none", "empty", "unknown"])
+def test_a_stage_that_is_not_there_lists_those_that_are(name):
+    assert refusal(stages(), name).startswith("stage: must be one of mine")
+
+
+@pytest.mark.parametrize("name", ["Mine", "my_stage", "x" * 31], ids=["capital", "underscore", "long"])
+def test_a_name_that_resources_can_not_bear(name):
+    assert refusal({name: LEAST}, name).startswith(f"stages.{name}: a name has")
+
+
+def test_overrides_are_merged_key_by_key():
+    stage = load(stages(), "mine", '{"database": {"port": 5433}}')
+    assert (stage.database.host, stage.database.port) == ("db", 5433)
+
+
+def test_overrides_that_are_no_json():
+    assert refusal(stages(), overrides="{").startswith("overrides: not JSON")
+
+
+def test_a_strike_outlives_three_rounds_of_the_schedule():
+    slow = load(stages(schedule={"rateMinutes": 30}), "mine")
+    assert slow.strike_memory_seconds >= 60 + 3 * 1800
+
+
+@pytest.mark.parametrize(
+    ("changes", "concurrency"),
+    [
+        pytest.param(None, [None] * 4, id="unlimited"),
+        pytest.param(14, [5, 2, 2, 5], id="five-lanes"),
+        pytest.param(20, [8, 2, 2, 8], id="more-to-spare"),
+    ],
+)
+def test_a_limited_database_is_never_held_by_more_instances(changes, concurrency):
+    overrides = json.dumps({"database": {"maxConnections": changes}})
+    functions = [
+        one["Properties"]
+        for one in synthesized("existing", overrides).template["Resources"].values()
+        if one["Type"] == "AWS::Lambda::Function"
+    ]
+    reserved = {
+        one["FunctionName"].split("-")[-1]: one.get("ReservedConcurrentExecutions") for one in functions
+    }
+    assert [reserved[name] for name in sorted(reserved)] == concurrency
+    assert changes is None or sum(reserved.values()) <= changes
