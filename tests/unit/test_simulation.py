@@ -258,6 +258,12 @@ def test_the_platform_takes_an_unreadable_queue_for_an_empty_one():
     assert asked == [6] * 20 + [1]
 
 
+def test_the_platforms_patience_begins_anew_with_each_message():
+    policy = Platform(1, 20, holds_messages=False)
+    asked = [policy.ask(view(at_s=60.0 * tick, visible=int(tick == 15))) for tick in range(37)]
+    assert asked == [6] * 15 + [1] + [6] * 20 + [1]
+
+
 def test_the_platforms_model_is_the_decisions_legacy_answer():
     """Tick by tick on a real trace; both must also have something to say."""
     depths = []
@@ -329,13 +335,19 @@ def test_buildkite_follows_the_backlog_both_ways(changes, asked):
         pytest.param([3.0] * 14, 6, id="fourteen-low-minutes-are-too-few"),
         pytest.param([3.0] * 15, 3, id="in-after-fifteen"),
         pytest.param([3.0] * 14 + [None], 6, id="a-missing-minute-changes-nothing"),
-        pytest.param([5.5] * 15, 6, id="close-below-the-target-is-not-low"),
     ],
 )
 def test_target_tracking_counts_minutes(values, asked):
     policy = TargetTracking(1, 20)
     answers = [policy.ask(view(points=None if value is None else points(value))) for value in values]
     assert answers[-1] == asked
+
+
+def test_target_tracking_does_not_take_a_little_less_for_low():
+    policy = TargetTracking(1, 20)
+    answers = [policy.ask(view(desired=20, in_service=20, points=points(18.5))) for _ in range(15)]
+    assert answers == [20] * 15
+    assert [policy.ask(view(desired=20, in_service=20, points=points(17.5))) for _ in range(15)][-1] == 18
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
