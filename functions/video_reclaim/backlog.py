@@ -37,7 +37,12 @@ class Measurement:
 
 
 def measure(settings: BacklogSettings, *, at: datetime) -> Measurement:
-    """Ask every source once. One that fails is unknown; none keeps another from being asked."""
+    """Ask every source once. One that fails is unknown; none keeps another from being asked.
+
+    Raises:
+        InvalidSetting: a setting makes no sense; nothing was asked.
+    """
+    policy_of(settings)
     if VIDEO not in settings.queue_urls:
         raise InvalidSetting("QUEUE_URLS", f"must name the queue of worker type {VIDEO}")
     override, override_known = fleet.override_text(settings.scaling_override_parameter)
@@ -49,6 +54,23 @@ def measure(settings: BacklogSettings, *, at: datetime) -> Measurement:
         override=override,
         override_known=override_known,
     )
+
+
+def policy_of(settings: BacklogSettings) -> Policy:
+    """The decision's settings.
+
+    Raises:
+        InvalidSetting: one makes no sense; the message names it.
+    """
+    try:
+        return Policy(
+            videos_per_worker=settings.videos_per_worker,
+            scale_in_window_s=settings.scale_in_window_seconds,
+            max_step_out=settings.max_step_out or None,
+        )
+    except ValueError as exc:
+        name, _, problem = str(exc).partition(":")
+        raise InvalidSetting(_SETTING[name], problem.strip()) from exc
 
 
 def _videos() -> postgres.Backlog | None:
@@ -105,15 +127,6 @@ def publish_decision(settings: BacklogSettings, decision: Decision, *, at: datet
 
 def decision_inputs(settings: BacklogSettings, seen: Measurement) -> Inputs:
     """Read the window back from CloudWatch and put together everything that the decision depends on."""
-    try:
-        policy = Policy(
-            videos_per_worker=settings.videos_per_worker,
-            scale_in_window_s=settings.scale_in_window_seconds,
-            max_step_out=settings.max_step_out or None,
-        )
-    except ValueError as exc:
-        name, _, problem = str(exc).partition(":")
-        raise InvalidSetting(_SETTING[name], problem.strip()) from exc
     read_back = cloudwatch.maxima(
         settings.metric_namespace,
         [_metric(settings, "BacklogCount"), _queue_depth(VIDEO)],
@@ -135,7 +148,7 @@ def decision_inputs(settings: BacklogSettings, seen: Measurement) -> Inputs:
         override=override,
         override_problem=override_problem,
         override_known=seen.override_known,
-        policy=policy,
+        policy=policy_of(settings),
     )
 
 
