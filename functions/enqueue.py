@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from video_reclaim import log, queues
-from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, naming
+from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, naming, naming_its_videos
 from video_reclaim.postgres import store
 from video_reclaim.settings import QueueSettings, read
 
 
+@naming_its_videos
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Map what `reclaim` answered to its report, with ``enqueued``, and ``failed`` if SQS refused some.
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from video_reclaim import log
-from video_reclaim.errors import StoreRefused, naming
+from video_reclaim.errors import StoreRefused, naming, naming_its_videos
 from video_reclaim.handoff import token_for
 from video_reclaim.heartbeats import heartbeats
 from video_reclaim.postgres import Written, store
@@ -13,6 +13,7 @@ from video_reclaim.settings import ReclaimSettings, StalenessSettings, read
 from video_reclaim.staleness import Verdict
 
 
+@naming_its_videos
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Map ``{"videos": [id, …], "execution": ARN, "insist": bool}`` to what `enqueue` takes.
 

@@ -5,7 +5,9 @@ contract whose other half is a Retry or a Catch in ``state_machines/reclaim_vide
 of a class's docstring is what it means to the operator; the runbook has one entry per class.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class VideoReclaimError(Exception):
@@ -52,7 +54,26 @@ _NAMED = 20
 
 
 def naming(reasons: Mapping[int, str]) -> str:
-    """Word a failure of several videos: the first twenty by id, each with its reason."""
-    named = ", ".join(f"{video_id} ({reason})" for video_id, reason in list(reasons.items())[:_NAMED])
-    more = len(reasons) - _NAMED
-    return f"{len(reasons)} videos failed: {named}" + (f", and {more} more" if more > 0 else "")
+    """Word a failure of several videos: the first twenty by id, grouped by reason."""
+    named: dict[str, list[int]] = {}
+    for video_id, reason in list(reasons.items())[:_NAMED]:
+        named.setdefault(reason, []).append(video_id)
+    groups = [f"{', '.join(map(str, video_ids))} ({reason})" for reason, video_ids in named.items()]
+    more = f", and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    return f"{len(reasons)} video{'s' * (len(reasons) != 1)} failed: {', '.join(groups)}{more}"
+
+
+Handler = Callable[[dict[str, Any], object], dict[str, Any]]
+
+
+def naming_its_videos(handler: Handler) -> Handler:
+    """Let a handler's StoreUnavailable name the videos of its event: the cause is what the operator reads."""
+
+    @functools.wraps(handler)
+    def named(event: dict[str, Any], context: object) -> dict[str, Any]:
+        try:
+            return handler(event, context)
+        except StoreUnavailable as exc:
+            raise StoreUnavailable(naming(dict.fromkeys(event["videos"], str(exc)))) from exc
+
+    return named
