@@ -1,0 +1,352 @@
+"""Least privilege, both ways: what a role grants is what is used.
+
+Granted is read from the template. Used is recorded: every function runs on the real database and Redis with
+AWS on moto, through its good and its bad paths, and each call that botocore builds is noted. What the
+workflow uses is read from its definition. What is granted and never called has its reason in `UNSEEN`.
+"""
+
+import json
+import re
+
+import boto3
+import psycopg2
+import pytest
+
+import enqueue
+import list_stale_videos
+import publish_backlog
+import reclaim
+from tests.conftest import forget_clients
+from tests.infra.conftest import MACHINE, of_type, synthesized
+from tests.infra.test_template import functions, states
+from tests.strict_aws import strict_aws
+
+ACCOUNT, REGION = "123456789012", "ap-northeast-2"
+DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
+GROUP = (
+    f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/academy-video-worker-asg"
+)
+
+UNSEEN = {
+    "logs:CreateLogStream": "Lambda writes what the function prints",
+    "logs:PutLogEvents": "Lambda writes what the function prints",
+    "xray:PutTelemetryRecords": "Lambda sends the traces",
+    "xray:PutTraceSegments": "Lambda sends the traces",
+    "ec2:AssignPrivateIpAddresses": "Lambda joins the VPC",
+    "ec2:CreateNetworkInterface": "Lambda joins the VPC",
+    "ec2:DeleteNetworkInterface": "Lambda joins the VPC",
+    "ec2:DescribeNetworkInterfaces": "Lambda joins the VPC",
+    "ec2:DescribeSubnets": "Lambda joins the VPC",
+    "ec2:UnassignPrivateIpAddresses": "Lambda joins the VPC",
+    "rds-db:connect": "asked by the database when it checks the token; no call is made",
+    "kms:Decrypt": "SQS and Secrets Manager use the key for the caller",
+    "kms:GenerateDataKey": "SQS uses the key for the caller",
+}
+BY_STEP_FUNCTIONS = {
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
+
+
+def written(value, resources):
+    """Write CloudFormation's references out, as they will be in `ACCOUNT` and `REGION`."""
+    pseudo = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
+    pseudo |= {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
+    if isinstance(value, str):
+        return value
+    if "Ref" in value:
+        return pseudo.get(value["Ref"], f"<{value['Ref']}>")
+    if "Fn::GetAtt" in value:
+        id_, attribute = value["Fn::GetAtt"]
+        one = resources[id_]
+        if one["Type"] == "AWS::Lambda::Function" and attribute == "Arn":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{one['Properties']['FunctionName']}"
+        return f"<{id_}.{attribute}>"
+    return "".join(written(part, resources) for part in value["Fn::Join"][1])
+
+
+def statements(resources, role_id):
+    for policy in of_type(resources, "AWS::IAM::Policy").values():
+        if {"Ref": role_id} in policy.get("Roles", []):
+            yield from policy["PolicyDocument"]["Statement"]
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def granted(resources, role_id, effect="Allow"):
+    """Every (action, resource) that a role's policies allow."""
+    return {
+        (action, written(resource, resources))
+        for statement in statements(resources, role_id)
+        if statement["Effect"] == effect
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def seen(pairs):
+    return {(action, resource) for action, resource in pairs if action not in UNSEEN}
+
+
+def role_of(function):
+    return function["Role"]["Fn::GetAtt"][0]
+
+
+# What an operation is called in a policy, and which resource it is about.
+OPERATIONS = {
+    "sqs:SendMessageBatch": ("sqs:SendMessage", lambda p: _queue(p["QueueUrl"])),
+    "sqs:GetQueueAttributes": ("sqs:GetQueueAttributes", lambda p: _queue(p["QueueUrl"])),
+    "ssm:GetParameter": (
+        "ssm:GetParameter",
+        lambda p: f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{p['Name']}",
+    ),
+    "secretsmanager:GetSecretValue": ("secretsmanager:GetSecretValue", lambda p: p["SecretId"]),
+    "cloudwatch:PutMetricData": ("cloudwatch:PutMetricData", lambda _: "*"),
+    "cloudwatch:GetMetricData": ("cloudwatch:GetMetricData", lambda _: "*"),
+    "autoscaling:DescribeAutoScalingGroups": ("autoscaling:DescribeAutoScalingGroups", lambda _: "*"),
+}
+
+
+def _queue(url):
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[1]}"
+
+
+class Recorder:
+    """Runs handlers as a stage configures them, and notes each AWS call."""
+
+    def __init__(self, resources, postgres, valkey, monkeypatch):
+        self.resources, self.monkeypatch = resources, monkeypatch
+        parts = psycopg2.extensions.parse_dsn(postgres.dsn)
+        self.reachable = {
+            "DATABASE_HOST": parts["host"],
+            "DATABASE_PORT": parts["port"],
+            "DATABASE_SSLMODE": "disable",
+            "REDIS_URL": valkey.url,
+        }
+        self.used = set()
+        self.namespaces = set()
+        boto3.setup_default_session(region_name=REGION)
+        boto3.DEFAULT_SESSION.events.register("provide-client-params.*.*", self._note)
+
+    def _note(self, params, model, **_):
+        service = model.service_model.endpoint_prefix.replace("monitoring", "cloudwatch")
+        unknown = f"{service}:{model.name}", lambda _: "not in OPERATIONS"
+        name, resource = OPERATIONS.get(f"{service}:{model.name}", unknown)
+        self.used.add((name, resource(params)))
+        if name == "cloudwatch:PutMetricData":
+            self.namespaces.add(params["Namespace"])
+
+    def run(self, step, handler, event, **changes):
+        variables = functions(self.resources)[step]["Environment"]["Variables"]
+        forget_clients()
+        with self.monkeypatch.context() as patch:
+            for name, value in {**variables, **self.reachable, **changes}.items():
+                patch.setenv(name, written(value, self.resources))
+            try:
+                return handler(event, None)
+            except Exception as exc:
+                return type(exc).__name__
+            finally:
+                forget_clients()
+
+
+@pytest.fixture
+def recorder(academy, postgres, valkey, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with strict_aws() as aws:
+        aside = boto3.Session(region_name=REGION)  # what is called by the test itself is not noted
+        secrets, sqs, scaling = (aside.client(name) for name in ("secretsmanager", "sqs", "autoscaling"))
+        arns = {
+            name: secrets.create_secret(
+                Name=name, SecretString=json.dumps({"username": user, "password": "p"})
+            )["ARN"]
+            for name, user in (("academy/database", "postgres"), ("academy/redis", "lambda"))
+        }
+        overrides = {
+            "database": {"secretArn": arns["academy/database"], "iamResourceId": None},
+            "redis": {"secretArn": arns["academy/redis"]},
+        }
+        resources = synthesized("existing", json.dumps(overrides)).template["Resources"]
+        recorder = Recorder(resources, postgres, valkey, monkeypatch)
+        recorder.aws = aws
+        academy.redis.acl_setuser("lambda", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all"])
+        for queue in ("video-jobs", "ai-jobs-lite", "ai-jobs-basic", "messaging-jobs"):
+            sqs.create_queue(QueueName=f"academy-{queue}")
+        scaling.create_launch_configuration(
+            LaunchConfigurationName="w", ImageId="ami-12c6146b", InstanceType="t2.micro"
+        )
+        scaling.create_auto_scaling_group(
+            AutoScalingGroupName="academy-video-worker-asg",
+            MinSize=1,
+            MaxSize=20,
+            LaunchConfigurationName="w",
+            AvailabilityZones=["ap-northeast-2a"],
+        )
+        yield recorder
+    boto3.DEFAULT_SESSION = None
+
+
+def _list(recorder):
+    assert recorder.run("ListStaleVideos", list_stale_videos.handler, {})["batches"]
+    recorder.run("ListStaleVideos", list_stale_videos.handler, {"dryRun": True})
+    recorder.run("ListStaleVideos", list_stale_videos.handler, {"limit": "many"})
+    recorder.run("ListStaleVideos", list_stale_videos.handler, {}, DATABASE_PORT="1")
+    recorder.run("ListStaleVideos", list_stale_videos.handler, {}, REDIS_URL="redis://127.0.0.1:1/0")
+
+
+def _reclaim(recorder):
+    event = {"videos": [1, 2, 3], "execution": "arn:aws:states:r:1:execution:m:x", "insist": False}
+    answer = recorder.run("Reclaim", reclaim.handler, event)
+    recorder.run("Reclaim", reclaim.handler, event, DATABASE_PORT="1")
+    recorder.run("Reclaim", reclaim.handler, event, REDIS_URL="redis://127.0.0.1:1/0")
+    return answer
+
+
+def _enqueue(recorder):
+    event = _reclaim(recorder) | {"insist": False}
+    assert event["videos"]
+    recorder.used.clear()
+    recorder.aws.queue_fault = "ServiceUnavailable"
+    recorder.run("Enqueue", enqueue.handler, event)
+    recorder.aws.queue_fault = ""
+    recorder.aws.refused = {str(event["videos"][0]): "InternalError"}
+    recorder.run("Enqueue", enqueue.handler, event)
+    recorder.aws.refused = {}
+    recorder.run("Enqueue", enqueue.handler, event)
+
+
+def _publish(recorder):
+    event = {"run": {}, "results": [], "retried": False}
+    assert "decision" in recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]
+    recorder.run("PublishBacklog", publish_backlog.handler, event, DATABASE_PORT="1")
+    recorder.aws.cloudwatch_fault = "InternalServiceFault"
+    assert recorder.run("PublishBacklog", publish_backlog.handler, event) == "MetricsUnavailable"
+
+
+RUNS = {"ListStaleVideos": _list, "Reclaim": _reclaim, "Enqueue": _enqueue, "PublishBacklog": _publish}
+
+
+@pytest.mark.parametrize("step", RUNS)
+def test_a_function_may_do_what_it_does_and_nothing_more(recorder, academy, step):
+    for _ in range(3):
+        academy.add(until=-60)
+    RUNS[step](recorder)
+    resources = recorder.resources
+    allowed = seen(granted(resources, role_of(functions(resources)[step])))
+    assert recorder.used == allowed
+    assert recorder.namespaces <= {"Academy/Workers"}
+
+
+def test_the_workflow_may_do_what_its_definition_does_and_nothing_more(template):
+    (machine,) = of_type(template, "AWS::StepFunctions::StateMachine").values()
+    called = functions(template)
+    used = set()
+    for _, state in states(json.loads(MACHINE)):
+        resource = state.get("Resource", "")
+        if resource.endswith(":lambda:invoke"):
+            step = re.fullmatch(r"\$\{(\w+)Arn\}", state["Arguments"]["FunctionName"])[1]
+            name = called[step]["FunctionName"]
+            used.add(("lambda:InvokeFunction", name))
+        elif resource:
+            service, action = resource.split(":")[-2:]
+            used.add((f"{service}:{action[0].upper()}{action[1:]}", "academy-video-worker-asg"))
+    role = granted(template, machine["RoleArn"]["Fn::GetAtt"][0])
+    own = {
+        (action, re.split(r"[:/]", resource)[-1])
+        for action, resource in role
+        if action not in BY_STEP_FUNCTIONS
+    }
+    assert own == used
+    assert {resource for action, resource in role if action in BY_STEP_FUNCTIONS} == {"*"}
+
+
+def test_the_schedule_may_start_this_workflow_and_leave_letters(template):
+    (schedule,) = of_type(template, "AWS::Scheduler::Schedule").values()
+    role = granted(template, schedule["Target"]["RoleArn"]["Fn::GetAtt"][0])
+    assert {action for action, _ in role} == {"states:StartExecution", "sqs:SendMessage"}
+    machine, letters = schedule["Target"]["Arn"], schedule["Target"]["DeadLetterConfig"]["Arn"]
+    assert {resource for _, resource in role} == {written(machine, template), written(letters, template)}
+
+
+def test_metrics_go_into_one_namespace_and_are_read_by_one_function(template):
+    for step, function in functions(template).items():
+        of_step = list(statements(template, role_of(function)))
+        puts = [one for one in of_step if "cloudwatch:PutMetricData" in as_list(one["Action"])]
+        gets = [one for one in of_step if "cloudwatch:GetMetricData" in as_list(one["Action"])]
+        assert bool(puts) == bool(gets) == (step == "PublishBacklog")
+        for one in puts:
+            assert one["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Academy/Workers"}}
+            assert as_list(one["Action"]) == ["cloudwatch:PutMetricData"]
+
+
+def test_no_role_has_a_managed_policy_or_a_wildcard_action(template):
+    for role_id, role in of_type(template, "AWS::IAM::Role").items():
+        cdks_own = role_id.startswith("AWS679f53fac002430cb0da5b7982bd2287")
+        assert cdks_own or "ManagedPolicyArns" not in role
+        assert not [action for action, _ in granted(template, role_id) if "*" in action]
+
+
+def test_only_the_service_and_not_the_code_makes_network_interfaces():
+    resources = synthesized("existing").template["Resources"]
+    for function in functions(resources).values():
+        interfaces = {pair for pair in granted(resources, role_of(function)) if pair[0].startswith("ec2:")}
+        assert interfaces == granted(resources, role_of(function), effect="Deny")
+        (denied,) = [s for s in statements(resources, role_of(function)) if s["Effect"] == "Deny"]
+        ((_, condition),) = denied["Condition"].items()
+        assert written(condition["lambda:SourceFunctionArn"], resources).endswith(function["FunctionName"])
+    assert not [
+        pair
+        for role_id in of_type(synthesized("local").template["Resources"], "AWS::IAM::Role")
+        for pair in granted(synthesized("local").template["Resources"], role_id)
+        if pair[0].startswith("ec2:")
+    ]
+
+
+@pytest.mark.parametrize("step", RUNS)
+def test_signing_in_by_iam_is_for_one_user_of_one_database(step):
+    resources = synthesized("existing").template["Resources"]
+    pairs = granted(resources, role_of(functions(resources)[step]))
+    user = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKLMNOPQRSTUVWXYZ/video_reclaim"
+    assert {pair for pair in pairs if pair[0].startswith("rds")} == {("rds-db:connect", user)}
+    assert not [pair for pair in pairs if pair[1] == DATABASE_SECRET]
+
+
+def test_a_customers_key_is_used_through_its_service_alone():
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123"
+    overrides = {
+        "database": {"secretArn": DATABASE_SECRET, "iamResourceId": None, "secretKeyArn": key},
+        "queues": {"videoKeyArn": key},
+    }
+    resources = synthesized("existing", json.dumps(overrides)).template["Resources"]
+    for step, function in functions(resources).items():
+        via = {
+            (written(s["Condition"]["StringEquals"]["kms:ViaService"], resources), action)
+            for s in statements(resources, role_of(function))
+            for action in as_list(s["Action"])
+            if action.startswith("kms:")
+        }
+        wanted = {(f"secretsmanager.{REGION}.amazonaws.com", "kms:Decrypt")}
+        if step == "Enqueue":
+            sqs = f"sqs.{REGION}.amazonaws.com"
+            wanted |= {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")}
+        assert via == wanted
+
+
+def test_suspending_the_rebalancing_is_all_that_cdks_own_function_may():
+    resources = synthesized("greenfield").template["Resources"]
+    roles = [id_ for id_ in of_type(resources, "AWS::IAM::Role") if id_.startswith("AWS679f")]
+    (pairs,) = [granted(resources, id_) for id_ in roles]
+    assert {action for action, _ in pairs} == {"autoscaling:SuspendProcesses"}
+    assert {resource.split(":", 5)[5] for _, resource in pairs} == {GROUP.split(":", 5)[5]}
