@@ -8,7 +8,7 @@ from typing import Any, Literal
 from video_reclaim import cloudwatch, fleet, log, postgres, queues
 from video_reclaim.cloudwatch import Metric
 from video_reclaim.errors import InvalidSetting, StoreRefused, StoreUnavailable
-from video_reclaim.scaling import Decision, Group, Inputs, Policy, Reading, parse_override
+from video_reclaim.scaling import LEGACY_EMPTY_S, Decision, Group, Inputs, Policy, Reading, parse_override
 from video_reclaim.settings import BacklogSettings
 
 WORKER_TYPE = "WorkerType"
@@ -131,7 +131,7 @@ def decision_inputs(settings: BacklogSettings, seen: Measurement) -> Inputs:
         settings.metric_namespace,
         [_metric(settings, "BacklogCount"), _queue_depth(VIDEO)],
         at=seen.at,
-        window_s=settings.scale_in_window_seconds,
+        window_s=max(settings.scale_in_window_seconds, LEGACY_EMPTY_S),
     )
     window, queue_window = read_back or ((), ())
     videos, depth = seen.videos, seen.depths[VIDEO]
