@@ -1,0 +1,252 @@
+"""A small, strict SQS: what the protocol uses of it, as AWS documents it, over HTTP, with faults on demand.
+
+It speaks AWS's JSON protocol, so that the product's and the workers' boto3 serialize, retry and time out as
+they would before the real one. Every message and what became of it is told.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+
+SendFault = Literal[
+    "refuses some", "refuses all", "throttles", "denies", "is away", "answer lost", "times out", "unheard"
+]
+INVOCATION_HEADER = "X-Invocation"
+TIMEOUT_S = 0.4
+"""How long an answer that never comes is waited for: longer than the clients' patience."""
+
+_MAX_RECEIVES = 3
+_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+Tell = Callable[..., None]
+
+
+@dataclass(slots=True)
+class _Message:
+    id: str
+    body: str
+    receives: int = 0
+    receipt: str = ""
+    visible_at: float = 0.0
+
+
+class _Answer(Exception):
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message
+
+
+class _Silence(Exception):
+    """Close the connection without a word."""
+
+
+@dataclass
+class Queue:
+    """One queue with its dead letters.
+
+    Attributes:
+        visibility_s: how long a received message is hidden.
+        tell: hears of every message: ``accepted``, ``received``, ``deleted``, ``dead``.
+        away: every call fails with 503 while this is set.
+        faults: by invocation, what its next send meets; taken out when it does.
+    """
+
+    visibility_s: float = 300.0
+    tell: Tell = lambda _event, **_details: None
+    away: bool = False
+    faults: dict[str, SendFault] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
+    _waiting: deque[_Message] = field(default_factory=deque)
+    _hidden: dict[str, _Message] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _server: ThreadingHTTPServer | None = None
+
+    def start(self) -> Self:
+        """Listen on a free port of the loopback interface."""
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="queue", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self.away = True
+            with self._changed:
+                self._changed.notify_all()
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it listens."""
+        if self._server is None:
+            raise RuntimeError("the queue was not started")
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def url(self) -> str:
+        """The queue's URL."""
+        return f"{self.endpoint_url}/000000000000/academy-video-jobs"
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """The messages that wait or are hidden, decoded."""
+        with self._changed:
+            return [json.loads(message.body) for message in (*self._waiting, *self._hidden.values())]
+
+    def put(self, body: str, *, sender: str) -> str:
+        """Accept a message as if ``sender`` had sent it; return its id."""
+        message = _Message(str(uuid.uuid4()), body)
+        self.tell("accepted", message=message.id, body=body, sender=sender)
+        with self._changed:
+            self._waiting.append(message)
+            self._changed.notify()
+        return message.id
+
+    def call(self, action: str, request: dict[str, Any], invocation: str) -> dict[str, Any]:
+        """Serve one call; raises `_Answer` and `_Silence`."""
+        if self.away:
+            raise _Answer(503, "ServiceUnavailable", "Service is unavailable")
+        if request.get("QueueUrl") != self.url:
+            raise _Answer(
+                400, "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist"
+            )
+        if action == "SendMessageBatch":
+            return self._send(request["Entries"], invocation)
+        if action == "ReceiveMessage":
+            return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
+        if action == "DeleteMessage":
+            return self._delete(request["ReceiptHandle"])
+        raise _Answer(400, "InvalidAction", f"{action} is not served here")
+
+    def _send(self, entries: list[dict[str, str]], invocation: str) -> dict[str, Any]:
+        if not 1 <= len(entries) <= 10:
+            raise _Answer(400, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)))
+        ids = [entry["Id"] for entry in entries]
+        if len(set(ids)) < len(ids) or not all(_ENTRY_ID.fullmatch(id_) for id_ in ids):
+            raise _Answer(400, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", ", ".join(ids))
+        fault = self.faults.get(invocation)
+        if fault in ("throttles", "denies", "is away", "unheard"):
+            if fault == "unheard":
+                self.faults.pop(invocation)
+                raise _Silence
+            status, code = {
+                "throttles": (400, "ThrottlingException"),
+                "denies": (403, "AccessDeniedException"),
+                "is away": (503, "ServiceUnavailable"),
+            }[fault]
+            raise _Answer(status, code, f"SQS {fault}")
+        refused: list[str] = []
+        if fault in ("refuses some", "refuses all"):
+            refused = ids if fault == "refuses all" else ids[:: 2 if len(ids) > 1 else 1]
+        answer: dict[str, Any] = {"Successful": [], "Failed": []}
+        for entry in entries:
+            if entry["Id"] in refused:
+                answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
+                continue
+            message_id = self.put(entry["MessageBody"], sender=invocation)
+            digest = hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+            answer["Successful"].append(
+                {"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": digest}
+            )
+        self.faults.pop(invocation, None)
+        if fault == "answer lost":
+            raise _Silence
+        if fault == "times out":
+            time.sleep(TIMEOUT_S)
+            raise _Silence
+        return answer
+
+    def _receive(self, most: int, wait_s: float) -> dict[str, Any]:
+        give_up = time.monotonic() + wait_s
+        with self._changed:
+            while not self._fetch() and not self.away and (left := give_up - time.monotonic()) > 0:
+                self._changed.wait(min(left, self.visibility_s / 4))
+            answer: list[dict[str, str]] = []
+            while self._waiting and len(answer) < most:
+                message = self._waiting.popleft()
+                message.receives += 1
+                message.receipt = base64.b64encode(uuid.uuid4().bytes).decode()
+                message.visible_at = time.monotonic() + self.visibility_s
+                self._hidden[message.receipt] = message
+                answer.append(
+                    {"MessageId": message.id, "ReceiptHandle": message.receipt, "Body": message.body}
+                )
+                self.tell("received", message=message.id, body=message.body)
+        return {"Messages": answer} if answer else {}
+
+    def _fetch(self) -> bool:
+        """Show what was hidden for long enough; say whether anything can be received."""
+        now = time.monotonic()
+        for receipt, message in list(self._hidden.items()):
+            if message.visible_at <= now:
+                del self._hidden[receipt]
+                if message.receives >= _MAX_RECEIVES:
+                    self.dead.append(message.body)
+                    self.tell("dead", message=message.id, body=message.body)
+                else:
+                    self._waiting.append(message)
+        return bool(self._waiting)
+
+    def _delete(self, receipt: str) -> dict[str, Any]:
+        with self._changed:
+            message = self._hidden.pop(receipt, None)
+            if message is not None:
+                self.tell("deleted", message=message.id, body=message.body)
+        return {}
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a killed worker's last call may hang on
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients die here in the midst of their calls, on purpose."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    owner: Queue
+
+    def do_POST(self) -> None:
+        """Serve a call."""
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        action = self.headers["X-Amz-Target"].rpartition(".")[2]
+        try:
+            answer = self.owner.call(action, request, self.headers.get(INVOCATION_HEADER, ""))
+        except _Silence:
+            self.close_connection = True
+            return
+        except _Answer as error:
+            self._answer(error.status, {"__type": error.code, "message": error.message})
+            return
+        self._answer(200, answer)
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        payload = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
