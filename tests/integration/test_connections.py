@@ -1,0 +1,340 @@
+"""Connections as Lambda needs them: verified, bounded in time, kept, and made anew after a failover."""
+
+import json
+from contextlib import closing
+
+import boto3
+import psycopg2
+import pytest
+from moto import mock_aws
+
+from local.academy import create_schema
+from local.postgres import Postgres
+from tests.conftest import forget_clients
+from tests.tls import Authority, Relay
+from video_reclaim import postgres as adapter
+from video_reclaim.errors import InvalidSetting, StoreUnavailable
+from video_reclaim.heartbeats import Heartbeats
+from video_reclaim.postgres import Store
+from video_reclaim.settings import DatabaseSettings, RedisSettings
+from video_reclaim.staleness import Video
+
+REGION = "eu-west-1"
+
+
+@pytest.fixture(scope="module")
+def server(servers_folder):
+    """A PostgreSQL of this module's own, whose user ``lambda`` signs in by password."""
+    folder = servers_folder / "guarded"
+    with Postgres(folder) as running:
+        create_schema(running.dsn)
+        rules = folder / "data" / "pg_hba.conf"
+        rules.write_text("host all lambda 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        admin(
+            running, "CREATE ROLE lambda LOGIN PASSWORD 'first' IN ROLE pg_read_all_data, pg_write_all_data"
+        )
+        admin(running, "SELECT pg_reload_conf()")
+        yield running
+
+
+def admin(server, statement):
+    with closing(psycopg2.connect(server.dsn)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+
+def settings(port, **changes):
+    given = {
+        "database_host": "127.0.0.1",
+        "database_name": "academy",
+        "database_port": port,
+        "database_user": "postgres",
+        "database_sslmode": "disable",
+    }
+    return DatabaseSettings(**{**given, **changes})
+
+
+def sessions(server):
+    return admin(server, "SELECT pid FROM pg_stat_activity WHERE application_name = 'video-reclaim'")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+
+
+class TestVerification:
+    def verified(self, relay, root, mode="verify-full"):
+        return settings(relay.port, database_sslmode=mode, database_sslrootcert=str(root))
+
+    def test_a_certificate_of_a_trusted_root_for_this_host_is_accepted(self, server, authority):
+        with Relay(server.port, authority.server("127.0.0.1"), postgres=True) as relay:
+            assert Store(self.verified(relay, authority.root)).measure_backlog().uploaded == 0
+            assert relay.connections == 1
+
+    @pytest.mark.parametrize(
+        ("host", "expired", "complaint"),
+        [
+            pytest.param("database.example.com", False, "does not match host name", id="for-another-host"),
+            pytest.param("127.0.0.1", True, "certificate verify failed", id="expired"),
+        ],
+    )
+    def test_a_certificate_that_is_wrong_is_refused(self, server, authority, host, expired, complaint):
+        with (
+            Relay(server.port, authority.server(host, expired=expired), postgres=True) as relay,
+            pytest.raises(StoreUnavailable, match=complaint),
+        ):
+            Store(self.verified(relay, authority.root)).measure_backlog()
+
+    @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+    def test_a_root_that_is_not_trusted_is_refused(self, server, authority, stranger, mode):
+        with (
+            Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
+            pytest.raises(StoreUnavailable, match="certificate verify failed"),
+        ):
+            Store(self.verified(relay, authority.root, mode)).measure_backlog()
+
+    def test_the_roots_that_are_shipped_can_be_read_and_trust_no_stranger(self, server, stranger):
+        with (
+            Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
+            pytest.raises(StoreUnavailable, match="certificate verify failed"),
+        ):
+            Store(self.verified(relay, "certs/rds.pem")).measure_backlog()
+
+    def test_a_server_without_tls_is_refused(self, server, authority):
+        with pytest.raises(StoreUnavailable, match="server does not support SSL"):
+            Store(self.verified(server, authority.root)).measure_backlog()
+
+    def test_nothing_is_verified_against_no_roots(self, server):
+        with pytest.raises(InvalidSetting, match="DATABASE_SSLROOTCERT is needed for verify-full"):
+            Store(settings(server.port, database_sslmode="verify-full")).measure_backlog()
+
+    def test_redis_is_verified_too(self, valkey, authority, stranger):
+        for shown, trusted in ((authority, True), (stranger, False)):
+            with Relay(valkey.port, shown.server("127.0.0.1")) as relay:
+                url = f"rediss://127.0.0.1:{relay.port}/0"
+                redis = Heartbeats(RedisSettings(url, redis_sslrootcert=str(authority.root)))
+                assert (redis.pulses([SILENT]) is not None) == trusted
+
+    def test_redis_is_not_trusted_by_default_without_a_public_root(self, valkey, authority):
+        with Relay(valkey.port, authority.server("127.0.0.1")) as relay:
+            assert Heartbeats(RedisSettings(f"rediss://127.0.0.1:{relay.port}/0")).pulses([SILENT]) is None
+
+
+SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", False, 0.0)
+
+
+class TestPatience:
+    def test_a_server_that_accepts_and_never_answers(self, server):
+        with (
+            Relay(server.port, mute=True) as relay,
+            pytest.raises(StoreUnavailable, match="timeout expired"),
+        ):
+            Store(settings(relay.port, database_connect_seconds=2)).measure_backlog()
+
+    def test_a_statement_that_waits_for_a_lock(self, server):
+        store = Store(settings(server.port, database_statement_seconds=1))
+        store.measure_backlog()
+        with closing(psycopg2.connect(server.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("LOCK TABLE video_video IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(StoreUnavailable, match="statement timeout"):
+                store.measure_backlog()
+        assert store.measure_backlog().uploaded == 0
+
+    def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
+        with Relay(valkey.port, mute=True) as relay:
+            redis = Heartbeats(RedisSettings(f"redis://127.0.0.1:{relay.port}/0", redis_timeout_seconds=1))
+            assert redis.pulses([SILENT]) is None
+
+
+class TestKeeping:
+    def test_a_warm_environment_holds_one_connection_under_its_name(self, server):
+        store = Store(settings(server.port))
+        for _ in range(5):
+            store.measure_backlog()
+            store.list_candidates()
+        assert len(sessions(server)) == 1
+        store._drop()
+
+    def test_a_read_survives_a_connection_that_was_cut_meanwhile(self, server):
+        with Relay(server.port) as relay:
+            store = Store(settings(relay.port))
+            store.measure_backlog()
+            relay.drop()
+            assert store.measure_backlog().uploaded == 0
+            assert relay.connections == 2
+
+    def test_a_write_over_a_cut_connection_is_left_to_the_workflows_retry(self, server):
+        with Relay(server.port) as relay:
+            store = Store(settings(relay.port))
+            store.measure_backlog()
+            relay.drop()
+            with pytest.raises(StoreUnavailable):
+                store.take([SILENT], token="t", handoff_s=900)
+            assert store.take([SILENT], token="t", handoff_s=900).ids == []
+
+    def test_a_backend_that_is_ended_by_the_server(self, server):
+        store = Store(settings(server.port))
+        store.measure_backlog()
+        admin(server, f"SELECT pg_terminate_backend({sessions(server)[0][0]})")
+        assert store.measure_backlog().uploaded == 0
+        store._drop()
+
+    def test_a_former_primary_is_left_and_not_taken_again_until_it_may_write(self, server):
+        store = Store(settings(server.port))
+        store.measure_backlog()
+        try:
+            admin(server, "ALTER SYSTEM SET default_transaction_read_only = on")
+            admin(server, "SELECT pg_reload_conf()")
+            while admin(server, "SHOW default_transaction_read_only") != [("on",)]:
+                pass
+            with pytest.raises(StoreUnavailable, match="read-only"):
+                store.take([SILENT], token="t", handoff_s=900)
+            assert not sessions(server)
+            with pytest.raises(StoreUnavailable, match="read-only"):  # not even to read
+                store.measure_backlog()
+        finally:
+            admin(server, "ALTER SYSTEM RESET default_transaction_read_only")
+            admin(server, "SELECT pg_reload_conf()")
+        while admin(server, "SHOW default_transaction_read_only") != [("off",)]:
+            pass
+        assert store.take([SILENT], token="t", handoff_s=900).ids == []
+        store._drop()
+
+
+class Vault:
+    """Secrets Manager, and how often it was asked."""
+
+    def __init__(self):
+        self._client = boto3.Session(region_name=REGION).client("secretsmanager")
+        self.asked = 0
+        boto3.setup_default_session(region_name=REGION)
+        boto3.DEFAULT_SESSION.events.register("provide-client-params.secretsmanager.*", self._count)
+
+    def _count(self, **_):
+        self.asked += 1
+
+    def holds(self, text):
+        return self._client.create_secret(Name="s", SecretString=text)["ARN"]
+
+    def now_holds(self, text):
+        self._client.put_secret_value(SecretId="s", SecretString=text)
+
+
+def credentials(password, username="lambda"):
+    return json.dumps({"engine": "postgres", "username": username, "password": password})
+
+
+@pytest.fixture
+def vault():
+    forget_clients()
+    with mock_aws():
+        yield Vault()
+    forget_clients()
+    boto3.DEFAULT_SESSION = None
+
+
+class TestSigningIn:
+    @pytest.fixture(autouse=True)
+    def password(self, server):
+        admin(server, "ALTER ROLE lambda PASSWORD 'first'")
+
+    def test_with_rdss_own_secret_fetched_once_for_all_connections(self, server, vault):
+        given = settings(server.port, database_secret_arn=vault.holds(credentials("first")), database_user="")
+        for _ in range(2):
+            store = Store(given)
+            store.measure_backlog()
+            store._drop()
+        assert vault.asked == 1
+
+    def test_a_password_that_was_rotated_is_fetched_anew_once(self, server, vault):
+        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("first"))))
+        store.measure_backlog()
+        admin(server, "ALTER ROLE lambda PASSWORD 'second'")
+        vault.now_holds(credentials("second"))
+        assert store.measure_backlog().uploaded == 0  # a connection that is open stays so
+        assert vault.asked == 1
+        store._drop()
+        assert store.measure_backlog().uploaded == 0
+        assert vault.asked == 2
+        store._drop()
+
+    def test_users_that_take_turns(self, server, vault):
+        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("x", "gone"))))
+        admin(server, "DROP ROLE IF EXISTS gone")
+        admin(server, "CREATE ROLE gone LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")
+        store.measure_backlog()
+        store._drop()
+        admin(server, "DROP ROLE gone")
+        vault.now_holds(credentials("first"))
+        assert store.measure_backlog().uploaded == 0
+        store._drop()
+
+    def test_a_password_that_is_wrong_is_not_tried_for_ever(self, server, vault):
+        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("marked-wrong"))))
+        with pytest.raises(StoreUnavailable, match="authentication failed") as caught:
+            store.measure_backlog()
+        assert vault.asked == 2
+        assert "marked-wrong" not in str(caught.value)
+
+    def test_a_server_that_is_away_is_no_reason_to_ask_for_the_secret_again(self, server, vault):
+        with Relay(server.port, mute=True) as relay:
+            arn = vault.holds(credentials("first"))
+            store = Store(settings(relay.port, database_secret_arn=arn, database_connect_seconds=2))
+            with pytest.raises(StoreUnavailable, match="timeout expired"):
+                store.measure_backlog()
+        assert vault.asked == 1
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            pytest.param("marked-text", "is not a JSON object", id="bare-text"),
+            pytest.param('["marked-text"]', "is not a JSON object", id="a-list"),
+            pytest.param('{"username": "marked-text"}', "has no password", id="half-of-it"),
+            pytest.param('{"user": "marked-text"}', "has no username and no password", id="other-names"),
+        ],
+    )
+    def test_a_secret_of_another_form_is_named_and_not_quoted(self, server, vault, text, complaint):
+        with pytest.raises(StoreUnavailable, match=complaint) as caught:
+            Store(settings(server.port, database_secret_arn=vault.holds(text))).measure_backlog()
+        assert "marked-text" not in str(caught.value)
+
+    def test_with_a_token_of_iam_for_this_host_and_user(self, monkeypatch):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        forget_clients()
+        given = settings(5432, database_user="lambda", database_iam_auth=True, database_sslmode="require")
+        signed = adapter._credentials(given)
+        forget_clients()
+        assert signed["user"] == "lambda"
+        assert signed["password"].startswith("127.0.0.1:5432/?Action=connect&DBUser=lambda&")
+        assert "X-Amz-Signature=" in signed["password"]
+
+    def test_redis_by_a_token_that_was_rotated_meanwhile(self, academy, valkey, vault):
+        academy.redis.acl_setuser(
+            "lambda", reset=True, enabled=True, passwords=["+one"], keys="*", commands=["+@all"]
+        )
+        secret = json.dumps({"username": "lambda", "password": "one"})
+        redis = Heartbeats(RedisSettings(valkey.url, redis_secret_arn=vault.holds(secret)))
+        assert redis.pulses([SILENT]) is not None
+        academy.redis.execute_command("ACL", "SETUSER", "lambda", "resetpass", ">two")
+        vault.now_holds(json.dumps({"username": "lambda", "password": "two"}))
+        academy.redis.client_kill_filter(user="lambda")
+        assert redis.pulses([SILENT]) is not None
+        assert vault.asked == 2
+
+    def test_redis_by_a_bare_token(self, academy, valkey, vault):
+        academy.redis.config_set("requirepass", "bare")
+        try:
+            redis = Heartbeats(RedisSettings(valkey.url, redis_secret_arn=vault.holds("bare")))
+            assert redis.pulses([SILENT]) is not None
+            stale = Heartbeats(RedisSettings(valkey.url))
+            assert stale.pulses([SILENT]) is None
+        finally:
+            academy.redis.config_set("requirepass", "")
