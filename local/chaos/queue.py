@@ -21,8 +21,8 @@ SendFault = Literal[
     "refuses some", "refuses all", "throttles", "denies", "is away", "answer lost", "times out", "unheard"
 ]
 INVOCATION_HEADER = "X-Invocation"
-TIMEOUT_S = 0.4
-"""How long an answer that never comes is waited for: longer than the clients' patience."""
+PATIENCE_S = 0.4
+"""How long the product waits for an answer, seconds; one that never comes takes half as long again."""
 
 _MAX_RECEIVES = 3
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -163,7 +163,7 @@ class Queue:
         if fault == "answer lost":
             raise _Silence
         if fault == "times out":
-            time.sleep(TIMEOUT_S)
+            time.sleep(PATIENCE_S * 1.5)
             raise _Silence
         return answer
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from unittest import mock
 
@@ -24,11 +25,13 @@ import psycopg2.extensions
 import redis
 
 from local.chaos.history import Record
-from local.chaos.queue import INVOCATION_HEADER, TIMEOUT_S, Queue
+from local.chaos.queue import INVOCATION_HEADER, PATIENCE_S, Queue
 from local.chaos.relay import Relay
 from local.emulator import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
+    import boto3
+
     pass
 
 When = Literal["before", "after"]
@@ -63,7 +66,7 @@ class Timing:
         handoff_s: HANDOFF_SECONDS.
         max_reclaims: MAX_RECLAIMS.
         function_s: after this long a function is ended.
-        redis_patience_s: REDIS_TIMEOUT_SECONDS.
+        redis_patience_s: REDIS_PATIENCE_SECONDS.
         retry_scale: what the state machine's retry intervals are multiplied with.
     """
 
@@ -297,10 +300,17 @@ class _Queue:
         return answer
 
 
+@cache
+def aws_session() -> "boto3.Session":
+    """The session that every client here comes from: it reads boto3's descriptions of AWS only once."""
+    import boto3
+
+    return boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+
+
 @contextlib.contextmanager
 def boundary(world: World) -> Iterator[None]:
     """Lay the boundary around the product's functions in this process, for the length of a ``with`` block."""
-    import boto3
     from botocore import endpoint
     from botocore.config import Config
 
@@ -325,13 +335,13 @@ def boundary(world: World) -> Iterator[None]:
             handoff_seconds=timing.handoff_s,  # type: ignore[arg-type]
         ),
     }
-    client = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]).client(
+    client = aws_session().client(
         "sqs",
         region_name=REGION,
         endpoint_url=world.queue.endpoint_url,
         config=Config(
-            connect_timeout=TIMEOUT_S / 2,
-            read_timeout=TIMEOUT_S / 2,
+            connect_timeout=PATIENCE_S,
+            read_timeout=PATIENCE_S,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=64,
         ),

@@ -1,0 +1,144 @@
+"""One fault at each step of list, reclaim and enqueue: nothing is lost, and nothing needs a person."""
+
+import pytest
+
+from local.chaos import verdicts
+
+_RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
+POSTGRES = ("list", "look", "take", "quarantine", "read handoffs", "clear handoffs")
+REDIS = ("read heartbeats", "record strikes", "read heartbeats and reclaims", "forget reclaims")
+OTHERS = ("connect", "send", "answer")
+
+
+def die(invocation, _connection):
+    invocation.die()
+
+
+def cut(when):
+    return lambda invocation, connection: invocation.cut(connection, when)
+
+
+def answer(code):
+    return lambda _invocation, _connection: _RAISE.format(code)
+
+
+def cut_redis(when):
+    return lambda invocation, _connection: invocation.sandbox.world.redis_relay.cut_next(when)
+
+
+def sqs(fault):
+    return lambda invocation, _connection: invocation.sandbox.world.queue.faults.update(
+        {invocation.id: fault}
+    )
+
+
+def overtake(invocation, _connection):
+    invocation.be_overtaken(0.05)
+
+
+FAULTS = [
+    *[(call, when, "dies", die) for call in (*POSTGRES, *REDIS, "send") for when in ("before", "after")],
+    *[(call, "before", "dies", die) for call in ("connect", "answer")],
+    *[
+        (call, "before", f"cut {when}", cut(when))
+        for call in POSTGRES
+        for when in ("before", "during", "after")
+    ],
+    *[
+        (call, "before", name, answer(code))
+        for call in POSTGRES
+        for name, code in [
+            ("deadlock", "40P01"),
+            ("read-only", "25006"),
+            ("timeout", "57014"),
+            ("refused", "42501"),
+        ]
+    ],
+    *[
+        (call, "before", f"redis cut {when}", cut_redis(when))
+        for call in REDIS
+        for when in ("before", "during", "after")
+    ],
+    *[
+        ("send", "before", f"sqs {fault}", sqs(fault))
+        for fault in (
+            "refuses some",
+            "refuses all",
+            "throttles",
+            "denies",
+            "is away",
+            "answer lost",
+            "times out",
+            "unheard",
+        )
+    ],
+    *[
+        (call, "before", "overtaken", overtake)
+        for call in ("take", "read handoffs", "send", "clear handoffs")
+    ],
+]
+
+
+@pytest.fixture
+def stuck(academy, stage):
+    """One video of each kind that is to be reclaimed, one that is to be quarantined, and one to be spared."""
+    videos = {
+        "expired": academy.add(until=-1),
+        "silent": academy.add(until=3600),
+        "orphan": academy.add("UPLOADED", by="reclaim:crashed", until=-1),
+        "poison": academy.add(until=-1),
+        "beating": academy.add(until=3600, beats=True),
+        "first-miss": academy.add(until=3600),
+    }
+    stage.silence(videos["silent"])
+    reclaims = f"tenant:1:video:{videos['poison']}:reclaims"
+    ((now,),) = academy.sql("SELECT date_part('epoch', now())")
+    academy.redis.zadd(reclaims, {f"earlier-{i}": now - i for i in range(5)})
+    return videos
+
+
+def sent_more_than_once(stage):
+    case = stage.case()
+    return {video for video, messages in case.accepted.items() if len(messages) > 1}
+
+
+@pytest.mark.parametrize(
+    ("call", "when", "action"),
+    [pytest.param(call, when, action, id=f"{call}-{when}-{name}") for call, when, name, action in FAULTS],
+)
+def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, action):
+    struck = stage.strike_once(call, when, action)
+    stage.execute("first")
+    assert struck, "the fault never came to pass"
+    stage.calm()
+    stage.lambdas.forget()
+    stage.let_handoffs_expire()  # what the first run left between the stores is an orphan by now
+    stage.execute("second")
+    stage.finish()
+    assert {name: stage.academy.state(video)[0] for name, video in stuck.items()} == {
+        "expired": "READY",
+        "silent": "READY",
+        "orphan": "READY",
+        "poison": "FAILED",
+        "beating": "PROCESSING",
+        "first-miss": "PROCESSING",
+    }
+    rules = [
+        rule
+        for rule in verdicts.RULES
+        if rule
+        not in (verdicts.reclaimed_with_cause, verdicts.quarantined_after_reclaims, verdicts.nothing_lost)
+    ]
+    assert stage.violated(*rules) == []
+
+
+def test_every_call_of_a_clean_run_is_struck(stage, stuck):
+    stage.execute()
+    reached = {e.details["call"] for e in stage.record.events if e.kind == "call"}
+    assert reached == {call for call, *_ in FAULTS}
+
+
+def test_a_clean_run_sends_each_video_once_and_at_once(stage, stuck):
+    assert stage.execute().status == "SUCCEEDED"
+    assert stage.messages() == sorted(stuck[name] for name in ("expired", "silent", "orphan"))
+    assert not sent_more_than_once(stage)
