@@ -1,0 +1,198 @@
+"""moto, as unforgiving as AWS where it is kinder, and with the faults that AWS has and moto hasn't.
+
+moto lets a metric be read the moment it is put, at the second it was put, whatever its namespace; a group be
+sized beyond its limits; and never refuses one message of ten. Code that leans on any of that works in its
+tests and fails in production. `strict_aws` takes the kindness away:
+
+    with strict_aws() as aws:
+        ...
+        aws.settle()            # what was put so far can be read from now on
+        aws.refused[7] = "InternalError"
+
+What is put with a timestamp in the past also waits for `settle`.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+import moto.autoscaling.exceptions as autoscaling_errors
+import moto.cloudwatch.exceptions as cloudwatch_errors
+from moto import mock_aws
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.cloudwatch.models import CloudWatchBackend
+from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.responses import ActionResult
+from moto.sqs.exceptions import SQSException
+from moto.sqs.models import SQSBackend
+
+STEP_FUNCTIONS_AND_LAMBDA = {
+    "stepfunctions": {"execute_state_machine": True},
+    "lambda": {"use_docker": False},
+}
+
+Series = tuple[str, str, tuple[tuple[str, str], ...], str]
+
+
+@dataclass
+class StrictAws:
+    """What a test sets, and what it may look at.
+
+    Attributes:
+        points: every point that was put, by namespace, name, dimensions and unit: the minute, the value, and
+            whether it can be read by now.
+        points_per_page: how many points of a series one answer of GetMetricData holds.
+        cloudwatch_fault: an error code that every CloudWatch call fails with.
+        scaling_fault: an error code that SetDesiredCapacity fails with.
+        queue_fault: an error code that SendMessageBatch fails with, as a whole.
+        refused: by entry id, the code with which SQS refuses that entry of a batch.
+        desired_set: every desired capacity that was accepted.
+    """
+
+    points: dict[Series, list[tuple[datetime, float, bool]]] = field(default_factory=dict)
+    points_per_page: int = 500
+    cloudwatch_fault: str = ""
+    scaling_fault: str = ""
+    queue_fault: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    desired_set: list[int] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Forget every metric and every fault."""
+        self.__init__()  # type: ignore[misc]
+
+    def settle(self) -> None:
+        """Let everything that was put so far be read: on AWS that takes seconds or minutes."""
+        for points in self.points.values():
+            points[:] = [(minute, value, True) for minute, value, _ in points]
+
+    def put(self, namespace: str, data: list[dict[str, Any]]) -> None:
+        """PutMetricData."""
+        self._maybe_fail(self.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+        if not namespace or namespace.startswith(("AWS/", ":")):
+            raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
+        if len(data) > 1000:
+            raise cloudwatch_errors.InvalidParameterValue("MetricData holds at most 1000 metrics.")
+        now = datetime.now(UTC)
+        for datum in data:
+            at = _utc(datum.get("Timestamp") or now)
+            if not now - timedelta(weeks=2) <= at <= now + timedelta(hours=2):
+                raise cloudwatch_errors.InvalidParameterValue(f"The timestamp {at} is too old or too new.")
+            value = float(datum["Value"])
+            if not math.isfinite(value):
+                raise cloudwatch_errors.InvalidParameterValue(f"The value {value} is invalid.")
+            dimensions = _dimensions(datum.get("Dimensions"))
+            series = (namespace, datum["MetricName"], dimensions, datum.get("Unit", "None"))
+            minute = at.replace(second=0, microsecond=0)
+            self.points.setdefault(series, []).append((minute, value, False))
+
+    def get(self, query: dict[str, Any], start: datetime, end: datetime) -> dict[datetime, float]:
+        """One query of GetMetricData: the maximum of each of its periods that has a point."""
+        stat = query["MetricStat"]
+        period_s, metric = int(stat["Period"]), stat["Metric"]
+        if period_s % 60 or stat["Stat"] != "Maximum":
+            raise cloudwatch_errors.ValidationError("Only maxima over whole minutes are told here.")
+        dimensions = _dimensions(metric.get("Dimensions"))
+        found: dict[datetime, float] = {}
+        for (namespace, name, has, unit), points in self.points.items():
+            same = (namespace, name, has) == (metric["Namespace"], metric["MetricName"], dimensions)
+            if not same or stat.get("Unit", unit) != unit:
+                continue
+            for minute, value, readable in points:
+                seconds = int(minute.timestamp())
+                period = datetime.fromtimestamp(seconds - seconds % period_s, UTC)
+                if readable and start.replace(second=0, microsecond=0) <= period < end:
+                    found[period] = max(value, found.get(period, value))
+        return found
+
+    @staticmethod
+    def _maybe_fail(code: str, kind: type[Exception]) -> None:
+        if code:
+            raise kind(code, f"{code}, as the test wants it")
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _dimensions(given: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one["Name"], one["Value"]) for one in given or []))
+
+
+@contextlib.contextmanager
+def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
+    """Mock AWS in this process for the length of the block, strictly.
+
+    Args:
+        config: moto's; `STEP_FUNCTIONS_AND_LAMBDA` for a test that runs state machines.
+    """
+    aws = StrictAws()
+    set_desired_capacity = AutoScalingResponse.set_desired_capacity
+    send_message_batch = SQSBackend.send_message_batch
+
+    def put_metric_data(_backend: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
+        aws.put(namespace, metric_data)
+
+    def get_metric_data(response: CloudWatchResponse) -> ActionResult:
+        aws._maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+        given = response._get_params()
+        start, end = _utc(given["StartTime"]), _utc(given["EndTime"])
+        if start >= end:
+            raise cloudwatch_errors.ValidationError("The parameter EndTime must be greater than StartTime.")
+        first, page = int(given.get("NextToken") or 0), aws.points_per_page
+        results, more = [], False
+        for query in given["MetricDataQueries"]:
+            newest_first = given.get("ScanBy", "TimestampDescending") == "TimestampDescending"
+            points = sorted(aws.get(query, start, end).items(), reverse=newest_first)
+            shown, rest = points[first : first + page], points[first + page :]
+            more = more or bool(rest)
+            results.append(
+                {
+                    "Id": query["Id"],
+                    "Label": query["Id"],
+                    "Timestamps": [at for at, _ in shown],
+                    "Values": [value for _, value in shown],
+                    "StatusCode": "PartialData" if rest else "Complete",
+                }
+            )
+        answer: dict[str, Any] = {"MetricDataResults": results}
+        return ActionResult(answer | ({"NextToken": str(first + page)} if more else {}))
+
+    def set_capacity(response: AutoScalingResponse) -> ActionResult:
+        name, desired = (
+            response._get_param("AutoScalingGroupName"),
+            response._get_int_param("DesiredCapacity"),
+        )
+        group = response.autoscaling_backend.autoscaling_groups.get(name)
+        if group is None:
+            raise autoscaling_errors.ValidationError("AutoScalingGroup name not found - null")
+        if not group.min_size <= desired <= group.max_size:
+            raise autoscaling_errors.ValidationError(
+                f"New SetDesiredCapacity value {desired} is outside {group.min_size} to {group.max_size}."
+            )
+        aws._maybe_fail(aws.scaling_fault, autoscaling_errors.AutoscalingClientError)
+        aws.desired_set.append(desired)
+        return set_desired_capacity(response)
+
+    def send_batch(backend: SQSBackend, queue_name: str, entries: dict[str, dict[str, Any]]) -> Any:
+        backend.get_queue(queue_name)
+        aws._maybe_fail(aws.queue_fault, SQSException)
+        taken = {key: entry for key, entry in entries.items() if entry["Id"] not in aws.refused}
+        messages, failed = send_message_batch(backend, queue_name, taken) if taken else ([], [])
+        for entry in entries.values():
+            if code := aws.refused.get(entry["Id"]):
+                failed.append({"Id": entry["Id"], "SenderFault": False, "Code": code, "Message": code})
+        return messages, failed
+
+    with (
+        patch.object(CloudWatchBackend, "put_metric_data", put_metric_data),
+        patch.object(CloudWatchResponse, "get_metric_data", get_metric_data),
+        patch.object(AutoScalingResponse, "set_desired_capacity", set_capacity),
+        patch.object(SQSBackend, "send_message_batch", send_batch),
+        mock_aws(config=config),  # type: ignore[call-overload]
+    ):
+        yield aws

@@ -1,0 +1,380 @@
+"""The real state machine and the real handlers in one process, interpreted by moto, on real servers.
+
+The definition is the file that is deployed, with its placeholders filled in. Where it invokes a function, the
+handler is called with that function's environment and no other. JSONata is evaluated by jsonata-python. The
+interpreter is another one than the local stack's, so what both make of the file is worth more than either.
+"""
+
+import contextlib
+import functools
+import importlib
+import io
+import itertools
+import json
+import os
+import re
+import threading
+import time
+import traceback
+import types
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import boto3
+import jsonata
+import moto.stepfunctions.parser.asl.component.common.retry.retrier_decl as moto_retry
+import moto.stepfunctions.parser.asl.component.state.exec.state_task.lambda_eval_utils as moto_lambda
+import moto.stepfunctions.parser.asl.eval.states as moto_states
+import moto.stepfunctions.parser.asl.eval.variable_store as moto_variables
+import moto.stepfunctions.parser.asl.jsonata.jsonata as moto_jsonata
+import psycopg2
+import pytest
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
+from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+from tests.conftest import forget_clients
+from tests.messages import Queue
+from tests.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, strict_aws
+from tests.workflow.breakages import DEFINITION
+from video_reclaim.heartbeats import heartbeats
+from video_reclaim.postgres import store
+
+GROUP = "academy-video-worker-asg"
+NAMESPACE = "Academy/Workers"
+OVERRIDE = "/academy/workers/video/scaling-override"
+MODULES = {
+    "ListStaleVideos": "list_stale_videos",
+    "Reclaim": "reclaim",
+    "Enqueue": "enqueue",
+    "PublishBacklog": "publish_backlog",
+}
+OTHER_QUEUES = ("academy-ai-jobs-lite", "academy-ai-jobs-basic", "academy-messaging-jobs")
+
+
+class Failure(Exception):
+    """What a function's service reports instead of the function's own answer."""
+
+    def __init__(self, error, message=""):
+        super().__init__(message)
+        self.error = error
+
+
+def timed_out(payload, call):
+    raise Failure("Sandbox.Timedout", "RequestId: 0 Error: Task timed out after 30.00 seconds")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One invocation: what went in, and what came out."""
+
+    function: str
+    payload: dict
+    answer: object
+    error: str | None
+
+
+class Workflow:
+    """The workflow with everything around it.
+
+    ``around[function]`` is called as ``(payload, call)`` in place of the function; ``call(payload)`` is the
+    function itself. ``environment[function]`` may be changed.
+    """
+
+    def __init__(self, aws, settings):
+        self.aws = aws
+        self.sqs, self.cloudwatch, self.ssm, self.autoscaling, self._stepfunctions = (
+            boto3.client(name) for name in ("sqs", "cloudwatch", "ssm", "autoscaling", "stepfunctions")
+        )
+        self._lock, self._numbers = threading.Lock(), itertools.count()
+        self._settings, self._warm, self._machines = settings, {}, {}
+        self._queues = {name: self._make_queue(name) for name in ("academy-video-jobs", *OTHER_QUEUES)}
+        self.queue = Queue(self.sqs, self._queues["academy-video-jobs"])
+        self.autoscaling.create_launch_configuration(
+            LaunchConfigurationName="worker", ImageId="ami-12c6146b", InstanceType="c7g.xlarge"
+        )
+        self._role = boto3.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"][
+            "Arn"
+        ]
+        self._arns = self._make_functions()
+
+    def reset(self, definition, concurrency):
+        """Empty queue, a group of 1 to 20 at 1, no metric, no override, no fault; and this definition."""
+        self.aws.reset()
+        self.make_queue()
+        self.queue.take_all()
+        self._make_group()
+        if self.ssm.describe_parameters()["Parameters"]:
+            self.ssm.delete_parameter(Name=OVERRIDE)
+        self.calls, self.around, self.waits = [], {}, []
+        self.environment = self._environments(self._settings)
+        self.state_machine_arn = self._make_state_machine(json.dumps(definition), concurrency)
+        for function in MODULES:
+            self._keep_warm(function)
+
+    def run(self, given=None):
+        """Run an execution to its end and describe it; ``record`` is its output, read."""
+        started = self._stepfunctions.start_execution(
+            stateMachineArn=self.state_machine_arn,
+            input=given if isinstance(given, str) else json.dumps({} if given is None else given),
+            name=f"execution-{next(self._numbers)}",
+        )
+        give_up = time.monotonic() + 120
+        while self._state(started["executionArn"]) == "RUNNING":
+            assert time.monotonic() < give_up, "the execution does not end"
+            time.sleep(0.002)
+        shown = self._stepfunctions.describe_execution(executionArn=started["executionArn"])
+        shown["record"] = json.loads(shown["output"]) if "output" in shown else None
+        return shown
+
+    def _state(self, arn):
+        """Ask moto itself: through the API each question would cost more than a step of the execution."""
+        return self._found(arn).status
+
+    def _found(self, arn):
+        machines = stepfunctions_parser_backends[ACCOUNT_ID]["us-east-1"].state_machines
+        executions = (execution for machine in machines for execution in machine.executions)
+        return next(execution for execution in executions if execution.execution_arn == arn)
+
+    def history(self, execution):
+        """Every event of an execution, those inside Maps too."""
+        return self._found(execution["executionArn"]).to_history_output()["events"]
+
+    def route(self, execution):
+        """The states that were entered, in order; those inside Maps in the order of their entering."""
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for event in self.history(execution)
+            if "stateEnteredEventDetails" in event
+        ]
+
+    def unfinished(self, execution):
+        """The states that were entered and never left: where a redrive goes on."""
+        entered, left = Counter(self.route(execution)), Counter()
+        for event in self.history(execution):
+            if "stateExitedEventDetails" in event:
+                left[event["stateExitedEventDetails"]["name"]] += 1
+        return set(entered - left)
+
+    def failed(self, execution):
+        """The items that the first Map left to the second: each one's videos."""
+        left = [
+            event["stateExitedEventDetails"]["assignedVariables"]["failed"]
+            for event in self.history(execution)
+            if event.get("stateExitedEventDetails", {}).get("name") == "ReclaimVideos"
+        ]
+        return [item["videos"] for item in json.loads(left[0])]
+
+    def asked(self, function):
+        """The payloads that a function was called with."""
+        return [call.payload for call in self.calls if call.function == function]
+
+    def desired(self):
+        groups = self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])
+        return groups["AutoScalingGroups"][0]["DesiredCapacity"]
+
+    def published(self, name, worker_type=None):
+        """The values of a metric as they were put, oldest first."""
+        dimensions = (("WorkerType", worker_type),) if worker_type else ()
+        return [
+            value
+            for (namespace, metric, has, _), points in self.aws.points.items()
+            if (namespace, metric, has) == (NAMESPACE, name, dimensions)
+            for _, value, _ in points
+        ]
+
+    def _make_queue(self, name):
+        return self.sqs.create_queue(QueueName=name)["QueueUrl"]
+
+    def make_queue(self):
+        self._make_queue("academy-video-jobs")
+
+    def _make_group(self):
+        if self.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]:
+            self.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)
+        self.autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName=GROUP,
+            MinSize=1,
+            MaxSize=20,
+            DesiredCapacity=1,
+            LaunchConfigurationName="worker",
+            AvailabilityZones=["us-east-1a"],
+            NewInstancesProtectedFromScaleIn=True,
+        )
+
+    def _make_functions(self):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("any.py", "")
+        return {
+            name: boto3.client("lambda").create_function(
+                FunctionName=name,
+                Runtime="python3.13",
+                Handler="any.handler",
+                Role=self._role,
+                Code={"ZipFile": packed.getvalue()},
+            )["FunctionArn"]
+            for name in MODULES
+        }
+
+    def _make_state_machine(self, definition, concurrency):
+        if (definition, concurrency) not in self._machines:
+            values = {f"{name}Arn": arn for name, arn in self._arns.items()}
+            values |= {"AutoScalingGroupName": GROUP, "MaxConcurrency": str(concurrency)}
+            self._machines[definition, concurrency] = self._stepfunctions.create_state_machine(
+                name=f"reclaim-videos-{len(self._machines)}",
+                definition=re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], definition),
+                roleArn=self._role,
+            )["stateMachineArn"]
+        return self._machines[definition, concurrency]
+
+    def _environments(self, settings):
+        store = {name: value for name, value in settings.items() if name.startswith("DATABASE_")}
+        redis = {"REDIS_URL": settings["REDIS_URL"]}
+        kinds = {
+            "Video": [self._queues["academy-video-jobs"]],
+            "AI": [self._queues[name] for name in OTHER_QUEUES[:2]],
+            "Messaging": [self._queues[OTHER_QUEUES[2]]],
+        }
+        return {
+            "ListStaleVideos": {**store, **redis},
+            "Reclaim": {**store, **redis},
+            "Enqueue": {**store, "QUEUE_URL": kinds["Video"][0]},
+            "PublishBacklog": {**store, "QUEUE_URLS": json.dumps(kinds), "AUTO_SCALING_GROUP": GROUP},
+        }
+
+    def _keep_warm(self, function):
+        """Let a function keep its connections, unless its settings lead elsewhere than the last one's."""
+        for made_once, prefix, users in (
+            (store, "DATABASE_", MODULES),
+            (heartbeats, "REDIS_", ("ListStaleVideos", "Reclaim")),
+        ):
+            given = self.environment[function].items()
+            settings = {name: value for name, value in given if name.startswith(prefix)}
+            if function in users and settings != self._warm.get(prefix):
+                made_once.cache_clear()
+                self._warm[prefix] = settings
+
+    def enter(self, function):
+        """Make the process's environment this function's, for the length of a call."""
+        os.environ |= self.environment[function]
+        self._keep_warm(function)
+
+    def invoke(self, function, body):
+        """Answer as Lambda does: the body, and the kind of error if it is one."""
+        payload = json.loads(body or "{}")
+        handler = importlib.import_module(MODULES[function]).handler
+        with self._lock:  # the environment is the process's
+            kept = dict(os.environ)
+            self.enter(function)
+            try:
+                around = self.around.get(function)
+                answer = (
+                    around(payload, lambda given: handler(given, None)) if around else handler(payload, None)
+                )
+                answer, error = json.loads(json.dumps(answer)), None
+            except Exception as exc:
+                error = exc.error if isinstance(exc, Failure) else type(exc).__name__
+                answer = {"errorMessage": str(exc), "errorType": error}
+                answer["stackTrace"] = traceback.format_tb(exc.__traceback__)
+            finally:
+                os.environ.clear()
+                os.environ.update(kept)
+            self.calls.append(Call(function, payload, answer, error))
+        return json.dumps(answer).encode(), error
+
+
+class Expressions:
+    """JSONata for moto, which writes every variable into the expression, as text.
+
+    To parse ten thousand ids for each expression would take minutes: a name stands for each value instead.
+    """
+
+    def __init__(self):
+        self._values, self._numbers = {}, itertools.count()
+
+    def declare(self, bindings):
+        declarations = []
+        for variable, value in bindings.items():
+            name = f"value{next(self._numbers)}"
+            self._values[name] = value
+            declarations.append(f"{variable}:=${name};")
+        return "".join(declarations)
+
+    def evaluate(self, expression):
+        try:
+            values = {name: self._values[name] for name in re.findall(r"\$(value\d+);", expression)}
+            return json.loads(json.dumps(jsonata.Jsonata(expression).evaluate(None, values)))
+        except Exception as exc:
+            raise moto_jsonata.JSONataException("UNKNOWN", str(exc)) from exc
+
+
+@pytest.fixture
+def definition(request):
+    """The state machine's definition, which a test may replace to see it break."""
+    return json.loads(DEFINITION.read_text())
+
+
+@pytest.fixture(scope="module")
+def one_workflow(postgres, valkey):
+    """Everything that takes a while to make, once for a file of tests."""
+    parts = psycopg2.extensions.parse_dsn(postgres.dsn)
+    settings = {
+        "DATABASE_HOST": parts["host"],
+        "DATABASE_PORT": parts["port"],
+        "DATABASE_NAME": parts["dbname"],
+        "DATABASE_USER": parts["user"],
+        "DATABASE_SSLMODE": "disable",
+        "REDIS_URL": valkey.url,
+    }
+    running, expressions = [], Expressions()
+
+    def invoke(_backend, function_name, qualifier, body, headers, response_headers):
+        answer, error = running[0].invoke(function_name.rpartition(":")[2], body)
+        if error:
+            response_headers["x-amz-function-error"] = "Unhandled"
+        return answer
+
+    @functools.cache
+    def client(region, service):
+        return boto_client_for(region, service)
+
+    def one_client(region, service, state_credentials=None):  # moto makes one for every call
+        return client(region, service)
+
+    def sleep(seconds):
+        running[0].waits.append(seconds)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(forget_clients)
+        aws = stack.enter_context(strict_aws(STEP_FUNCTIONS_AND_LAMBDA))
+        stack.enter_context(patch.object(moto_jsonata, "_eval_jsonata", expressions.evaluate))
+        for module in (moto_states, moto_variables):
+            declare = patch.object(module, "encode_jsonata_variable_declarations", expressions.declare)
+            stack.enter_context(declare)
+        stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
+        stack.enter_context(patch.object(moto_lambda, "boto_client_for", one_client))
+        stack.enter_context(patch.object(moto_retry, "time", types.SimpleNamespace(sleep=sleep)))
+        forget_clients()
+        running.append(Workflow(aws, settings))
+        yield running[0]
+
+
+@pytest.fixture
+def concurrency():
+    """How many items of a Map run at once.
+
+    In a file whose Maps fail it must be 1: moto breaks other items off in mid-expression, and calls their
+    functions with half a payload, which AWS doesn't.
+    """
+    return 5
+
+
+@pytest.fixture
+def workflow(one_workflow, academy, definition, concurrency):
+    """The workflow, ready to run; see `Workflow.reset`."""
+    one_workflow.reset(definition, concurrency)
+    return one_workflow

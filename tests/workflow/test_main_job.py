@@ -1,0 +1,199 @@
+"""The main job, input and settings: what must happen, and what must not."""
+
+import json
+
+import pytest
+
+from local.processes import free_port
+from tests.mixture import check_main_job
+from tests.workflow.breakages import BREAKAGES, broken
+
+IDLE = ["ListStaleVideos", "AnyStale", "PublishBacklog", "WhatIsLeft", "Report"]
+
+
+def check(workflow, academy):
+    def run():
+        execution = workflow.run()
+        assert execution["status"] == "SUCCEEDED", execution
+        return execution["record"]
+
+    check_main_job(academy, workflow.queue, run)
+
+
+def test_exactly_the_stale_videos_of_any_mixture_go_back_to_work(workflow, academy):
+    check(workflow, academy)
+
+
+@pytest.mark.parametrize("definition", [broken(BREAKAGES["enqueue-forgets-its-token"])], ids=["no-token"])
+def test_the_check_above_sees_an_enqueue_without_its_token(workflow, academy):
+    with pytest.raises(AssertionError):
+        check(workflow, academy)
+
+
+def everything(workflow, academy):
+    """All that an execution could write to, with the moments at which keys expire."""
+    keys = sorted(academy.redis.scan_iter(count=1000))
+    return {
+        "rows": academy.rows(),
+        "redis": {key: (academy.redis.dump(key), academy.redis.pexpiretime(key)) for key in keys},
+        "messages": workflow.queue.count(),
+        "metrics": {series: list(points) for series, points in workflow.aws.points.items()},
+        "group": (workflow.desired(), list(workflow.aws.desired_set)),
+        "parameters": workflow.ssm.describe_parameters()["Parameters"],
+    }
+
+
+@pytest.fixture
+def troubled(workflow, academy):
+    """An academy with a backlog, one video of every reason, and a first strike that has aged."""
+    academy.add("UPLOADED")
+    academy.add(until=-5)
+    silent = academy.add()
+    workflow.run()
+    academy.strike(silent, ago_s=61)
+    academy.add(until=-5)
+    academy.add()
+    academy.add("UPLOADED", by="reclaim:crashed", until=-5)
+    academy.add(beats=True)
+    workflow.calls.clear()
+    return workflow
+
+
+def test_a_dry_run_tells_each_video_with_its_reason_and_writes_nothing_anywhere(troubled, academy):
+    before = everything(troubled, academy)
+
+    execution = troubled.run({"dryRun": True})
+
+    assert everything(troubled, academy) == before
+    assert execution["status"] == "SUCCEEDED"
+    assert {video["id"]: video["reason"] for video in execution["record"]["videos"]} == {
+        3: "silentTwice",
+        4: "leaseExpired",
+        5: "silentOnce",
+        6: "orphaned",
+        7: "beating",
+    }
+    assert execution["record"]["spared"] == {"silentOnce": 1, "beating": 1}
+    assert {call.function for call in troubled.calls} == {"ListStaleVideos"}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "problem"),
+    [
+        pytest.param({"dryRun": "yes"}, "dryRun", "not a string", id="dry-run-is-a-string"),
+        pytest.param({"dryRun": 1}, "dryRun", "not the number 1", id="dry-run-is-a-number"),
+        pytest.param({"dryRun": None}, "dryRun", "not null", id="dry-run-is-null"),
+        pytest.param({"limit": "5"}, "limit", "not a string", id="limit-is-a-string"),
+        pytest.param({"limit": 2.5}, "limit", "not the number 2.5", id="limit-is-a-fraction"),
+        pytest.param({"limit": True}, "limit", "not a boolean", id="limit-is-a-boolean"),
+        pytest.param({"limit": 0}, "limit", "1 to 10000", id="limit-is-zero"),
+        pytest.param({"limit": 10_001}, "limit", "1 to 10000", id="limit-is-beyond-the-cap"),
+        pytest.param({"dryrun": True}, "dryrun", "not a field", id="misspelt-field"),
+        pytest.param([], "input", "must be a JSON object", id="a-list"),
+        pytest.param(0, "input", "must be a JSON object", id="a-number"),
+    ],
+)
+def test_a_wrong_input_fails_before_any_write_and_names_the_field(workflow, academy, given, field, problem):
+    academy.add(until=-5)
+    academy.add()
+    before = everything(workflow, academy)
+
+    execution = workflow.run(json.dumps(given))
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "InvalidInput")
+    message = json.loads(execution["cause"])["errorMessage"]
+    assert message.startswith(f"{field}: ") and problem in message
+    assert everything(workflow, academy) == before
+    assert len(workflow.calls) == 1, "the same input would fail again"
+
+
+@pytest.mark.parametrize(
+    ("function", "setting", "failing"),
+    [
+        pytest.param("ListStaleVideos", "DATABASE_HOST", "ListStaleVideos", id="listing-without-database"),
+        pytest.param("ListStaleVideos", "REDIS_URL", "ListStaleVideos", id="listing-without-redis"),
+        pytest.param("Reclaim", "DATABASE_NAME", "ReclaimAgain", id="reclaiming-without-database"),
+        pytest.param("Reclaim", "REDIS_URL", "ReclaimAgain", id="reclaiming-without-redis"),
+        pytest.param("Enqueue", "QUEUE_URL", "EnqueueAgain", id="enqueueing-without-queue"),
+        pytest.param("PublishBacklog", "QUEUE_URLS", "PublishBacklogAgain", id="publishing-without-queues"),
+        pytest.param(
+            "PublishBacklog", "AUTO_SCALING_GROUP", "PublishBacklogAgain", id="publishing-without-group"
+        ),
+    ],
+)
+def test_a_missing_setting_fails_with_its_name_and_is_not_retried(
+    workflow, academy, function, setting, failing
+):
+    academy.add(until=-5)
+    del workflow.environment[function][setting]
+
+    execution = workflow.run()
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "InvalidSetting")
+    assert json.loads(execution["cause"])["errorMessage"] == f"{setting} is not set"
+    assert workflow.route(execution)[-1] == failing
+    assert workflow.waits == []
+
+
+def test_where_nothing_is_stale_there_is_no_map(workflow, academy):
+    academy.add(beats=True)
+
+    execution = workflow.run()
+
+    assert execution["status"] == "SUCCEEDED"
+    assert workflow.route(execution) == IDLE
+    assert workflow.published("BacklogCount") == [1]
+
+
+def test_twelve_videos_move_the_group_from_one_to_twelve_in_one_execution(workflow, academy):
+    for _ in range(7):
+        academy.add("UPLOADED")
+    for _ in range(5):
+        academy.add(until=-5)
+
+    execution = workflow.run()
+
+    assert execution["status"] == "SUCCEEDED"
+    assert workflow.aws.desired_set == [12] and workflow.desired() == 12
+    assert execution["record"]["decision"]["action"] == "scale-out"
+
+
+def test_a_limit_takes_the_oldest_and_says_how_many_are_left(workflow, academy):
+    ids = [academy.add(until=-5, started=-7200 + age) for age in (30, 10, 20)]
+
+    execution = workflow.run({"limit": 2})
+
+    assert workflow.queue.take_ids() == sorted([ids[1], ids[2]])
+    assert execution["record"]["leftToNextRun"] == 1
+
+
+def test_videos_reclaimed_too_often_are_quarantined_and_counted_neighbours_sent(workflow, academy):
+    poison, healthy = academy.add(until=-5), academy.add(until=-5)
+    academy.redis.zadd(
+        f"tenant:1:video:{poison}:reclaims", {f"run-{n}": academy.redis.time()[0] - n for n in range(5)}
+    )
+
+    execution = workflow.run()
+
+    assert execution["record"]["quarantined"] == execution["record"]["enqueued"] == 1
+    assert academy.state(poison) == ("FAILED", "", False)
+    assert workflow.queue.take_ids() == [healthy]
+    assert workflow.published("VideosQuarantined") == [1]
+
+
+def test_silence_says_nothing_while_redis_is_away(workflow, academy):
+    expired, silent = academy.add(until=-5), academy.add()
+    workflow.run()
+    academy.strike(silent, ago_s=61)
+    expired_meanwhile = academy.add(until=-5)
+    for function in ("ListStaleVideos", "Reclaim"):
+        workflow.environment[function]["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+
+    execution = workflow.run()
+
+    assert execution["status"] == "SUCCEEDED"
+    assert execution["record"]["heartbeatsTrusted"] is False
+    assert execution["record"]["spared"] == {"heartbeatUnknown": 1}
+    assert workflow.published("HeartbeatsTrusted") == [1, 0]
+    assert academy.state(silent)[0] == "PROCESSING"
+    assert workflow.queue.take_ids() == [expired, expired_meanwhile]
