@@ -19,6 +19,18 @@ def test_a_correction_refuses_a_ministack_that_it_was_not_written_against():
         corrections.reviewed(owner, "gone", "0" * 12)
 
 
+def test_a_scheduler_that_looks_at_another_pace_is_noticed(monkeypatch):
+    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 30)
+    with pytest.raises(corrections.EmulatorChanged, match="no longer looks every 10 s"):
+        corrections.scheduler_punctuality()
+
+
+def test_the_scheduler_looks_every_second(monkeypatch):
+    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 10)
+    corrections.scheduler_punctuality()
+    assert corrections.scheduler._SCHEDULE_TICK_INTERVAL == 1
+
+
 RAISES = """
 calls = 0
 
