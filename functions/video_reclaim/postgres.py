@@ -115,13 +115,13 @@ WHERE v.id = ANY(%(ids)s) AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)
 ORDER BY v.id
 """
 
-# End the handoff of the videos that SQS has accepted, unless a worker has already claimed them. The term
-# tells this handoff from a later one of the same execution, whose message is not sent yet.
+# End the handoff of the videos that SQS has accepted, unless a worker has already claimed them. The terms
+# tell these handoffs from later ones of the same execution, whose messages are not sent yet: a later handoff
+# ends later than any that was read before it, so that the terms need not be matched video by video.
 CLEAR_HANDOFFS = f"""
 UPDATE video_video v SET leased_by = '', leased_until = NULL
-FROM unnest(%(ids)s::bigint[], %(untils)s::timestamptz[]) AS sent (id, until)
-WHERE v.id = ANY(%(ids)s) AND v.id = sent.id AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)s
-  AND v.leased_until IS NOT DISTINCT FROM sent.until
+WHERE v.id = ANY(%(ids)s) AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)s
+  AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])
 RETURNING v.id
 """
 
@@ -233,7 +233,7 @@ class Store:
         """
         parameters = {
             "ids": [job.video_id for job in jobs],
-            "untils": [job.handoff_until for job in jobs],
+            "untils": sorted({job.handoff_until for job in jobs}),
             "holder": HANDOFF_PREFIX + token,
         }
         return len(self._read(CLEAR_HANDOFFS, parameters))

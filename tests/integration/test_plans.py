@@ -34,7 +34,7 @@ PARAMETERS = {
     "ids": IDS,
     "leases": ["(worker,,)"] * len(IDS),
     "reasons": ["because"] * len(IDS),
-    "untils": ["2026-01-01 00:00:00+00"] * len(IDS),
+    "untils": ["2026-01-01 00:00:00+00"],
     "holder": HOLDER,
     "handoff_s": 900,
 }
