@@ -7,7 +7,7 @@ synthesized template. How long functions run is measured on the local stack.
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from math import ceil
@@ -17,7 +17,8 @@ from textwrap import fill
 from time import perf_counter
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from bench.definition import ROOT, synthesize, widgets
+
 DOCUMENT = ROOT / "docs" / "cost.md"
 DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
 
@@ -166,43 +167,34 @@ def monthly(
 
 def deployed(stage: str = "existing") -> tuple[Deployment, Mapping[str, Any]]:
     """Synthesize a stage; return what its template says, and the state machine's definition."""
-    import aws_cdk
-
-    from cdk.stack import VideoReclaimStack
-    from cdk.stage import load
-
-    context = json.loads((ROOT / "cdk.json").read_text())["context"]
-    values = load(context["stages"], stage)
-    app = aws_cdk.App(context=context, builtin_cloud_formation_validation=False)
-    VideoReclaimStack(app, name=stage, stage=values)
-    template = json.loads(Path(app.synth().stacks[0].template_full_path).read_text())
-    kinds = Counter(resource["Type"] for resource in template["Resources"].values())
-    functions = [
-        r["Properties"] for r in template["Resources"].values() if r["Type"].endswith("Lambda::Function")
-    ]
-    own = {series[1:-1] for series in _series(template) if series[0] == values.metrics.namespace}
+    template = synthesize(stage)
+    resources: dict[str, Any] = template["Resources"]
+    kinds = Counter(one["Type"] for one in resources.values())
+    functions = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::Lambda::Function"]
+    (schedule,) = (one["Properties"] for one in resources.values() if one["Type"].endswith("::Schedule"))
+    variables = next(
+        one["Environment"]["Variables"]
+        for one in functions
+        if "METRIC_NAMESPACE" in one["Environment"]["Variables"]
+    )
+    shown = {
+        tuple(map(str, series[:-1]))
+        for graph in widgets(template)
+        for series in graph["properties"]["metrics"]
+    }
+    own = {series for series in shown if series[0] == variables["METRIC_NAMESPACE"]}
     fixed = {
         "custom metrics": float(len(own)),
         "alarms": float(kinds["AWS::CloudWatch::Alarm"]),
         "dashboards": float(kinds["AWS::CloudWatch::Dashboard"]),
     }
-    measured = 1 + sum(len(names) for names in values.queues.others.values())
-    per_day = 24 * 60 // values.schedule.rate_minutes
-    deployment = Deployment(per_day, max(f["MemorySize"] for f in functions) / 1024, measured, fixed)
+    deployment = Deployment(
+        runs_a_day=24 * 60 // int(schedule["ScheduleExpression"].split("(")[1].split()[0]),
+        memory_gb=max(one["MemorySize"] for one in functions) / 1024,
+        queues=json.dumps(variables["QUEUE_URLS"]).count("https://"),
+        fixed=fixed,
+    )
     return deployment, json.loads(DEFINITION.read_text())
-
-
-def _series(template: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::CloudWatch::Dashboard":
-            body = resource["Properties"]["DashboardBody"]
-            text = (
-                body
-                if isinstance(body, str)
-                else "".join(p for p in body["Fn::Join"][1] if isinstance(p, str))
-            )
-            for widget in json.loads(text)["widgets"]:
-                yield from (tuple(map(str, series)) for series in widget["properties"]["metrics"])
 
 
 def measure(repeats: int = 7) -> dict[str, float]:

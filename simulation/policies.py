@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Protocol
 
-from video_reclaim.scaling import Group, Inputs, Point, Policy, Reading, decide
+from video_reclaim.scaling import Decision, Group, Inputs, Point, Policy, Reading, decide
 
 EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 """The moment that second 0 of a trace stands for."""
@@ -73,10 +73,12 @@ class Reclaim:
         self.low, self.high, self.protects = low, high, protects
         self.policy = policy or Policy()
         self.looks_back_s = self.policy.scale_in_window_s
+        self.decision: Decision | None = None
+        """The latest one, whole."""
 
     def ask(self, view: View) -> int:
         """Put the view into a record and decide."""
-        decision = decide(
+        self.decision = decision = decide(
             Inputs(
                 at=EPOCH + timedelta(seconds=view.at_s),
                 uploaded=_reading(view.uploaded),
