@@ -55,4 +55,5 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     if left:
         failed = report.get("failed", {"videos": []})["videos"]
         report["failed"] = {"videos": [*failed, *left], "error": failure.__name__}
+        report["reclaimed"] -= len(left)  # counted by the pass in which they reach the queue
     return report

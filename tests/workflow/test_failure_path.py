@@ -293,6 +293,17 @@ def test_videos_that_recover_at_the_second_try_are_counted_so_and_published(work
     assert workflow.published("VideosFailed") == [1, 0] and workflow.published("VideosEnqueued") == [4, 1]
 
 
+def test_videos_of_a_batch_that_recover_are_counted_once(workflow, academy):
+    stale = [academy.add(until=-5) for _ in range(42)]
+    workflow.aws.refused[str(stale[0])] = "InternalError"
+    workflow.around["PublishBacklog"] = lambda payload, call: (workflow.aws.refused.clear(), call(payload))[1]
+
+    record = workflow.run()["record"]
+
+    assert (record["reclaimed"], record["enqueued"], record["recovered"]) == (42, 42, 1)
+    assert workflow.published("VideosReclaimed") == [41, 1]
+
+
 def check_listing_fails_last(workflow, academy):
     workflow.sqs.send_message(QueueUrl=workflow.queue.url, MessageBody="{}")
     for environment in workflow.environment.values():
