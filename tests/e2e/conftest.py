@@ -9,7 +9,8 @@ import zipfile
 import pytest
 
 from local.emulator import Emulator
-from local.stack import Clients
+from local.stack import Clients, running
+from tests.e2e.deployed import Deployed
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 
@@ -132,3 +133,36 @@ def strict_emulator(tmp_path_factory):
 def strict_bench(strict_emulator):
     """A bench on the emulator that enforces the roles of functions."""
     return Bench(strict_emulator)
+
+
+@pytest.fixture(scope="session")
+def one_deployed(tmp_path_factory):
+    """The whole stack, deployed once for the session; its Step Functions wait a hundredth of their time."""
+    with running(tmp_path_factory.mktemp("deployed"), wait_scale=0.01) as started:
+        deployed = Deployed(started)
+        yield deployed
+        deployed.close()
+
+
+@pytest.fixture(scope="session")
+def early_schedule(one_deployed):
+    """A copy of the deployed schedule, made as soon as the stack is there: its first start takes a minute.
+
+    It asks for dry runs, so that it disturbs no other test. Give the moment at which it was made.
+    """
+    scheduler = one_deployed.clients.scheduler
+    deployed = scheduler.get_schedule(Name=one_deployed.stack.outputs()["ScheduleName"])
+    scheduler.create_schedule(
+        Name="early",
+        ScheduleExpression=deployed["ScheduleExpression"],
+        FlexibleTimeWindow=deployed["FlexibleTimeWindow"],
+        Target=deployed["Target"] | {"Input": '{"dryRun": true}'},
+    )
+    return deployed
+
+
+@pytest.fixture
+def deployed(one_deployed, early_schedule):
+    """The deployed stack, ready for a test: see `Deployed.reset`."""
+    one_deployed.reset()
+    return one_deployed

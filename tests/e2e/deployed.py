@@ -1,0 +1,290 @@
+"""The whole local stack, deployed by the CDK CLI, with a relay between its functions and AWS."""
+
+import http.client
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from local.stack import Clients
+from tests.conftest import Academy
+from tests.messages import Queue
+
+OVERRIDE = "/academy/workers/video/scaling-override"
+# Which function calls which service through the relay.
+RELAYED = {
+    "Enqueue": ("AWS_ENDPOINT_URL_SQS",),
+    "PublishBacklog": (
+        "AWS_ENDPOINT_URL_SQS",
+        "AWS_ENDPOINT_URL_CLOUDWATCH",
+        "AWS_ENDPOINT_URL_AUTO_SCALING",
+    ),
+}
+
+
+class Relay:
+    """Passes requests on to the emulator and its answers back, unless a test has other plans.
+
+    ``change_request(action, body)`` returns the body to pass on, or in its place an answer (status, bytes).
+    ``change_answer(action, body)`` returns the body to answer with.
+    """
+
+    def __init__(self, endpoint_url: str):
+        self.heal()
+        target = urlsplit(endpoint_url)
+        relay = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                action = _action(self.headers, body)
+                change = relay.change_request(action, body)
+                if isinstance(change, tuple):
+                    self._answer(*change, content_type=self.headers.get("Content-Type"))
+                    return
+                upstream = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
+                headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
+                upstream.request("POST", self.path, change, headers)
+                answer = upstream.getresponse()
+                content = relay.change_answer(action, answer.read())
+                self._answer(answer.status, content, content_type=answer.headers.get("Content-Type"))
+                upstream.close()
+
+            def _answer(self, status, content, *, content_type):
+                self.send_response(status)
+                self.send_header("Content-Type", content_type or "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass  # a function that timed out no longer listens
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def heal(self):
+        self.change_request: Callable = lambda _action, body: body
+        self.change_answer: Callable = lambda _action, body: body
+
+    def refuse(self, video_ids):
+        """Have SQS refuse these videos' entries, and take the others of the same call."""
+
+        dropped = threading.local()
+
+        def drop(action, body):
+            dropped.entries = []
+            if action != "SendMessageBatch":
+                return body
+            call = json.loads(body)
+            dropped.entries = [entry for entry in call["Entries"] if int(entry["Id"]) in video_ids]
+            call["Entries"] = [entry for entry in call["Entries"] if int(entry["Id"]) not in video_ids]
+            if not call["Entries"]:
+                return 200, tell(action, b'{"Successful": [], "Failed": []}')
+            return json.dumps(call).encode()
+
+        def tell(_action, body):
+            if not dropped.entries:
+                return body
+            answer = json.loads(body)
+            answer["Failed"] = answer.get("Failed", []) + [_refusal(entry) for entry in dropped.entries]
+            return json.dumps(answer).encode()
+
+        self.change_request, self.change_answer = drop, tell
+
+    def fail(self, action, *, code, status=400):
+        """Have every call of one action fail with this error."""
+
+        def fail(asked, body):
+            if asked != action:
+                return body
+            return status, json.dumps({"__type": code, "message": f"{code} by the relay"}).encode()
+
+        self.change_request = fail
+
+    def stall(self, action, *, about, seconds):
+        """Keep a call waiting that mentions ``about``, and never pass it on."""
+
+        def wait(asked, body):
+            if asked == action and about in body.decode():
+                time.sleep(seconds)
+                return 500, b"{}"
+            return body
+
+        self.change_request = wait
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _action(headers, body):
+    target = headers.get("X-Amz-Target")
+    if target:
+        return target.rpartition(".")[2]
+    for part in body.decode(errors="replace").split("&"):
+        if part.startswith("Action="):
+            return part.removeprefix("Action=")
+    return ""
+
+
+def _refusal(entry):
+    return {"Id": entry["Id"], "SenderFault": False, "Code": "InternalError", "Message": "by the relay"}
+
+
+class Deployed:
+    """A deployed stack as a test meets it: an empty academy, an empty queue, a group at its minimum."""
+
+    def __init__(self, running):
+        self.running, self.stack = running, running.stack
+        self.clients: Clients = running.stack.clients
+        self.connect()
+        self.queue = Queue(self.clients.sqs, self.stack.queue_url)
+        self.relay = Relay(self.stack.endpoint_url)
+        self._namespaces, self._configured = itertools.count(), set()
+        self._settings = {step: self._configuration(step) for step in self.stack.functions}
+        for step, services in RELAYED.items():
+            self._settings[step][0].update(dict.fromkeys(services, self.relay.url))
+            self.configure(step)
+
+    def _configuration(self, step):
+        shown = self.clients.functions.get_function_configuration(FunctionName=self.stack.functions[step])
+        return shown["Environment"]["Variables"], shown["Timeout"]
+
+    def configure(self, step, *, timeout_s=None, **environment):
+        """Give a function other settings than it was deployed with; without any, those again."""
+        deployed, deployed_timeout_s = self._settings[step]
+        self.clients.functions.update_function_configuration(
+            FunctionName=self.stack.functions[step],
+            Environment={"Variables": deployed | environment},
+            Timeout=timeout_s or deployed_timeout_s,
+        )
+        if environment or timeout_s:
+            self._configured.add(step)
+        else:
+            self._configured.discard(step)
+
+    def connect(self):
+        """Open connections to the servers, again if one of them was away."""
+        self.academy = Academy(self.stack.postgres_dsn, self.stack.redis_url)
+
+    def reset(self):
+        self.relay.heal()
+        for step in list(self._configured):
+            self.configure(step)
+        self.academy.reset()
+        self.make_queue()
+        self.queue.take_all()
+        self.set_desired(1)
+        self.override(None)
+
+    def close(self):
+        self.academy.close()
+        self.relay.close()
+
+    def start(self, given=None):
+        return self.clients.stepfunctions.start_execution(
+            stateMachineArn=self.stack.state_machine_arn, input=json.dumps(given or {})
+        )["executionArn"]
+
+    def ended(self, arn):
+        """Wait for an execution's end and describe it; ``record`` is its output, read."""
+        give_up = time.monotonic() + 90
+        while (shown := self.clients.stepfunctions.describe_execution(executionArn=arn))[
+            "status"
+        ] == "RUNNING":
+            assert time.monotonic() < give_up, "the execution does not end"
+            time.sleep(0.05)
+        return {**shown, "record": json.loads(shown["output"]) if shown.get("output") else None}
+
+    def run(self, given=None):
+        return self.ended(self.start(given))
+
+    def redrive(self, execution):
+        self.clients.stepfunctions.redrive_execution(executionArn=execution["executionArn"])
+        return self.ended(execution["executionArn"])
+
+    def history(self, execution):
+        """The events of an execution that the emulator keeps: those outside Maps."""
+        pages = self.clients.stepfunctions.get_paginator("get_execution_history").paginate(
+            executionArn=execution["executionArn"]
+        )
+        return [event for page in pages for event in page["events"]]
+
+    def unfinished(self, execution):
+        """The state outside Maps that was entered and never left: where a redrive goes on."""
+        entered, left = [], []
+        for event in self.history(execution):
+            if "stateEnteredEventDetails" in event:
+                entered.append(event["stateEnteredEventDetails"]["name"])
+            if "stateExitedEventDetails" in event:
+                left.append(event["stateExitedEventDetails"]["name"])
+        for name in left:
+            entered.remove(name)
+        return entered
+
+    def log_lines(self, step):
+        """What a function has logged, oldest first."""
+        group = f"/video-reclaim-local/{step}"
+        pages = self.clients.logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        lines = [event["message"] for page in pages for event in page["events"]]
+        return [json.loads(line) for line in lines if line.startswith('{"event"')]
+
+    def delete_queue(self):
+        self.clients.sqs.delete_queue(QueueUrl=self.stack.queue_url)
+
+    def make_queue(self):
+        self.clients.sqs.create_queue(
+            QueueName=self.stack.queue_url.rpartition("/")[2], Attributes={"VisibilityTimeout": "300"}
+        )
+
+    def desired(self):
+        groups = self.clients.autoscaling.describe_auto_scaling_groups(
+            AutoScalingGroupNames=[self.stack.auto_scaling_group]
+        )
+        return groups["AutoScalingGroups"][0]["DesiredCapacity"]
+
+    def set_desired(self, workers):
+        self.clients.autoscaling.set_desired_capacity(
+            AutoScalingGroupName=self.stack.auto_scaling_group, DesiredCapacity=workers
+        )
+
+    def override(self, order):
+        """Put the operator's order, or take it away."""
+        ssm = self.clients.ssm
+        if order is not None:
+            ssm.put_parameter(Name=OVERRIDE, Value=json.dumps(order), Type="String", Overwrite=True)
+        elif ssm.get_parameters(Names=[OVERRIDE])["Parameters"]:
+            ssm.delete_parameter(Name=OVERRIDE)
+
+    def published(self, name, statistic="Sum"):
+        """A metric's statistic over all that was published in this session: compare before and after."""
+        now = datetime.now(UTC)
+        points = self.clients.cloudwatch.get_metric_statistics(
+            Namespace=self.stack.metric_namespace,
+            MetricName=name,
+            StartTime=now - timedelta(hours=2),
+            EndTime=now + timedelta(minutes=2),
+            Period=60,
+            Statistics=[statistic],
+        )["Datapoints"]
+        return sum(point[statistic] for point in points)
+
+    def own_namespace(self):
+        """Have metrics published to a namespace that holds none yet; return its name."""
+        namespace = f"Academy/Workers/{next(self._namespaces)}"
+        self.configure("PublishBacklog", METRIC_NAMESPACE=namespace)
+        return namespace

@@ -1,0 +1,273 @@
+"""Failed items on the whole stack: they surface, the fleet never waits for them, and a redrive ends them."""
+
+import json
+import socket
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("deployed")
+
+
+@pytest.fixture
+def stale(deployed):
+    return [deployed.academy.add(until=-5) for _ in range(4)]
+
+
+def message(execution):
+    return json.loads(execution["cause"])["errorMessage"]
+
+
+def lines_about(deployed, step):
+    """The videos that each call of a function was about, from its log."""
+    return [(line["videos"], line.get("refused", {})) for line in deployed.log_lines(step)]
+
+
+class Watch:
+    """What metrics and calls have come to since it was made."""
+
+    def __init__(self, deployed):
+        self._deployed = deployed
+        self._metrics = {name: deployed.published(name) for name in ("VideosFailed", "VideosEnqueued")}
+        self._backlogs = deployed.published("BacklogCount", "SampleCount")
+        self._calls = {step: len(lines_about(deployed, step)) for step in ("Reclaim", "Enqueue")}
+
+    def failed(self):
+        return self._deployed.published("VideosFailed") - self._metrics["VideosFailed"]
+
+    def enqueued(self):
+        return self._deployed.published("VideosEnqueued") - self._metrics["VideosEnqueued"]
+
+    def backlog_was_published(self):
+        return self._deployed.published("BacklogCount", "SampleCount") > self._backlogs
+
+    def reclaimed_and_sent(self):
+        """The videos that functions have worked on: reclaimed, and tried to send."""
+        reclaimed, sent = (lines_about(self._deployed, step)[n:] for step, n in self._calls.items())
+        return sorted({v for videos, _ in reclaimed for v in videos}), sorted(
+            {v for videos, _ in sent for v in videos}
+        )
+
+
+def check_failed(deployed, execution, *, error, failing, reason, done, watch):
+    """What must hold after the failure: all else done, the fleet looked after, the cause in words."""
+    assert (execution["status"], execution.get("error")) == ("FAILED", error), execution
+    assert deployed.unfinished(execution) == ["RetryFailedVideos"]
+    assert any(message(execution).startswith(f"1 video failed: {video} (") for video in failing)
+    assert reason in message(execution)
+    assert deployed.desired() == len(done) + len(failing), "the decision was applied"
+    assert watch.backlog_was_published()
+    assert (watch.failed(), watch.enqueued()) == (len(failing), len(done))
+    if done:
+        assert deployed.queue.take_ids() == done
+        assert all(deployed.academy.state(video) == ("UPLOADED", "", False) for video in done)
+
+
+def check_redriven(deployed, execution, *, failing, reclaimed_before=True):
+    """What must hold once mended and redriven: a message for each that had failed, and nothing else done."""
+    watch = Watch(deployed)
+
+    redriven = deployed.redrive(execution)
+
+    assert (redriven["status"], redriven["redriveCount"]) == ("SUCCEEDED", 1), redriven
+    assert redriven["executionArn"] == execution["executionArn"]
+    assert deployed.queue.take_ids() == failing
+    assert all(deployed.academy.state(video) == ("UPLOADED", "", False) for video in failing)
+    reclaimed = [] if reclaimed_before else failing
+    assert watch.reclaimed_and_sent() == (reclaimed, failing), "nothing that had succeeded ran again"
+    assert (watch.failed(), watch.enqueued()) == (0, len(failing))
+    assert redriven["record"]["recovered"] == len(failing) and redriven["record"]["failed"] == {}
+    assert redriven["record"]["enqueued"] == redriven["record"]["reclaimed"]
+
+
+def test_a_queue_that_is_gone_and_made_again(deployed, stale):
+    watch = Watch(deployed)
+    deployed.delete_queue()
+
+    execution = deployed.run()
+
+    check_failed(
+        deployed,
+        execution,
+        error="QueueUnavailable",
+        failing=stale,
+        reason="does not exist",
+        done=[],
+        watch=watch,
+    )
+    deployed.make_queue()
+    check_redriven(deployed, execution, failing=stale)
+
+
+def test_a_queue_that_denies_and_then_allows(deployed, stale):
+    watch = Watch(deployed)
+    deployed.relay.fail("SendMessageBatch", code="AccessDenied", status=403)
+
+    execution = deployed.run()
+
+    check_failed(
+        deployed,
+        execution,
+        error="QueueUnavailable",
+        failing=stale,
+        reason="AccessDenied",
+        done=[],
+        watch=watch,
+    )
+    deployed.relay.heal()
+    check_redriven(deployed, execution, failing=stale)
+
+
+def test_one_video_of_many_that_can_t_be_sent(deployed, stale):
+    watch = Watch(deployed)
+    deployed.relay.refuse({stale[2]})
+
+    execution = deployed.run()
+
+    check_failed(
+        deployed,
+        execution,
+        error="EnqueueIncomplete",
+        failing=[stale[2]],
+        reason="InternalError",
+        done=[video for video in stale if video != stale[2]],
+        watch=watch,
+    )
+    deployed.relay.heal()
+    check_redriven(deployed, execution, failing=[stale[2]])
+
+
+def test_every_tenth_of_many_in_batches(deployed):
+    stale = [deployed.academy.add(until=-5) for _ in range(80)]
+    failing = stale[::10]
+    deployed.relay.refuse(set(failing))
+
+    execution = deployed.run()
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "EnqueueIncomplete"), execution
+    assert deployed.queue.take_ids() == [video for video in stale if video not in failing]
+    deployed.relay.heal()
+    check_redriven(deployed, execution, failing=failing)
+
+
+@pytest.fixture
+def nowhere():
+    """A port that refuses connections."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield str(unused.getsockname()[1])
+
+
+def test_postgresql_away_during_the_reclaim(deployed, stale, nowhere):
+    watch = Watch(deployed)
+    deployed.configure("Reclaim", DATABASE_PORT=nowhere)
+
+    execution = deployed.run()
+
+    check_failed(
+        deployed,
+        execution,
+        error="StoreUnavailable",
+        failing=stale,
+        reason="Connection refused",
+        done=[],
+        watch=watch,
+    )
+    deployed.configure("Reclaim")
+    check_redriven(deployed, execution, failing=stale, reclaimed_before=False)
+
+
+def test_a_function_that_times_out(deployed, stale):
+    deployed.run({"limit": 1})  # the function is warm: what it needs to start doesn't count on AWS either
+    deployed.queue.take_all()
+    done, (slow,) = stale[1:3], stale[3:]
+    watch = Watch(deployed)
+    deployed.configure("Enqueue", timeout_s=1)
+    deployed.relay.stall(
+        "SendMessageBatch", about=f'"video_id\\\\": {slow},'.replace("\\\\", "\\"), seconds=2
+    )
+
+    execution = deployed.run()
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "Sandbox.Timedout"), execution
+    assert deployed.unfinished(execution) == ["RetryFailedVideos"]
+    assert deployed.queue.take_ids() == done
+    assert (watch.failed(), watch.enqueued()) == (1, 2) and deployed.desired() == 4
+    deployed.relay.heal()
+    deployed.configure("Enqueue")
+    check_redriven(deployed, execution, failing=[slow])
+
+
+def test_metrics_that_fail_leave_the_failed_videos_to_surface_and_are_published_by_the_redrive(
+    deployed, stale
+):
+    watch = Watch(deployed)
+    deployed.relay.fail("PutMetricData", code="InvalidParameterValue")
+    first = deployed.run({"limit": 3})
+    assert (first["status"], first["error"]) == ("FAILED", "MetricsUnavailable")
+    assert deployed.unfinished(first) == ["PublishBacklogAgain"]
+    assert "InvalidParameterValue" in message(first)
+    assert len(deployed.queue.take_ids()) == 3 and not watch.backlog_was_published()
+    deployed.delete_queue()
+
+    second = deployed.run()
+
+    assert (second["status"], second["error"]) == ("FAILED", "QueueUnavailable")
+    assert deployed.unfinished(second) == ["RetryFailedVideos"]
+    deployed.make_queue()
+    deployed.relay.heal()
+    redriven = deployed.redrive(second)
+    assert redriven["status"] == "SUCCEEDED" and len(deployed.queue.take_ids()) == 1
+    redriven = deployed.redrive(first)
+    assert redriven["status"] == "SUCCEEDED" and deployed.queue.take_ids() == []
+    assert redriven["record"]["decision"]["desired"] == 4 == deployed.desired()
+    assert watch.enqueued() == 4
+
+
+def test_postgresql_down_is_redriven_from_the_listing(deployed, stale):
+    deployed.running.postgres.stop()
+    try:
+        execution = deployed.run()
+    finally:
+        deployed.academy.close()
+        deployed.running.postgres.start()
+        deployed.connect()
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "StoreUnavailable")
+    assert deployed.unfinished(execution) == ["ListStaleVideosAgain"]
+    assert "PostgreSQL" in message(execution)
+    redriven = deployed.redrive(execution)
+    assert redriven["status"] == "SUCCEEDED" and redriven["record"]["enqueued"] == 4
+    assert deployed.queue.take_ids() == stale
+
+
+def test_a_late_redrive_finds_that_every_video_has_moved_on_and_writes_nothing(deployed):
+    academy = deployed.academy
+    claimed, finished, failed, deleted, adopted, retried = (academy.add(until=-5) for _ in range(6))
+    deployed.delete_queue()
+    execution = deployed.run()
+    assert (execution["status"], execution["error"]) == ("FAILED", "QueueUnavailable")
+    deployed.make_queue()
+    academy.sql("UPDATE video_video SET leased_until = now() - interval '1 s' WHERE id = %s", (adopted,))
+    assert deployed.run()["record"]["stale"] == {"orphaned": 1}, "a later run has picked it up"
+    for video, change in (
+        (claimed, "status = 'PROCESSING', leased_by = 'worker-9', leased_until = now() + interval '4 h'"),
+        (finished, "status = 'READY', leased_by = '', leased_until = NULL"),
+        (failed, "status = 'FAILED', leased_by = '', leased_until = NULL, error_reason = 'unreadable'"),
+        (retried, "status = 'UPLOADED', leased_by = '', leased_until = NULL"),
+    ):
+        academy.sql(f"UPDATE video_video SET {change} WHERE id = %s", (video,))
+    academy.sql("DELETE FROM video_video WHERE id = %s", (deleted,))
+    before = left(deployed)
+
+    redriven = deployed.redrive(execution)
+
+    assert redriven["status"] == "SUCCEEDED"
+    assert redriven["record"]["skipped"] == {"movedOn": 6}
+    assert redriven["record"]["enqueued"] == 0
+    assert left(deployed) == before
+
+
+def left(deployed):
+    redis = deployed.academy.redis
+    keys = {key: (redis.dump(key), redis.pexpiretime(key)) for key in redis.scan_iter()}
+    return deployed.academy.rows(), keys, deployed.queue.count()
