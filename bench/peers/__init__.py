@@ -1,0 +1,1 @@
+"""Other job rescuers, each run by its own code in an environment of its own."""
