@@ -35,7 +35,7 @@ $(VENV)/.installed: requirements/dev.txt requirements/uv.txt
 	@touch $@
 
 node_modules/.installed: package-lock.json $(VENV)/.installed
-	PATH="$(NODE):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	$(VENV)/bin/npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The Lambdas' dependencies, for AWS and for this machine: made here, so that a synthesis needs no network.
@@ -96,7 +96,7 @@ dashboard: setup ## draw docs/dashboard.png
 lock: $(VENV)/.installed ## make the locks anew
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url requirements/$$list.in --output-file requirements/$$list.txt || exit 1; done
-	PATH="$(NODE):$$PATH" npm install --package-lock-only
+	$(VENV)/bin/npm install --package-lock-only
 
 clean: down ## remove everything that was installed or built
 	rm -rf $(VENV) node_modules build cdk.out .local
