@@ -155,6 +155,7 @@ class Deployed:
         self.queue = Queue(self.clients.sqs, self.stack.queue_url)
         self.relay = Relay(self.stack.endpoint_url)
         self._namespaces, self._configured = itertools.count(), set()
+        self.started: list[str] = []
         self._settings = {step: self._configuration(step) for step in self.stack.functions}
         for step, services in RELAYED.items():
             self._settings[step][0].update(dict.fromkeys(services, self.relay.url))
@@ -196,9 +197,11 @@ class Deployed:
         self.relay.close()
 
     def start(self, given=None):
-        return self.clients.stepfunctions.start_execution(
+        started = self.clients.stepfunctions.start_execution(
             stateMachineArn=self.stack.state_machine_arn, input=json.dumps(given or {})
-        )["executionArn"]
+        )
+        self.started.append(started["executionArn"])
+        return self.started[-1]
 
     def ended(self, arn):
         """Wait for an execution's end and describe it; ``record`` is its output, read."""

@@ -1,0 +1,101 @@
+"""The decision at work on the whole stack: what it reads, what it does to the group, and what it leaves."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("deployed")
+
+
+def put_backlog(deployed, namespace, value, minutes_ago):
+    """Put the backlog of past minutes, as this product's own runs would have put it."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    deployed.clients.cloudwatch.put_metric_data(
+        Namespace=namespace,
+        MetricData=[
+            {
+                "MetricName": "BacklogCount",
+                "Timestamp": minute - timedelta(minutes=ago),
+                "Value": value,
+                "Unit": "Count",
+            }
+            for ago in minutes_ago
+        ],
+    )
+
+
+def decision(deployed):
+    execution = deployed.run()
+    assert execution["status"] == "SUCCEEDED", execution
+    return execution["record"]["decision"]
+
+
+def test_twelve_videos_move_the_group_from_one_to_twelve_in_one_execution(deployed):
+    for _ in range(6):
+        deployed.academy.add("UPLOADED")
+        deployed.academy.add(until=-5)
+    assert deployed.desired() == 1
+
+    made = decision(deployed)
+
+    assert (made["action"], made["desired"], deployed.desired()) == ("scale-out", 12, 12)
+    assert "12 workers" in made["reason"]
+
+
+def test_a_group_shrinks_only_after_a_full_calm_window_and_to_its_busiest_minute(deployed):
+    namespace = deployed.own_namespace()
+    deployed.set_desired(9)
+
+    nothing_known = decision(deployed)
+    assert (nothing_known["action"], nothing_known["held"], deployed.desired()) == ("hold", True, 9)
+
+    put_backlog(deployed, namespace, 2, [ago for ago in range(1, 26) if ago not in (7, 8)])
+    put_backlog(deployed, namespace, 3, [15])
+    with_a_gap = decision(deployed)
+    assert (with_a_gap["action"], deployed.desired()) == ("hold", 9), "an absent minute is unknown, not 0"
+
+    put_backlog(deployed, namespace, 2, [7, 8])
+    calm = decision(deployed)
+    assert (calm["action"], calm["desired"], deployed.desired()) == ("scale-in", 3, 3)
+
+
+def test_a_group_is_held_while_a_source_is_in_doubt(deployed):
+    namespace = deployed.own_namespace()
+    put_backlog(deployed, namespace, 0, range(1, 26))
+    deployed.set_desired(9)
+    deployed.relay.fail("GetQueueAttributes", code="AccessDenied", status=403)
+
+    doubtful = decision(deployed)
+
+    assert (doubtful["action"], doubtful["held"], deployed.desired()) == ("hold", True, 9)
+    assert doubtful["inputs"]["visible"]["value"] is None, "an error is not an empty queue"
+    deployed.relay.heal()
+    assert decision(deployed)["action"] == "scale-in" and deployed.desired() == 1
+
+
+def test_an_override_is_obeyed_until_it_expires(deployed):
+    now = datetime.now(UTC)
+    order = {"mode": "fixed", "desired": 6, "reason": "a launch"}
+    deployed.override({**order, "until": (now + timedelta(hours=1)).isoformat()})
+
+    obeyed = decision(deployed)
+    assert (obeyed["action"], deployed.desired()) == ("scale-out", 6) and "a launch" in obeyed["reason"]
+
+    deployed.override({**order, "desired": 9, "until": (now - timedelta(seconds=1)).isoformat()})
+    expired = decision(deployed)
+    assert deployed.desired() == 6
+    assert any("expired" in rule["verdict"] for rule in expired["rules"] if rule["rule"] == "override")
+
+
+def test_a_size_that_the_group_refuses_is_recorded_and_fails_nothing(deployed):
+    for _ in range(25):
+        deployed.academy.add("UPLOADED")
+    # As if the group's maximum had been lowered between the decision and its execution.
+    deployed.relay.change_answer = lambda _action, body: body.replace(b"<MaxSize>20<", b"<MaxSize>40<")
+
+    execution = deployed.run()
+
+    assert execution["status"] == "SUCCEEDED"
+    assert execution["record"]["decision"]["desired"] == 25
+    assert execution["record"]["scalingError"].startswith("AutoScaling.")
+    assert deployed.desired() == 1

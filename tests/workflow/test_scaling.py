@@ -1,0 +1,110 @@
+"""The decision inside the workflow, on a CloudWatch that is late, exact and sometimes incomplete."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.workflow.conftest import GROUP, NAMESPACE, OVERRIDE
+
+
+def put_backlog(workflow, value, minutes_ago, **series):
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    datum = {"MetricName": "BacklogCount", "Unit": "Count", "Value": value} | series
+    workflow.cloudwatch.put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[{**datum, "Timestamp": minute - timedelta(minutes=ago)} for ago in minutes_ago],
+    )
+
+
+@pytest.fixture
+def at_nine(workflow):
+    workflow.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
+    workflow.aws.desired_set.clear()
+    return workflow
+
+
+def decision(workflow):
+    execution = workflow.run()
+    assert execution["status"] == "SUCCEEDED", execution
+    return execution["record"]["decision"]
+
+
+def test_out_at_once_although_no_point_can_be_read_yet(workflow, academy):
+    for _ in range(4):
+        academy.add("UPLOADED")
+
+    assert decision(workflow)["action"] == "scale-out" and workflow.aws.desired_set == [4]
+
+
+def test_in_after_a_full_calm_window_to_its_busiest_minute(at_nine):
+    put_backlog(at_nine, 2, range(2, 26))
+    put_backlog(at_nine, 4, [15])
+    at_nine.aws.settle()
+
+    assert decision(at_nine)["desired"] == 4 and at_nine.aws.desired_set == [4]
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param([(range(2, 26), {})], id="points-that-are-not-readable-yet"),
+        pytest.param([([*range(2, 9), *range(11, 26)], {})], id="a-gap"),
+        pytest.param([(range(2, 26), {"Unit": "Seconds"})], id="another-unit"),
+        pytest.param(
+            [(range(2, 26), {"Dimensions": [{"Name": "WorkerType", "Value": "Video"}]})],
+            id="other-dimensions",
+        ),
+    ],
+)
+def test_held_where_the_window_is_not_covered(at_nine, points, request):
+    for minutes_ago, series in points:
+        put_backlog(at_nine, 0, minutes_ago, **series)
+    if "not-readable" not in request.node.callspec.id:
+        at_nine.aws.settle()
+
+    made = decision(at_nine)
+
+    assert (made["action"], made["held"]) == ("hold", True) and at_nine.aws.desired_set == []
+
+
+def test_held_where_the_queue_can_t_say(at_nine):
+    put_backlog(at_nine, 0, range(2, 26))
+    at_nine.aws.settle()
+    at_nine.sqs.delete_queue(QueueUrl=at_nine.queue.url)
+
+    assert decision(at_nine)["held"] is True and at_nine.aws.desired_set == []
+    assert at_nine.published("QueueDepth", "Video") == [], "what is unknown is not 0"
+
+
+@pytest.mark.parametrize(
+    ("order", "hours", "desired", "verdict"),
+    [
+        pytest.param({"mode": "fixed", "desired": 12}, 1, [12], "In force", id="fixed"),
+        pytest.param({"mode": "hold"}, 1, [], "In force", id="hold"),
+        pytest.param({"mode": "no-scale-in"}, 1, [], "In force", id="no-scale-in"),
+        pytest.param({"mode": "no-scale-out"}, 1, [1], "In force", id="no-scale-out-leaves-the-way-in"),
+        pytest.param({"mode": "hold"}, -1, [1], "expired", id="expired"),
+        pytest.param({"mode": "stop"}, 1, [1], "override.mode", id="malformed"),
+    ],
+)
+def test_an_operator_s_order_goes_first_while_it_holds(at_nine, order, hours, desired, verdict):
+    put_backlog(at_nine, 0, range(2, 26))
+    at_nine.aws.settle()
+    until = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+    at_nine.ssm.put_parameter(
+        Name=OVERRIDE, Type="String", Value=json.dumps({**order, "until": until, "reason": "a test"})
+    )
+
+    rules = {rule["rule"]: rule["verdict"] for rule in decision(at_nine)["rules"]}
+
+    assert at_nine.aws.desired_set == desired and verdict in rules["override"]
+
+
+def test_advice_is_published_and_not_followed(workflow, academy):
+    workflow.environment["PublishBacklog"]["SCALING_MODE"] = "advise"
+    for _ in range(4):
+        academy.add("UPLOADED")
+
+    assert decision(workflow)["desired"] == 4
+    assert workflow.aws.desired_set == [] and workflow.published("DesiredWorkers") == [4]
