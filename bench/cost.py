@@ -253,7 +253,7 @@ def report(deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapp
         if day.runs
     )
     together, naive = _for_a_thousand(deployment, machine, durations_s)
-    endpoints = 6 * 2 * 0.01 * 24 * DAYS
+    endpoints = 5 * 2 * 0.01 * 24 * DAYS
     measured = "; ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items())
     parts = [
         "# What it costs",
@@ -272,7 +272,7 @@ def report(deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapp
         "Lambda, SQS and CloudWatch, which the platform most likely uses up itself.",
         "- Not in it: what exists anyway (workers, database, Redis, NAT, the platform's own queues and "
         "secrets). A VPC without NAT needs interface endpoints ([deploying](deploying.md)), at about $0.01 "
-        f"per zone-hour: six of them in two zones are ${endpoints:.0f} a month, far more than all of the "
+        f"per zone-hour: five of them in two zones are ${endpoints:.0f} a month, far more than all of the "
         "above.",
         "- `QueueDepth` was published before this project; its metrics are counted all the same. "
         "`schedule.rateMinutes: 2` halves whatever is paid by the run.",

@@ -78,7 +78,8 @@ class Platform:
         given = json.dumps({"username": "lambda", "password": TOKEN})
         self.redis_secret = secrets.create_secret(Name="academy/redis", SecretString=given)["ARN"]
         with contextlib.closing(self.redis()) as redis:
-            redis.acl_setuser("lambda", enabled=True, passwords=[f"+{TOKEN}"], keys="*", commands=["+@all"])
+            granted = "~tenant:*:video:* +@connection +mget +set +del +expire +zadd +zrem +zrange".split()
+            redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *granted)
         scaling = self.clients.autoscaling
         scaling.create_launch_configuration(
             LaunchConfigurationName="worker", ImageId="ami-1", InstanceType="c7g.xlarge"

@@ -1,4 +1,4 @@
-"""The picture of the dashboard is drawn from its definition: nothing is shown that isn't there, or left out."""
+"""The picture of the dashboard is drawn from its definition: nothing is made up, nothing left out."""
 
 import json
 
