@@ -17,7 +17,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit up down synth deploy diff destroy simulate bench bench-compare chaos cost \
+.PHONY: help setup demo test lint types unit up down synth named-stage bootstrap deploy diff destroy simulate bench bench-compare chaos cost \
 	dashboard lock clean
 
 help: ## say what there is
@@ -66,13 +66,20 @@ down: ## stop the local stack
 synth: setup ## write the templates of STAGE into cdk.out/, offline
 	$(CDK) synth --quiet
 
-diff: setup ## what `make deploy` would change
+# The stage `local` is `make up`'s: nobody means to send it to AWS.
+named-stage:
+	@[ "$(STAGE)" != local ] || { echo "Which stage? STAGE=…, one of cdk.json (local is what make up deploys)" >&2; exit 2; }
+
+bootstrap: named-stage setup ## prepare the account and region of STAGE for the CDK, once
+	$(CDK) bootstrap
+
+diff: named-stage setup ## what `make deploy` would change
 	$(CDK) diff
 
-deploy: setup ## deploy STAGE to AWS
+deploy: named-stage setup ## deploy STAGE to AWS
 	$(CDK) deploy --require-approval broadening
 
-destroy: setup ## remove STAGE from AWS
+destroy: named-stage setup ## remove STAGE from AWS
 	$(CDK) destroy
 
 simulate: setup ## scaling policies against arrival traces
