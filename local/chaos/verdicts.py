@@ -286,8 +286,11 @@ def one_owner(case: Case) -> Iterator[Violation]:
             if later.before != earlier.after:
                 yield Violation("one_owner", video, later.at, f"{earlier} is not what {later} found")
         for write in writes:
-            claimed = write.after is not None and write.after.status == "PROCESSING"
-            if claimed and write.before is not None and write.before.status != "UPLOADED":
+            before, after = write.before, write.after
+            if before is None or after is None or after.status != "PROCESSING":
+                continue
+            claimed = before.processing_started_at != after.processing_started_at
+            if claimed and before.status != "UPLOADED":
                 yield Violation("one_owner", video, write.at, str(write))
 
 

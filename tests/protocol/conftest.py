@@ -2,6 +2,7 @@
 
 import random
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -13,7 +14,9 @@ from local.chaos.relay import Relay
 from local.chaos.sandbox import Lambdas, Timing, World, aws_session, boundary
 from local.emulator import REGION
 from local.worker import Pace, Worker
+from tests.protocol.protections import PROTECTIONS
 
+HERE = Path(__file__).parent
 CALM = Timing(retry_scale=0.0, redis_patience_s=0.5)
 
 
@@ -112,11 +115,12 @@ class Stage:
         )
 
     def violated(self, *rules):
-        """The names of the rules that were broken; of these rules, or of all but the one on strikes.
+        """The names of the rules that were broken; of these, or of all that hold at any time.
 
-        Strikes set by `silence` were never seen being made, which that rule would rightly blame.
+        Nobody saw the strikes of `silence` being made, for which the rule on strikes would rightly blame us.
         """
-        chosen = rules or [rule for rule in verdicts.RULES if rule is not verdicts.reclaimed_with_cause]
+        at_rest = (verdicts.reclaimed_with_cause, verdicts.nothing_lost)
+        chosen = rules or [rule for rule in verdicts.RULES if rule not in at_rest]
         case = self.case()
         return sorted({v.rule for rule in chosen for v in rule(case)})
 
@@ -155,3 +159,51 @@ def session(postgres):
             return connection
 
         yield open_session
+
+
+@pytest.fixture(autouse=True)
+def without(request):
+    """The protection that this run of a test does without; None in its proper run."""
+    return getattr(request, "param", None)
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that proves protections once more without each of them."""
+    name = f"{Path(metafunc.definition.path).name}::{metafunc.definition.nodeid.split('::', 1)[1]}"
+    proved = [protection for protection in PROTECTIONS if protection.test == name.split("[")[0]]
+    if proved:
+        metafunc.parametrize(
+            "without",
+            [None, *proved],
+            indirect=True,
+            ids=lambda protection: f"without {protection.name}" if protection else "protected",
+        )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of a test with cases, only those go without a protection that the table names."""
+    superfluous = [item for item in items if _superfluous(item)]
+    if superfluous:
+        config.hook.pytest_deselected(items=superfluous)
+        items[:] = [item for item in items if item not in superfluous]
+
+
+def _superfluous(item):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    without = params.get("without")
+    return without is not None and any(params[name] != value for name, value in without.given.items())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Expect a test to fail where it runs without its protection."""
+    params = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
+    protection = params.get("without")
+    if protection is None:
+        return (yield)
+    with protection.taken_away():
+        try:
+            yield
+        except AssertionError:
+            return True
+    return pytest.fail(f"nothing fails without {protection.name!r}")

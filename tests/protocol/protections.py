@@ -1,0 +1,207 @@
+"""Each protection of the protocol, how to take it away, and the test that fails without it.
+
+`conftest` runs each of these tests once more without its protection, and expects it to fail. Readers find the
+same table in `docs/protocol.md`.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from unittest import mock
+
+import reclaim
+from video_reclaim import heartbeats, postgres, queues, reclaiming, staleness
+
+
+def sql(name, *changes):
+    """A statement with parts of it replaced."""
+    statement = getattr(postgres, name)
+    for part, instead in changes:
+        assert part in statement, f"{name} has changed: look again at what this takes away"
+        statement = statement.replace(part, instead)
+    return lambda: mock.patch.object(postgres, name, statement)
+
+
+def put(owner, name, value):
+    return lambda: mock.patch.object(owner, name, value)
+
+
+def sending_is_clearing(url, bodies, send=queues.send):
+    sent = send(url, bodies)
+    sent.accepted = list(bodies)
+    return sent
+
+
+def missing_for_unknown(self, videos, tags):
+    return {video.id: staleness.Pulse(beating=False) for video in videos}, {}
+
+
+class Anyone(str):
+    """A lease that is the same as any other."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+
+def a_strike_against_anyone(value, strike=heartbeats._strike):
+    found = strike(value)
+    return found and staleness.Strike(found.at_s, Anyone(found.lease))
+
+
+def handed_over_to_anyone(video, pulse, judge=staleness.judge, **given):
+    if video.handoff_token:
+        return staleness.Verdict.ORPHANED
+    return judge(video, pulse, **given)
+
+
+def a_stranger_to_itself(video, pulse, judge=staleness.judge, own_token=None, **given):
+    return judge(video, pulse, **given)
+
+
+EXPIRED = postgres._EXPIRED
+SEEN = f"{postgres._LEASE} = seen.lease"
+HOLDER = " AND v.leased_by = %(holder)s"
+TERM = "\n  AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
+UPLOADED = f" AND {postgres._STATUS} = 'UPLOADED'"
+TAKEN = "leased_by = %(holder)s, leased_until = now() + make_interval(secs => %(handoff_s)s)\nFROM"
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What protects, how to take it away, and the test that must notice; which cases of it, if not all."""
+
+    name: str
+    removed: Callable
+    test: str
+    given: dict = field(default_factory=dict)
+    also: Callable = nullcontext
+
+    @contextmanager
+    def taken_away(self):
+        with self.removed(), self.also():
+            yield
+
+
+def order(scene, path="leased"):
+    return {"scene": scene, "path": path}
+
+
+ORDER = "test_every_order.py::test_no_order_loses_robs_or_repeats"
+PROTECTIONS = [
+    Protection(
+        "second strike",
+        put(staleness, "silence_confirmed", lambda *_, **__: True),
+        "test_redis_misleads.py::test_a_flush_robs_nobody",
+    ),
+    Protection(
+        "strike tied to the lease",
+        put(heartbeats, "_strike", a_strike_against_anyone),
+        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_counts_against_nobody",
+    ),
+    Protection(
+        "Redis error is unknown",
+        put(heartbeats.Heartbeats, "pulses_and_reclaims", missing_for_unknown),
+        "test_redis_misleads.py::test_a_redis_that_cannot_answer_says_nothing",
+        {"failure": "unreachable"},
+        put(heartbeats.Heartbeats, "pulses", lambda _self, videos: missing_for_unknown(None, videos, {})[0]),
+    ),
+    Protection(
+        "heartbeats looked at afresh",
+        put(
+            heartbeats.Heartbeats,
+            "pulses_and_reclaims",
+            lambda _self, videos, _tags: (
+                {v.id: staleness.Pulse(False, staleness.Strike(0.0, v.lease)) for v in videos},
+                {},
+            ),
+        ),
+        "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
+    ),
+    Protection("fence", sql("TAKE", (SEEN, "true")), ORDER, order("overlap")),
+    Protection(
+        "a handoff's term is no worker's lease",
+        sql("TAKE", (EXPIRED, "v.leased_until < now()")),
+        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
+        also=sql("LOOK", (EXPIRED, "v.leased_until < now()")),
+    ),
+    Protection(
+        "handoff lease",
+        sql("TAKE", (TAKEN, "leased_by = '', leased_until = NULL\nFROM")),
+        ORDER,
+        order("overlap"),
+    ),
+    Protection(
+        "orphans are listed",
+        sql("LIST_CANDIDATES", (postgres._ORPHANED, "false")),
+        "test_handoff.py::test_an_orphan_is_found_by_the_next_listing",
+    ),
+    Protection(
+        "only orphans are adopted",
+        put(reclaiming, "judge", handed_over_to_anyone),
+        ORDER,
+        order("overlap"),
+    ),
+    Protection(
+        "own token is recognized",
+        put(reclaiming, "judge", a_stranger_to_itself),
+        "test_handoff.py::test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry",
+    ),
+    Protection(
+        "no waiting for locked rows",
+        sql("TAKE", (" SKIP LOCKED", "")),
+        "test_races.py::test_a_locked_row_does_not_hold_up_the_others",
+    ),
+    Protection(
+        "send only what carries the token",
+        sql("READ_HANDOFFS", (HOLDER, "")),
+        "test_handoff.py::TestRedriveDaysLater::test_leaves_alone_what_others_are_carrying",
+    ),
+    Protection(
+        "term renewed before sending",
+        sql(
+            "READ_HANDOFFS",
+            ("SET leased_until = now() + make_interval(secs => %(handoff_s)s)", "SET title = title"),
+        ),
+        "test_races.py::test_nobody_adopts_what_is_about_to_be_sent",
+    ),
+    Protection(
+        "clear only what SQS accepted",
+        put(queues, "send", sending_is_clearing),
+        "test_handoff.py::test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass",
+    ),
+    Protection(
+        "clear only what carries the token",
+        sql("CLEAR_HANDOFFS", (HOLDER, ""), (TERM, "")),
+        ORDER,
+        order("overlap"),
+    ),
+    Protection(
+        "clear only the very handoff", sql("CLEAR_HANDOFFS", (TERM, "")), ORDER, order("late functions")
+    ),
+    Protection(
+        "clear only what nobody has claimed",
+        sql("CLEAR_HANDOFFS", (UPLOADED, ""), (HOLDER, ""), (TERM, "")),
+        "test_races.py::test_a_claim_between_sending_and_clearing_keeps_its_lease",
+    ),
+    Protection(
+        "only reclaims are counted",
+        put(reclaim, "to_count", lambda videos, token: {v.id: v.handoff_token or token for v in videos}),
+        "test_poison.py::test_a_queue_that_is_away_for_hours_quarantines_nothing",
+    ),
+    Protection(
+        "counts of failed reclaims are taken back",
+        put(heartbeats.Heartbeats, "uncount", lambda *_: None),
+        "test_poison.py::test_a_database_that_fails_for_hours_quarantines_nothing",
+        {"code": "25006"},
+    ),
+    Protection(
+        "limit to reclaims",
+        put(reclaiming, "Quarantine", lambda *_: None),
+        "test_poison.py::test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is",
+    ),
+]

@@ -1,0 +1,119 @@
+"""Between two stores: who carries a video, for how long, and who takes over."""
+
+import pytest
+
+from local.chaos.execution import Execution
+
+
+@pytest.fixture
+def expired(academy):
+    return [academy.add(until=-1) for _ in range(3)]
+
+
+def test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry(stage, expired):
+    stage.strike_once("take", "before", lambda invocation, connection: invocation.cut(connection, "after"))
+    assert stage.execute().status == "SUCCEEDED"
+    assert stage.messages() == expired
+
+
+def test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass(stage, academy):
+    expired = [academy.add(until=-1) for _ in range(60)]  # in batches of two
+    stage.strike_once(
+        "send", "before", lambda i, _: i.sandbox.world.queue.faults.update({i.id: "refuses some"})
+    )
+    execution = stage.execute()
+    assert execution.status == "SUCCEEDED"
+    assert stage.messages() == expired
+    assert sum("failed" in item for item in execution.report) == 1
+
+
+def test_a_listing_that_fails_leaves_the_execution_to_be_redriven(stage, expired):
+    stage.world.postgres_relay.refusing = True
+    execution = stage.execute()
+    assert execution.status == "FAILED"
+    stage.world.postgres_relay.refusing = False
+    assert execution.redrive() == "SUCCEEDED"
+    assert stage.messages() == expired
+
+
+class TestRedriveDaysLater:
+    @pytest.fixture
+    def failed(self, stage, expired):
+        stage.queue.away = True
+        execution = stage.execute("old")
+        assert execution.status == "FAILED"
+        stage.queue.away = False
+        stage.let_handoffs_expire()
+        return execution
+
+    def test_sends_what_is_still_its_own(self, stage, expired, failed):
+        assert failed.redrive() == "SUCCEEDED"
+        assert stage.messages() == expired
+        assert stage.violated() == []
+
+    def test_leaves_alone_what_others_adopted(self, stage, expired, failed):
+        stage.execute("adopts")
+        assert sorted(stage.finish()) == expired
+        assert failed.redrive() == "SUCCEEDED"
+        assert stage.messages() == []
+
+    def test_leaves_alone_what_others_are_carrying(self, stage, academy, expired, failed):
+        academy.sql("UPDATE video_video SET leased_by = 'reclaim:b', leased_until = now() + interval '900 s'")
+        assert failed.redrive() == "SUCCEEDED"
+        assert stage.messages() == []
+        assert {academy.state(video)[1] for video in expired} == {"reclaim:b"}
+
+    def test_leaves_alone_what_is_worked_on_deleted_or_retried(self, stage, academy, expired, failed):
+        academy.sql(
+            "UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (expired[0],)
+        )
+        academy.sql("DELETE FROM video_video WHERE id = %s", (expired[1],))
+        academy.sql("UPDATE video_video SET leased_by = '', leased_until = NULL WHERE id = %s", (expired[2],))
+        before = academy.rows()
+        assert failed.redrive() == "SUCCEEDED"
+        assert stage.messages() == []
+        assert academy.rows() == before
+
+
+def test_nobody_takes_over_while_the_term_runs(stage, academy, expired):
+    stage.queue.away = True
+    stage.execute("first")
+    stage.queue.away = False
+    stage.execute("second")
+    assert stage.messages() == []
+    assert all(academy.state(video)[1].startswith("reclaim:first") for video in expired)
+
+
+def test_an_orphan_is_found_by_the_next_listing(stage, academy):
+    orphan = academy.add("UPLOADED", by="reclaim:crashed", until=-1)
+    stage.execute()
+    assert stage.messages() == [orphan]
+    assert academy.state(orphan) == ("UPLOADED", "", False)
+
+
+def test_a_clock_that_was_set_back_delays_and_loses_nothing(stage, academy, expired):
+    """A new primary whose clock is an hour behind: everything written before it lies in its future."""
+    stage.queue.away = True
+    stage.execute("before")
+    stage.queue.away = False
+    academy.sql("UPDATE video_video SET leased_until = leased_until + interval '1 hour'")
+    stage.execute("after")
+    assert stage.messages() == []
+    academy.sql("UPDATE video_video SET leased_until = leased_until - interval '2 hours'")
+    stage.execute("later")
+    assert stage.messages() == expired
+
+
+def test_the_driver_follows_the_state_machine(stage):
+    """States and payloads that the driver writes out are those of the definition."""
+    from local.chaos.execution import _states
+
+    states = _states()
+    for first, again in (("Reclaim", "ReclaimAgain"), ("Enqueue", "EnqueueAgain")):
+        assert set(states[first]["Arguments"]["Payload"]) == set(states[again]["Arguments"]["Payload"])
+        assert "Catch" in states[first] and "Catch" not in states[again]
+        assert states[first]["Arguments"]["Payload"]["insist"] is False
+        assert states[again]["Arguments"]["Payload"]["insist"] is True
+    payload = Execution(stage.lambdas, "x")._reclaim_payload([1], insist=True)
+    assert set(payload) == set(states["Reclaim"]["Arguments"]["Payload"])
+    assert "Catch" in states["ListStaleVideos"] and "Catch" not in states["ListStaleVideosAgain"]

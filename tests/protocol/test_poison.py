@@ -1,0 +1,108 @@
+"""A video that is stuck again and again is given up, for that reason alone, and never by accident."""
+
+import pytest
+
+from local.chaos import verdicts
+from local.chaos.sandbox import Timing
+
+LIMIT = 3
+_RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
+
+
+@pytest.fixture
+def timing():
+    return Timing(max_reclaims=LIMIT, retry_scale=0.0, redis_patience_s=0.5)
+
+
+@pytest.fixture
+def poison(academy):
+    return academy.add(until=-1)
+
+
+def get_stuck_again(stage, video):
+    """A worker claims the video and dies, and its lease runs out."""
+    worker = stage.worker(f"victim-{len(stage.told)}")
+    while job := worker.receive():
+        worker.claim(job)
+    stage.academy.sql("UPDATE video_video SET leased_until = '2020-01-01' WHERE status = 'PROCESSING'")
+
+
+def attempts(stage):
+    return [body["attempt"] for body in stage.queue.bodies()]
+
+
+def test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is(stage, academy, poison):
+    for number in range(LIMIT):
+        stage.execute(f"run-{number}")
+        assert attempts(stage) == [number + 2]
+        get_stuck_again(stage, poison)
+    last = stage.execute("one-too-many")
+    assert academy.state(poison) == ("FAILED", "", False)
+    ((reason,),) = academy.sql("SELECT error_reason FROM video_video")
+    assert reason.startswith(f"Quarantined by video-reclaim: stuck {LIMIT + 1} times within 7 days")
+    assert [item["quarantined"] for item in last.report] == [1]
+    assert not stage.messages()
+    assert stage.violated(*verdicts.RULES) == []
+
+
+def test_a_retry_by_hand_starts_afresh(stage, academy, poison):
+    academy.redis.zadd(f"tenant:1:video:{poison}:reclaims", {f"r-{i}": 4e9 for i in range(LIMIT)})
+    stage.execute("quarantines")
+    assert academy.state(poison)[0] == "FAILED"
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01'")
+    stage.execute("reclaims")
+    assert attempts(stage) == [2]
+
+
+def test_a_queue_that_is_away_for_hours_quarantines_nothing(stage, academy, poison):
+    stage.queue.away = True
+    for number in range(3 * LIMIT):
+        stage.execute(f"run-{number}")
+        assert academy.state(poison)[0] == "UPLOADED"
+        stage.let_handoffs_expire()
+    stage.queue.away = False
+    stage.execute("at-last")
+    assert attempts(stage) == [2]
+
+
+@pytest.mark.parametrize("code", ["25006", "57014", "40P01"], ids=["read-only", "timeout", "deadlock"])
+def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poison, code):
+    stage.world.strike = lambda _i, call, when, _c: (
+        _RAISE.format(code) if (call, when) == ("take", "before") else None
+    )
+    for number in range(3 * LIMIT):
+        assert stage.execute(f"run-{number}").status == "FAILED"
+    stage.calm()
+    stage.execute("at-last")
+    assert attempts(stage) == [2]
+
+
+@pytest.mark.parametrize("call", ["read heartbeats and reclaims", "take"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_is_worth_one_attempt_at_most(stage, academy, poison, call, when):
+    stage.strike_once(call, when, lambda invocation, _: invocation.die())
+    stage.execute("crashes")
+    stage.calm()
+    stage.let_handoffs_expire()
+    stage.execute("goes-on")
+    assert attempts(stage) in ([2], [3])
+    assert academy.state(poison)[0] == "UPLOADED"
+
+
+def test_without_redis_nothing_is_counted_and_nothing_is_given_up(stage, academy, poison):
+    stage.world.redis_relay.refusing = True
+    for number in range(LIMIT + 2):
+        stage.execute(f"run-{number}")
+        assert attempts(stage) == [2]
+        get_stuck_again(stage, poison)
+
+
+def test_a_video_that_was_spared_is_not_counted(stage, academy):
+    """Listed as stale, and heard of again just before it is looked at."""
+    video = academy.add(until=3600)
+    stage.silence(video)
+    key = f"tenant:1:video:{video}:heartbeat"
+    stage.strike_once("look", "before", lambda *_: academy.redis.set(key, "1") and None)
+    stage.execute()
+    assert academy.state(video)[0] == "PROCESSING"
+    assert not academy.redis.exists(f"tenant:1:video:{video}:reclaims")

@@ -1,0 +1,192 @@
+"""Races for one row's lock, on threads and sessions of a real PostgreSQL."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from video_reclaim.postgres import Store
+from video_reclaim.settings import DatabaseSettings, read
+
+
+@pytest.fixture
+def store(academy, environment):
+    return Store(read(DatabaseSettings))
+
+
+@pytest.fixture
+def in_thread():
+    with ThreadPoolExecutor(4) as threads:
+        yield threads.submit
+
+
+def wait_until_blocked(academy, *, sessions=1):
+    """Return once so many of the product's sessions wait for a lock."""
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        ((waiting,),) = academy.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND application_name = 'video-reclaim'"
+        )
+        if waiting >= sessions:
+            return
+        time.sleep(0.005)
+    raise AssertionError("nobody waits for a lock")
+
+
+def test_two_executions_never_take_the_same_video(academy, environment, in_thread):
+    stores = [Store(read(DatabaseSettings)) for _ in range(2)]
+    for round_ in range(15):
+        videos = [academy.add(until=-1) for _ in range(40)]
+        seen = [store.look(videos) for store in stores]
+        start = threading.Barrier(2)
+
+        def take(index, seen=seen, start=start, round_=round_):
+            start.wait()
+            return stores[index].take(seen[index], token=f"{index}-{round_}", handoff_s=900).ids
+
+        first, second = (take_.result() for take_ in [in_thread(take, 0), in_thread(take, 1)])
+        assert sorted(first + second) == videos
+
+
+def test_a_locked_row_does_not_hold_up_the_others(academy, store, session):
+    locked, free = academy.add(until=-1), academy.add(until=-1)
+    seen = store.look([locked, free])
+    store._read("SELECT set_config('lock_timeout', '2s', false)", {})  # rather than wait for ever
+    with session() as worker, worker.cursor() as cursor:
+        cursor.execute("UPDATE video_video SET status = 'READY' WHERE id = %s", (locked,))
+        try:
+            taken = store.take(seen, token="t", handoff_s=900).ids
+        except Exception as exc:
+            taken = repr(exc)
+        assert taken == [free]
+
+
+def test_a_claim_that_commits_first_keeps_its_video(academy, store, session, in_thread):
+    """Workers renew their leases as fast as they can, while executions take what they saw expired."""
+    videos = [academy.add(until=-1) for _ in range(300)]
+    seen = store.look(videos)
+    start = threading.Barrier(2)
+
+    def renew():
+        worker, renewed = session("worker"), []
+        worker.autocommit = True
+        start.wait()
+        with worker.cursor() as cursor:
+            for video in reversed(videos):
+                cursor.execute(
+                    "UPDATE video_video SET leased_by = 'alive', leased_until = now() + interval '4 hours'"
+                    " WHERE id = %s AND status = 'PROCESSING'",
+                    (video,),
+                )
+                renewed += [video] * cursor.rowcount
+        return renewed
+
+    renewing = in_thread(renew)
+    start.wait()
+    taken = []
+    for first in range(0, len(seen), 5):
+        taken += store.take(seen[first : first + 5], token="t", handoff_s=900).ids
+    renewed = renewing.result()
+    assert not set(taken) & set(renewed)
+    assert {academy.state(video)[:2] for video in renewed} <= {("PROCESSING", "alive")}
+
+
+def test_whoever_is_about_to_send_waits_for_whoever_adopts(academy, store, session, in_thread):
+    """An execution from days ago is redriven just as another adopts its orphan."""
+    video = academy.add("UPLOADED", by="reclaim:old", until=-1)
+    with session() as adopter, adopter.cursor() as cursor:
+        cursor.execute(
+            "UPDATE video_video SET leased_by = 'reclaim:new', leased_until = now() + interval '900 s'"
+        )
+        reading = in_thread(store.read_handoffs, [video], token="old", handoff_s=900)
+        wait_until_blocked(academy)
+        adopter.commit()
+        assert reading.result() == []
+
+
+def test_whoever_is_about_to_send_goes_on_if_the_adoption_comes_to_nothing(
+    academy, store, session, in_thread
+):
+    video = academy.add("UPLOADED", by="reclaim:old", until=-1)
+    with session() as adopter, adopter.cursor() as cursor:
+        cursor.execute("UPDATE video_video SET leased_by = 'reclaim:new'")
+        reading = in_thread(store.read_handoffs, [video], token="old", handoff_s=900)
+        wait_until_blocked(academy)
+        adopter.rollback()
+        assert [job.video_id for job in reading.result()] == [video]
+
+
+def test_nobody_adopts_what_is_about_to_be_sent(academy, store):
+    """Listed as an orphan, renewed by its first owner, and only then taken by the adopter."""
+    video = academy.add("UPLOADED", by="reclaim:old", until=-1)
+    seen = store.look([video])
+    assert len(store.read_handoffs([video], token="old", handoff_s=900)) == 1
+    assert store.take(seen, token="new", handoff_s=900).ids == []
+    assert not store.look([video])[0].lease_expired
+
+
+def test_a_claim_between_sending_and_clearing_keeps_its_lease(academy, store, session, in_thread):
+    video = academy.add("UPLOADED", by="reclaim:t", until=900)
+    jobs = store.read_handoffs([video], token="t", handoff_s=900)
+    with session("worker") as worker, worker.cursor() as cursor:
+        cursor.execute("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w'")
+        clearing = in_thread(store.clear_handoffs, jobs, token="t")
+        wait_until_blocked(academy)
+        worker.commit()
+        assert clearing.result() == 0
+    assert academy.state(video) == ("PROCESSING", "w", True)
+
+
+def test_a_later_handoff_of_the_same_execution_is_not_cleared_for_an_earlier_one(academy, store):
+    """An invocation that was given up clears at last; meanwhile its execution has taken the video again."""
+    video = academy.add("UPLOADED", by="reclaim:t", until=900)
+    late = store.read_handoffs([video], token="t", handoff_s=900)
+    store.clear_handoffs(store.read_handoffs([video], token="t", handoff_s=900), token="t")
+    academy.sql(
+        "UPDATE video_video SET status = 'PROCESSING', leased_by = 'dead', leased_until = '2020-01-01'"
+    )
+    assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+    assert store.clear_handoffs(late, token="t") == 0
+    assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
+
+
+def test_a_deadlock_is_a_delay(academy, store, session, in_thread):
+    """A real one: each holds the row that the other wants."""
+    first, second = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(2))
+    jobs = store.read_handoffs([first, second], token="t", handoff_s=900)
+    academy.sql("ALTER SYSTEM SET deadlock_timeout = '10ms'")
+    academy.sql("SELECT pg_reload_conf()")
+    try:
+        with session("platform") as platform, platform.cursor() as cursor:
+            cursor.execute("UPDATE video_video SET title = 'new' WHERE id = %s", (second,))
+            clearing = in_thread(store.clear_handoffs, jobs, token="t")
+            wait_until_blocked(academy)
+            fell = None
+            try:
+                cursor.execute("UPDATE video_video SET title = 'new' WHERE id = %s", (first,))
+            except Exception as exc:
+                fell = exc
+            platform.rollback() if fell else platform.commit()
+        try:
+            clearing.result()
+        except Exception as exc:
+            assert type(exc).__name__ == "StoreUnavailable"  # which the state machine retries
+            assert fell is None
+            store.clear_handoffs(jobs, token="t")
+    finally:
+        academy.sql("ALTER SYSTEM RESET deadlock_timeout")
+        academy.sql("SELECT pg_reload_conf()")
+    assert academy.state(first) == academy.state(second) == ("UPLOADED", "", False)
+
+
+def test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed(academy, store):
+    """It leaves leased_by and leased_until as it found them: the handoff's, which then runs out."""
+    video = academy.add("UPLOADED", by="reclaim:t", until=900)
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = now()")
+    academy.sql("UPDATE video_video SET leased_until = now() - interval '1 hour'")
+    (seen,) = store.look([video])
+    assert not seen.lease_expired
+    academy.sql("UPDATE video_video SET processing_started_at = now()")  # another claim of the same kind
+    assert store.take([seen], token="t", handoff_s=900).ids == []

@@ -1,0 +1,138 @@
+"""Whatever becomes of Redis, no worker that beats loses its video."""
+
+import time
+from contextlib import closing
+
+import pytest
+import redis
+
+from local.chaos import verdicts
+from local.chaos.sandbox import Timing, World, boundary
+from local.worker import Pace
+
+CONFIRM_S = 0.15
+
+
+@pytest.fixture
+def timing():
+    return Timing(confirm_s=CONFIRM_S, redis_patience_s=0.5, retry_scale=0.0)
+
+
+@pytest.fixture
+def platforms_rule():
+    """The platform's own rule, which knows no second strike."""
+    return Timing(confirm_s=0, redis_patience_s=0.5, retry_scale=0.0)
+
+
+@pytest.fixture
+def working(academy, stage):
+    """A worker with a live lease that beats, and its video."""
+    video = academy.add("UPLOADED")
+    stage.queue.put(f'{{"video_id": {video}, "tenant_id": 1}}', sender="platform")
+    worker = stage.worker("worker-alive", pace=Pace())
+    job = worker.receive()
+    assert worker.claim(job)
+    worker.beat(job)
+    return worker, job
+
+
+def status(stage, job):
+    return stage.academy.state(job.video_id)[0]
+
+
+def test_a_flush_robs_nobody(stage, working):
+    worker, job = working
+    stage.academy.redis.flushall()
+    stage.execute("right-after")
+    assert status(stage, job) == "PROCESSING"
+    worker.beat(job)
+    time.sleep(CONFIRM_S)
+    stage.execute("once-it-beats-again")
+    assert status(stage, job) == "PROCESSING"
+    assert stage.violated() == []
+
+
+def test_flushes_again_and_again_rob_nobody(stage, working):
+    worker, job = working
+    for number in range(4):
+        stage.academy.redis.flushall()
+        stage.execute(f"run-{number}")
+        time.sleep(CONFIRM_S)
+        stage.academy.redis.flushall()  # takes the strike along
+        stage.execute(f"again-{number}")
+        worker.beat(job)
+    assert status(stage, job) == "PROCESSING"
+
+
+def test_a_worker_that_is_silent_twice_is_relieved(stage, working):
+    _, job = working
+    stage.academy.redis.delete(job.heartbeat_key)
+    stage.execute("first-strike")
+    assert status(stage, job) == "PROCESSING"
+    time.sleep(CONFIRM_S)
+    stage.execute("second-strike")
+    assert status(stage, job) == "UPLOADED"
+    assert stage.messages() == [job.video_id]
+    stage.beat_ttl_s = 0.0  # the heartbeat was removed by hand
+    assert stage.violated(*verdicts.RULES) == []
+
+
+def test_a_strike_under_an_earlier_lease_counts_against_nobody(stage, academy, working):
+    _, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("strike")
+    time.sleep(CONFIRM_S)
+    academy.sql("UPDATE video_video SET leased_by = 'worker-new', processing_started_at = now()")
+    stage.execute("another-claim")
+    assert status(stage, job) == "PROCESSING"
+
+
+@pytest.mark.parametrize("failure", ["unreachable", "loading"])
+def test_a_redis_that_cannot_answer_says_nothing(platforms_rule, stage, academy, failure):
+    stage.world.timing = platforms_rule
+    silent, expired = academy.add(until=3600), academy.add(until=-1)
+    relay = stage.world.redis_relay
+    if failure == "unreachable":
+        relay.refusing = True
+    else:
+        relay.answer = b"-LOADING Valkey is loading the dataset in memory\r\n"
+    with settings_of(stage, platforms_rule):
+        execution = stage.execute()
+    assert execution.status == "SUCCEEDED"
+    assert academy.state(silent)[0] == "PROCESSING"
+    assert academy.state(expired)[0] == "UPLOADED"
+
+
+def settings_of(stage, timing):
+    """The functions read ``timing`` for as long as this lasts."""
+    world = World(
+        stage.world.postgres_relay, stage.world.redis_relay, stage.world.queue, timing, stage.world.record
+    )
+    stage.lambdas.forget()
+    return boundary(world)
+
+
+def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valkey):
+    """A former primary: beats don't reach it any more, and what it remembers grows old."""
+    _, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("strike")
+    time.sleep(CONFIRM_S)
+    with closing(redis.Redis.from_url(valkey.url)) as server:
+        server.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            stage.execute("while-it-is-read-only")
+        finally:
+            server.execute_command("REPLICAOF", "NO", "ONE")
+    assert status(stage, job) == "PROCESSING"
+
+
+def test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video(stage, working):
+    worker, job = working
+    stage.academy.redis.delete(job.heartbeat_key)
+    stage.execute("strike")
+    time.sleep(CONFIRM_S)
+    struck = stage.strike_once("look", "before", lambda *_: worker.beat(job) and None)
+    stage.execute("too-late")
+    assert struck
+    assert status(stage, job) == "PROCESSING"
