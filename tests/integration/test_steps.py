@@ -189,7 +189,7 @@ class TestReclaiming:
         assert answer["report"]["failed"] == {"videos": [one_bad_row], "error": "StoreRefused"}
 
     def test_a_bad_row_alone_fails_and_is_named(self, one_bad_row):
-        with pytest.raises(StoreRefused, match=f"^1 videos failed: {one_bad_row} .*odd"):
+        with pytest.raises(StoreRefused, match=f"^1 video failed: {one_bad_row} .*odd"):
             reclaimed(one_bad_row)
 
     def test_a_bad_row_fails_the_pass_that_insists(self, academy, one_bad_row):
@@ -233,7 +233,7 @@ class TestEnqueueing:
         video = academy.add(until=-1)
         taken = reclaimed(video)
         queue.sqs.delete_queue(QueueUrl=queue.url)
-        with pytest.raises(QueueUnavailable, match=f"^1 videos failed: {video} .*queue"):
+        with pytest.raises(QueueUnavailable, match=f"^1 video failed: {video} .*queue"):
             enqueue.handler(taken, None)
         assert academy.state(video)[1] == f"reclaim:{taken['token']}"
 

@@ -16,7 +16,7 @@ UNKNOWN = Reading(None, None)
 
 # A slow machine is no failure; what is asked for beyond `assume` is rare on purpose.
 patient = settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 counts = st.one_of(st.integers(0, 5), st.integers(0, 60))
