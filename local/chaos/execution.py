@@ -4,6 +4,7 @@ The shape is the ASL's, written out; which errors are retried, how often and aft
 caught, is read from the file itself. Publishing and scaling are left out: they touch no video.
 """
 
+import contextlib
 import itertools
 import json
 import random
@@ -41,12 +42,16 @@ class _Item:
     reclaimed: Mapping[str, Any] | None = None
 
 
+class Aborted(Exception):
+    """The execution was stopped."""
+
+
 class Execution:
     """One execution; `run` it, and `redrive` it for as long as it has failed.
 
     Attributes:
         arn: its name in full, from which its token is made.
-        status: RUNNING, SUCCEEDED or FAILED.
+        status: RUNNING, SUCCEEDED, FAILED or ABORTED.
     """
 
     def __init__(
@@ -60,27 +65,37 @@ class Execution:
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
         self._listed = False
+        self._aborted = threading.Event()
+
+    def abort(self) -> None:
+        """Stop it, as an operator or its own timeout does: no further state is entered."""
+        self._aborted.set()
 
     def run(self) -> str:
         """Run it to its end; return its status."""
-        try:
-            listing = self._task("ListStaleVideos", "ListStaleVideos", self._given)
-        except LambdaError as exc:
-            if not _caught("ListStaleVideos", exc.name):
-                return self._end("FAILED")
-            return self.redrive()  # in ListStaleVideosAgain
-        return self._after_listing(listing)
+        with contextlib.suppress(Aborted):
+            try:
+                listing = self._task("ListStaleVideos", "ListStaleVideos", self._given)
+            except LambdaError as exc:
+                caught = _caught("ListStaleVideos", exc.name)
+                return self._list_again() if caught else self._end("FAILED")
+            return self._after_listing(listing)
+        return self._end("ABORTED")
 
     def redrive(self) -> str:
         """Resume where it failed; return its status."""
         self.status = "RUNNING"
-        if not self._listed:
-            try:
-                listing = self._task("ListStaleVideosAgain", "ListStaleVideos", self._given)
-            except LambdaError:
-                return self._end("FAILED")
-            return self._after_listing(listing)
-        return self._again(self._unfinished)
+        self._aborted.clear()
+        with contextlib.suppress(Aborted):
+            return self._again(self._unfinished) if self._listed else self._list_again()
+        return self._end("ABORTED")
+
+    def _list_again(self) -> str:
+        try:
+            listing = self._task("ListStaleVideosAgain", "ListStaleVideos", self._given)
+        except LambdaError:
+            return self._end("FAILED")
+        return self._after_listing(listing)
 
     def _after_listing(self, listing: Mapping[str, Any]) -> str:
         self._listed = True
@@ -138,6 +153,8 @@ class Execution:
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
         while True:
+            if self._aborted.is_set():
+                raise Aborted
             try:
                 return self._lambdas.invoke(step, payload)
             except LambdaError as exc:

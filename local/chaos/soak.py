@@ -203,6 +203,9 @@ class Soak:
             else:
                 name = f"soak-{self._plan.seed}-{lane}-{next(numbers)}"
                 execution = Execution(lambdas, name, seed=rng.getrandbits(30))
+                if rng.random() < 0.1:
+                    self._note("an execution is stopped")
+                    threading.Timer(rng.uniform(0, self._plan.minute_s), execution.abort).start()
                 execution.run()
                 self._count("executions")
             if execution.status == "FAILED":
@@ -469,7 +472,7 @@ class Soak:
             found.append(verdicts.Violation("comes_to_rest", 0, time.time(), "there was work left"))
         if self._broken:
             found.append(verdicts.Violation("runs", 0, time.time(), self._broken))
-        story = verdicts.story(case, found[0]) if found else []
+        story = verdicts.story(case, found[0]) if found and found[0].video else []
         for write in told.writes:
             if write.who == history.PRODUCT and write.before and write.after:
                 self._counts[_kind_of(write)] += 1

@@ -351,7 +351,8 @@ def dropped_by_worker(case: Case, video: int) -> str | None:
 
     None if that is not what became of it: then the product has to answer for it.
     """
-    row = case.writes[video][-1].after
+    writes = case.writes[video]
+    row = writes[-1].after if writes else None
     if row is None or row.status != "UPLOADED" or row.leased_by or not case.accepted[video]:
         return None
     last_message = case.accepted[video][-1].details["message"]

@@ -13,6 +13,7 @@ import contextlib
 import json
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from unittest import mock
 
 import enqueue
@@ -34,7 +35,7 @@ class Suspended(BaseException):
     """The handler wants to make its next call."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """An invocation on its way. ``given`` is its event in JSON, ``answers`` what its calls have come to."""
 
@@ -43,6 +44,17 @@ class Run:
     given: str
     answers: tuple = ()
     abandoned: bool = False
+    key: str = field(init=False)
+
+    def __post_init__(self):
+        told = (self.execution, self.step, self.given, self.answers, self.abandoned)
+        object.__setattr__(self, "key", repr(told))
+
+    def __eq__(self, other):
+        return self.key == other.key
+
+    def __hash__(self):
+        return hash(self.key)
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def started(number):
 class Explorer:
     def __init__(self, academy, *, path="leased"):
         self.academy, self.path = academy, path
-        self.memo = {}
+        self.memo, self.moves = {}, {}
         self.store = _Store(self)
         self.run = None
         self.position = 0
@@ -228,42 +240,50 @@ class Explorer:
     @staticmethod
     def replaced(state, index, *runs):
         kept = state.runs[:index] + tuple(runs) + state.runs[index + 1 :]
-        return tuple(sorted(kept, key=repr))
+        return tuple(sorted(kept, key=attrgetter("key")))
 
     def advance(self, state, index, choice):
-        self.state, self.run, self.choice = state, state.runs[index], choice
-        self.position, self.new = 0, None
-        self.row, self.accepted = state.row, 0
-        outcome = None
-        try:
-            answer = HANDLERS[self.run.step](json.loads(self.run.given), None)
-            outcome = ("answered", answer)
-        except Suspended:
-            pass
-        except Exception as exc:
-            outcome = ("failed", type(exc).__name__)
-        run = self.run
-        label = f"function: {run.execution} {run.step} {len(run.answers) + 1}" + (
-            f" ({choice})" if choice else ""
-        )
-        taken = state.row and state.row[0] == "PROCESSING" and self.row and self.row[0] == "UPLOADED"
+        run = state.runs[index]
+        key = (run, state.row, state.alive, choice)
+        if key not in self.moves:
+            self.moves[key] = self.move(*key)
+        outcome, answer, row, accepted = self.moves[key]
+        if row and NEW in row:
+            used = state.row[2] or "", *(other.key for other in state.runs)
+            fresh = next(future(n) for n in range(1, 50) if not any(future(n)[4:] in text for text in used))
+            row = _with(fresh, row)
+            answer = tuple(_with(fresh, r) for r in answer)
+        label = f"function: {run.execution} {run.step} {len(run.answers) + 1} {choice or ''}"
+        taken = state.row and state.row[0] == "PROCESSING" and row and row[0] == "UPLOADED"
         after = replace(
             state,
-            row=self.row,
-            messages=state.messages + self.accepted,
-            sent=min(2, (0 if taken else state.sent) + self.accepted),
+            row=row,
+            messages=state.messages + accepted,
+            sent=min(2, (0 if taken else state.sent) + accepted),
             alive=state.alive and not taken,
         )
         if choice not in (None, "accepted"):
             after = after.spend("sqs", excused=True)
         if outcome is None:
-            return label, replace(
-                after, runs=self.replaced(state, index, replace(run, answers=(*run.answers, self.new)))
-            )
+            going_on = replace(run, answers=(*run.answers, answer))
+            return label, replace(after, runs=self.replaced(state, index, going_on))
         follow = () if run.abandoned else self.follow(run, outcome, after)
         if follow and follow[0].step == "Reclaim":
             after = after.spend("retries", excused=True)
         return label, replace(after, runs=self.replaced(state, index, *follow))
+
+    def move(self, run, row, alive, choice):
+        """A handler's next call: how the handler ended, if it did; the answer, the row, and messages."""
+        self.run, self.row, self.alive, self.choice = run, row, alive, choice
+        self.position, self.new, self.accepted = 0, None, 0
+        outcome = None
+        try:
+            outcome = ("answered", HANDLERS[run.step](json.loads(run.given), None))
+        except Suspended:
+            pass
+        except Exception as exc:
+            outcome = ("failed", type(exc).__name__)
+        return outcome, self.new, self.row, self.accepted
 
     def follow(self, run, outcome, after):
         """What the state machine starts once an invocation has ended."""
@@ -291,13 +311,7 @@ class Explorer:
         key = (self.row, statement, repr(parameters))
         if key not in self.memo:
             self.memo[key] = self.ask(statement, parameters)
-        row, rows = self.memo[key]
-        if NEW in repr((row, rows)):
-            used = repr((self.state, self.row))
-            fresh = next(future(n) for n in range(1, 50) if f"00:00:{n:02d}+00" not in used)
-            row = tuple(fresh if value == NEW else value for value in row)
-            rows = tuple(tuple(fresh if value == NEW else value for value in r) for r in rows)
-        self.row = row
+        self.row, rows = self.memo[key]
         return rows
 
     def ask(self, statement, parameters):
@@ -341,7 +355,7 @@ class Explorer:
 
     def pulses_and_reclaims(self, videos, _tags):
         def perform():
-            return tuple((video.id, self.state.alive, video.lease) for video in videos)
+            return tuple((video.id, self.alive, video.lease) for video in videos)
 
         heard = self.answer(perform)
         return {id_: Pulse(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard}, {}
@@ -372,6 +386,10 @@ class Explorer:
             for module in (reclaim, enqueue):
                 put(module, "read", settings.__getitem__)
             yield
+
+
+def _with(fresh, values):
+    return tuple(fresh if value == NEW else value for value in values)
 
 
 class _Sent:
