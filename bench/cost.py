@@ -252,7 +252,7 @@ def report(deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapp
         for day in DAYS_SHOWN
         if day.runs
     )
-    together, naive = _for_a_thousand(deployment, machine, durations_s)
+    together, naive = for_a_thousand(deployment, machine, durations_s)
     endpoints = 5 * 2 * 0.01 * 24 * DAYS
     measured = "; ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items())
     parts = [
@@ -284,7 +284,7 @@ def report(deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapp
     return text.replace("\n\n- ", "\n- ").replace("none.\n- ", "none.\n\n- ") + "\n"
 
 
-def _for_a_thousand(
+def for_a_thousand(
     deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapping[str, float]
 ) -> tuple[float, float]:
     """What 1,000 videos add to a run, in dollars: in batches, and with a call for each video and step."""
