@@ -394,6 +394,7 @@ class _Cdk:
             "CDK_DEFAULT_ACCOUNT": ACCOUNT,
             "CDK_DEFAULT_REGION": REGION,
             "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "CDK_VALIDATION": "false",  # takes seconds; the tests hold the template to the same rules
         }
 
     def synthesize(self, configuration: Mapping[str, Any]) -> Child:
