@@ -304,6 +304,22 @@ def test_videos_of_a_batch_that_recover_are_counted_once(workflow, academy):
     assert workflow.published("VideosReclaimed") == [41, 1]
 
 
+def test_the_second_pass_fails_even_if_a_part_of_its_item_recovers(workflow, academy):
+    one, other, *rest = [academy.add(until=-5) for _ in range(42)]
+    workflow.aws.refused.update({str(one): "InternalError", str(other): "InternalError"})
+    workflow.around["PublishBacklog"] = lambda payload, call: (
+        workflow.aws.refused.pop(str(one)),
+        call(payload),
+    )[1]
+
+    execution = workflow.run()
+
+    assert workflow.failed(execution) == [[one, other]]
+    assert (execution["status"], execution["error"]) == ("FAILED", "EnqueueIncomplete")
+    check_cause(execution, other, "InternalError")
+    assert workflow.queue.take_ids() == [one, *rest]
+
+
 def check_listing_fails_last(workflow, academy):
     workflow.sqs.send_message(QueueUrl=workflow.queue.url, MessageBody="{}")
     for environment in workflow.environment.values():
