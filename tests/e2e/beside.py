@@ -78,7 +78,8 @@ class Platform:
         given = json.dumps({"username": "lambda", "password": TOKEN})
         self.redis_secret = secrets.create_secret(Name="academy/redis", SecretString=given)["ARN"]
         with contextlib.closing(self.redis()) as redis:
-            granted = "~tenant:*:video:* +@connection +mget +set +del +expire +zadd +zrem +zrange".split()
+            granted = ["~tenant:*:video:*", "+@connection"]
+            granted += ["+mget", "+set", "+del", "+expire", "+zadd", "+zrem", "+zrange"]
             redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *granted)
         scaling = self.clients.autoscaling
         scaling.create_launch_configuration(
