@@ -17,11 +17,9 @@ CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 STAGES = sorted(CONTEXT["stages"])
 MACHINE = (ROOT / "state_machines" / "reclaim_videos.asl.json").read_text()
 
-# One process synthesizes: starting CDK costs seconds.
-pytestmark = pytest.mark.xdist_group("infra")
-
 
 def pytest_collection_modifyitems(items):
+    """Let one process do all of this: starting CDK costs seconds."""
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.xdist_group("infra"))
