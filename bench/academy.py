@@ -34,11 +34,13 @@ def fill(dsn: str, *, processing: int, stale: int, ready: int = 0) -> None:
             (TENANTS,),
         )
         cursor.execute(
-            "INSERT INTO lectures_lecture (id, tenant_id) SELECT i, 1 + i %% %s FROM generate_series(1, 30) i",
+            "INSERT INTO lectures_lecture (id, tenant_id)"
+            " SELECT i, 1 + i %% %s FROM generate_series(1, 30) i",
             (TENANTS,),
         )
         cursor.execute(
-            "INSERT INTO lectures_session (id, lecture_id) SELECT i, 1 + i %% 30 FROM generate_series(1, %s) i",
+            "INSERT INTO lectures_session (id, lecture_id)"
+            " SELECT i, 1 + i %% 30 FROM generate_series(1, %s) i",
             (SESSIONS,),
         )
         cursor.execute(_PROCESSING, {"sessions": SESSIONS, "processing": processing, "stale": stale})

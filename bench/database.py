@@ -252,12 +252,13 @@ def _tables(
 
 def _meaning() -> str:
     return (
-        "What is timed is finding the stuck rows and putting them back, over an open connection, after VACUUM "
-        "ANALYZE, everybody on the same server. For the peers that is all there is to do, since their queue is the "
-        "table; for us it is the first half, and the message follows (it is in the whole execution above). "
-        "pg-boss is timed twice: its expiry statement alone, which is what we are held against, and supervise(), "
-        "which counts and maintains the queue as well. Ours is timed twice too: in one statement, which is the like "
-        "of what they do, and the way the workflow really goes, in batches small enough to be shown, retried and "
-        "redriven one by one, each row read once more before it is taken. Procrastinate's loop goes one job at a "
-        "time, so it is not run on the largest table."
+        "What is timed is finding the stuck rows and putting them back, over an open connection, after "
+        "VACUUM ANALYZE, everybody on the same server. For the peers that is all there is to do, since "
+        "their queue is the table; for us it is the first half, and the message follows (it is in the "
+        "whole execution above). pg-boss is timed twice: its expiry statement alone, which is what we "
+        "are held against, and supervise(), which counts and maintains the queue as well. Ours is timed "
+        "twice too: in one statement, which is the like of what they do, and the way the workflow "
+        "really goes, in batches small enough to be shown, retried and redriven one by one, each row "
+        "read once more before it is taken. Procrastinate's loop goes one job at a time, so it is not "
+        "run on the largest table."
     )

@@ -15,6 +15,7 @@ from bench.figures import RATIO, Figure, Goal, Growth, Section, Table, number, r
 from local.stack import Running, running
 
 TITLE = "A whole execution"
+HOME = Path(__file__).resolve().parent.parent / "build" / "bench" / "stack"
 SIZES = (40, 400, 4_000, 10_000)
 SAMPLE = 750
 LANES = 5  # as many as the workflow's Map
@@ -114,7 +115,7 @@ def bench(home: Path) -> Iterator[Bench]:
                 floor.close()
 
 
-def measure(home: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
+def measure(*, quick: bool, say: Callable[[str], None]) -> Section:
     """Run all contenders in turn, so that each repeat pairs them."""
     sizes = (40, 400, 1_000) if quick else SIZES
     sample = 100 if quick else SAMPLE
@@ -124,7 +125,7 @@ def measure(home: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
     floor: dict[int, list[float]] = {size: [] for size in sizes}
     platform: list[float] = []
     by_lanes: dict[int, list[float]] = {1: [], LANES: []}
-    with bench(home) as ready:
+    with bench(HOME) as ready:
         for turn in range(repeats):
             for size in sizes:
                 ours[size].append(ready.ours(size))
@@ -133,16 +134,15 @@ def measure(home: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
                 if size == biggest:
                     for lanes, taken_s in lanes_s.items():
                         by_lanes[lanes].append(taken_s)
-                say(
-                    f"{turn + 1}/{repeats}  {size:>6} videos: {ours[size][-1]:.2f} s, floor {floor[size][-1]:.2f} s"
-                )
+                told = f"{ours[size][-1]:.2f} s, floor {floor[size][-1]:.2f} s"
+                say(f"{turn + 1}/{repeats}  {size:>6} videos: {told}")
             platform.append(ready.platform(sample) / sample)
             say(f"{turn + 1}/{repeats}  the platform's way: {platform[-1] * 1000:.1f} ms a video")
         whole_s = ready.platform(biggest)
         paired_s = ready.ours(biggest)
         say(f"the platform's way, all {biggest}: {whole_s:.0f} s; ours beside it {paired_s:.1f} s")
         spent = _where_the_time_goes(ready, biggest)
-    ours_s, floor_s = ours[biggest], floor[biggest]
+    ours_s = ours[biggest]
     name = f"{biggest:,} videos"
     faster = [a * biggest / b for a, b in zip(platform, ours_s, strict=True)]
     figures = [
@@ -162,22 +162,17 @@ def measure(home: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
             Goal("at least", 20),
             "higher",
         ),
-        Figure(
-            "above_floor",
-            f"{name}: times the floor, the faster of its two forms",
-            RATIO,
-            ratios(ours_s, floor_s),
-            Goal("at most", 1.5),
-        ),
         *(
             Figure(
                 f"above_floor_{lanes}",
                 f"{name}: times the floor on {lanes} lane{'s' if lanes > 1 else ''}",
                 RATIO,
                 ratios(ours_s, by_lanes[lanes]),
+                Goal("at most", 1.5),
             )
             for lanes in by_lanes
         ),
+        *_processor(spent),
         Figure("ours_s", f"{name}: start_execution to SUCCEEDED", "s", ours_s),
         Figure(
             "platform_ms", "the platform's way, one video", "ms", [taken_s * 1000 for taken_s in platform]
@@ -210,7 +205,7 @@ def measure(home: Path, *, quick: bool, say: Callable[[str], None]) -> Section:
         },
     )
     return Section(
-        "execution", TITLE, figures, _meaning(spent), [growth, _spent_table(spent, biggest)], growth=[plot]
+        "execution", TITLE, figures, _meaning(), [growth, _spent_table(spent, biggest)], growth=[plot]
     )
 
 
@@ -251,6 +246,14 @@ def _where_the_time_goes(ready: Bench, videos: int) -> dict[str, dict[str, float
     return {name: kinds for name, kinds in spent.items() if kinds}
 
 
+def _processor(spent: dict[str, dict[str, float]]) -> list[Figure]:
+    if not spent:
+        return []
+    all_s = {name: sum(kinds.values()) for name, kinds in spent.items()}
+    label = "processor time of all processes, times the floor's"
+    return [Figure("processor", label, RATIO, [all_s["ours"] / all_s["floor"]])]
+
+
 def _spent_table(spent: dict[str, dict[str, float]], videos: int) -> Table:
     kinds = sorted(
         {kind for kinds in spent.values() for kind in kinds}, key=lambda k: -spent["ours"].get(k, 0)
@@ -264,14 +267,22 @@ def _spent_table(spent: dict[str, dict[str, float]], videos: int) -> Table:
     )
 
 
-def _meaning(spent: dict[str, dict[str, float]]) -> str:
+def _meaning() -> str:
     return (
-        "Everything here is real but AWS: PostgreSQL, Valkey, and the functions' own code in processes of their "
-        "own, under an emulator that answers one request at a time in Python. The platform's way is its management "
-        "command statement by statement: EXISTS, SELECT … FOR UPDATE with three joins, UPDATE, a refresh, "
-        "GetQueueUrl, SendMessage. The floor is one UPDATE per hundred videos and the SendMessageBatch calls, "
-        "without a workflow, a fence, a handoff or a report, from clients that are warm; it runs on one lane and on "
-        f"as many as the workflow has ({LANES}), and the faster of both counts. What lies above the floor "
-        "is what safety and the workflow cost: the fresh look, the heartbeats, the handoff lease and its end, and "
-        "the emulator's interpreter and function calls."
+        "Everything here is real but AWS: PostgreSQL, Valkey, and the functions' own code in processes "
+        "of their own, under an emulator that is one process in Python. The platform's way is its "
+        "management command statement by statement: EXISTS, SELECT … FOR UPDATE with three joins, "
+        "UPDATE, a refresh, GetQueueUrl, SendMessage. The floor is one UPDATE per hundred videos and "
+        "the SendMessageBatch calls, from clients that are warm, without a look, a fence, a handoff, a "
+        "report or a workflow. On one lane it is what a script would do; on as many lanes as the "
+        "workflow has, nothing could be faster here. The table of processor time says where the rest "
+        "goes. Most of it is the same on both sides: the client of SQS, at about two thousandths of a "
+        "second a call, and the emulator that answers it. What is ours to answer for is the second look "
+        "and the heartbeats (Reclaim), the handoff lease and its end (PostgreSQL writes each row twice, "
+        "into five indexes that are the platform's), and the report; the emulator's function calls and "
+        "its interpreter are not there on AWS. On a machine of two cores all of it adds up, where AWS "
+        "would run the lanes beside each other. Tried, and kept: finding a batch by its ids whatever "
+        "the statistics say, and clearing its handoffs without a join, which took half of PostgreSQL's "
+        "time away. Tried, and left alone: boto3 without its validation of parameters, and more lanes, "
+        "which gain nothing that can be told from noise."
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-RATIO = "×"
+RATIO = "×"  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Figure:
     Attributes:
         key: its name in stored runs, unique within a section.
         label: what it is, in words.
-        unit: ``×`` for ratios, which are what runs on different machines can be compared by.
+        unit: `RATIO` for ratios, which are what runs on different machines can be compared by.
         values: one a repeat.
         goal: what the median is held to; None for none.
         better: which way is better; says what a comparison calls a regression.

@@ -11,7 +11,8 @@ from pathlib import Path
 def describe() -> str:
     """One line on the machine."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB; {platform.system()} {platform.machine()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB; {system}"
 
 
 def versions() -> str:

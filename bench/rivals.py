@@ -14,8 +14,8 @@ from local.stack import Clients
 BATCH = 100
 ENTRIES = 10
 
-# What the platform's command asks for before it touches a video, and what it does to it: as Django's ORM words
-# it, with every column, since a Django model reads them all.
+# What the platform's command asks for before it touches a video, and what it does to it: as Django's ORM
+# words it, with every column, since a Django model reads them all.
 _EXISTS = "SELECT 1 AS a FROM video_video WHERE id = %s AND status = 'PROCESSING' LIMIT 1"
 _LOCK = """
 SELECT v.*, s.*, l.*, t.* FROM video_video v
@@ -58,9 +58,10 @@ def platform(dsn: str, endpoint_url: str, queue_url: str, video_ids: Sequence[in
 
 
 class Floor:
-    """One UPDATE a batch, and the SendMessageBatch calls: no look, no fence, no handoff, no report, no workflow.
+    """One UPDATE a batch, and the SendMessageBatch calls.
 
-    Nothing that reclaims into SQS can do less. Each lane is a process of its own, whose clients are warm.
+    No look, no fence, no handoff, no report, no workflow: nothing that reclaims into SQS can do less. Each
+    lane is a process of its own, whose clients are warm.
     """
 
     def __init__(self, dsn: str, endpoint_url: str, queue_url: str, *, lanes: int) -> None:

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from importlib.metadata import version
+from typing import Any
 
 import procrastinate
 import psycopg
@@ -25,7 +26,8 @@ def fill(dsn: str, rows: int, width: int) -> int:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("TRUNCATE procrastinate_jobs, procrastinate_workers CASCADE")
         (worker,) = connection.execute(
-            "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') RETURNING id"
+            "INSERT INTO procrastinate_workers (last_heartbeat)"
+            " VALUES (now() - interval '1 hour') RETURNING id"
         ).fetchone()
         connection.execute(FILL, (0, worker, 1))
         (narrow,) = connection.execute(WIDTH).fetchone()
@@ -33,10 +35,10 @@ def fill(dsn: str, rows: int, width: int) -> int:
         connection.execute(FILL, (max(0, width - narrow), worker, rows))
         (wide,) = connection.execute(WIDTH).fetchone()
         connection.execute("VACUUM (ANALYZE) procrastinate_jobs")
-        return wide
+        return int(wide)
 
 
-async def main(dsn: str, rows: int, width: int) -> dict:
+async def main(dsn: str, rows: int, width: int) -> dict[str, Any]:
     """Fill the table, run the loop that the documentation gives, and time it."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
     async with app.open_async():

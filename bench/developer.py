@@ -1,0 +1,67 @@
+"""How long a developer waits."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.figures import Figure, Goal, Section, repeat
+from local import stack
+
+TITLE = "The developer's time"
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / "build" / "bench" / "up"
+
+
+def measure(*, quick: bool, say: Callable[[str], None]) -> Section:
+    """Time the commands that a developer runs all day; ``quick`` leaves the tests out."""
+    repeats = 1 if quick else 3
+    synth_s = repeat(repeats, lambda: _command(["make", "--silent", "synth", "STAGE=existing"]))
+    say(f"make synth: {min(synth_s):.1f} s")
+    up_s = repeat(repeats, _up)
+    say(f"make up: {min(up_s):.1f} s")
+    figures = [
+        Figure("synth_s", "`make synth STAGE=existing`", "s", synth_s, Goal("at most", 6)),
+        Figure(
+            "up_s",
+            "`make up`, warm: servers, emulator, bootstrap, deployment",
+            "s",
+            up_s,
+            Goal("at most", 15),
+        ),
+    ]
+    if not quick:
+        test_s = [_command(["make", "--silent", "test"])]
+        say(f"make test: {test_s[0]:.0f} s")
+        figures.insert(0, Figure("test_s", "`make test`", "s", test_s, Goal("at most", 300)))
+    return Section("developer", TITLE, figures, _meaning())
+
+
+def _command(command: Sequence[str]) -> float:
+    began_s = time.perf_counter()
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    taken_s = time.perf_counter() - began_s
+    if ended.returncode:
+        said = (ended.stdout + ended.stderr).strip()
+        raise RuntimeError(f"{' '.join(command)} failed:\n{said[-3000:]}")
+    return taken_s
+
+
+def _up() -> float:
+    """What `make up` does once everything is installed, beside any stack that runs already."""
+    began_s = time.perf_counter()
+    try:
+        stack.up(HOME, say=lambda _line: None)
+        return time.perf_counter() - began_s
+    finally:
+        stack.down(HOME, say=lambda _line: None)
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+def _meaning() -> str:
+    return (
+        "Everything is installed already, and compiled. `make up` starts PostgreSQL, Valkey and the "
+        "emulator, synthesizes the app, bootstraps, and deploys by the CDK CLI; half of it is Node.js "
+        "and jsii. `make test` is format, lint, types and all tests, on every core."
+    )
