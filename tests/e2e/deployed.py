@@ -1,5 +1,6 @@
 """The whole local stack, deployed by the CDK CLI, with a relay between its functions and AWS."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -48,13 +49,14 @@ class Relay:
                 if isinstance(change, tuple):
                     self._answer(*change, content_type=self.headers.get("Content-Type"))
                     return
-                upstream = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
                 headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
-                upstream.request("POST", self.path, change, headers)
-                answer = upstream.getresponse()
-                content = relay.change_answer(action, answer.read())
-                self._answer(answer.status, content, content_type=answer.headers.get("Content-Type"))
-                upstream.close()
+                with contextlib.closing(
+                    http.client.HTTPConnection(target.hostname, target.port, timeout=60)
+                ) as upstream:
+                    upstream.request("POST", self.path, change, headers)
+                    answer = upstream.getresponse()
+                    status, kind, content = answer.status, answer.headers.get("Content-Type"), answer.read()
+                self._answer(status, relay.change_answer(action, content), content_type=kind)
 
             def _answer(self, status, content, *, content_type):
                 self.send_response(status)
@@ -145,6 +147,10 @@ def _refusal(entry):
     return {"Id": entry["Id"], "SenderFault": False, "Code": "InternalError", "Message": "by the relay"}
 
 
+def _item_states(state):
+    return state.get("ItemProcessor", {}).get("States", {})
+
+
 class Deployed:
     """A deployed stack as a test meets it: an empty academy, an empty queue, a group at its minimum."""
 
@@ -196,9 +202,9 @@ class Deployed:
         self.academy.close()
         self.relay.close()
 
-    def start(self, given=None):
+    def start(self, given=None, *, machine=None):
         started = self.clients.stepfunctions.start_execution(
-            stateMachineArn=self.stack.state_machine_arn, input=json.dumps(given or {})
+            stateMachineArn=machine or self.stack.state_machine_arn, input=json.dumps(given or {})
         )
         self.started.append(started["executionArn"])
         return self.started[-1]
@@ -213,8 +219,22 @@ class Deployed:
             time.sleep(0.05)
         return {**shown, "record": json.loads(shown["output"]) if shown.get("output") else None}
 
-    def run(self, given=None):
-        return self.ended(self.start(given))
+    def run(self, given=None, *, machine=None):
+        return self.ended(self.start(given, machine=machine))
+
+    def machine_without_retries_of(self, error):
+        """Make the deployed state machine once more, but for the retries of one error; return its ARN."""
+        deployed = self.clients.stepfunctions.describe_state_machine(
+            stateMachineArn=self.stack.state_machine_arn
+        )
+        definition = json.loads(deployed["definition"])
+        for states in (definition["States"], *map(_item_states, definition["States"].values())):
+            for state in states.values():
+                for retrier in state.get("Retry", ()):
+                    retrier["MaxAttempts"] *= error not in retrier["ErrorEquals"]
+        return self.clients.stepfunctions.create_state_machine(
+            name=f"without-retries-of-{error}", definition=json.dumps(definition), roleArn=deployed["roleArn"]
+        )["stateMachineArn"]
 
     def redrive(self, execution):
         self.clients.stepfunctions.redrive_execution(executionArn=execution["executionArn"])
