@@ -63,6 +63,7 @@ class Plan:
         minute_s: how long a minute lasts, seconds.
         strike_share: of the times the product touches a service, how many are struck.
         lanes: executions at a time.
+        max_reclaims: MAX_RECLAIMS; low, since Redis loses the counts every few seconds.
         limit_s: give up after this long: a violation of its own.
     """
 
@@ -73,6 +74,7 @@ class Plan:
     minute_s: float = 1.0
     strike_share: float = 0.1
     lanes: int = 4
+    max_reclaims: int = 2
     limit_s: float = 1200.0
 
 
@@ -112,7 +114,7 @@ class Soak:
         self._counts: Counter[str] = Counter()
         self._postgres = Postgres(folder / "postgres")
         self._valkey = Valkey(folder / "valkey")
-        self._timing = Timing.scaled(plan.minute_s)
+        self._timing = Timing.scaled(plan.minute_s, max_reclaims=plan.max_reclaims)
         self._pace = Pace(time_scale=plan.minute_s / 60, encode_s=30)
         self._failed: list[Execution] = []
         self._broken = ""
@@ -205,7 +207,7 @@ class Soak:
                 execution = Execution(lambdas, name, seed=rng.getrandbits(30))
                 if rng.random() < 0.1:
                     self._note("an execution is stopped")
-                    threading.Timer(rng.uniform(0, self._plan.minute_s), execution.abort).start()
+                    threading.Timer(rng.uniform(0, self._plan.minute_s / 4), execution.abort).start()
                 execution.run()
                 self._count("executions")
             if execution.status == "FAILED":

@@ -255,13 +255,17 @@ def sent_once(case: Case) -> Iterator[Violation]:
             if any(_from_worker(w) for w in between):
                 continue
             sender = first.details["sender"]
-            ended = case.ended.get(sender)
-            failed = ended is None or ended.details["error"] is not None
             if sender == second.details["sender"] and _calls_to_send(case, sender, video) == 1:
                 continue  # one call of the product: its answer came too late for boto3, which called again
-            if failed or case.faults.get(sender) or _overlap(case, sender, second.details["sender"]):
+            if _failed(case, sender) or _overlap(case, sender, second.details["sender"]):
                 continue
             yield Violation("sent_once", video, second.at, f"{sender} had sent it at {first.at:.3f}")
+
+
+def _failed(case: Case, invocation: str) -> bool:
+    """Whether a fault struck an invocation, or it ended in an error, or not at all."""
+    ended = case.ended.get(invocation)
+    return bool(case.faults.get(invocation)) or ended is None or ended.details["error"] is not None
 
 
 def _calls_to_send(case: Case, invocation: str, video: int) -> int:
@@ -306,10 +310,10 @@ def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
             continue
         real = sum(_from_worker(w) for w in case.writes[video][:place])
         struck = {
-            case.began[invocation].details["event"]["execution"]
-            for invocation, events in case.faults.items()
-            if invocation.startswith("Reclaim-")
-            and any(event.at < write.at and video in event.details["videos"] for event in events)
+            began.details["event"]["execution"]
+            for invocation, began in case.began.items()
+            if began.details["step"] == "Reclaim" and began.at < write.at
+            if video in began.details["event"]["videos"] and _failed(case, invocation)
         }
         if real + len(struck) < limit:
             yield Violation("quarantined_after_reclaims", video, write.at, f"after {real} reclaims: {reason}")
