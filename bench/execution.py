@@ -20,7 +20,7 @@ SIZES = (40, 400, 4_000, 10_000)
 SAMPLE = 750
 LANES = 5  # as many as the workflow's Map
 
-_POLL_S = 0.1
+_POLL_S = 0.2
 _WARM = 400
 
 
@@ -83,7 +83,11 @@ class Bench:
         return self._timed(
             videos,
             lambda: rivals.platform(
-                stack.postgres_dsn, stack.endpoint_url, stack.queue_url, range(1, videos + 1)
+                stack.postgres_dsn,
+                stack.redis_url,
+                stack.endpoint_url,
+                stack.queue_url,
+                range(1, videos + 1),
             ),
         )
 

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from typing import Any
 
+import redis
+
 from bench import academy
 from local.stack import Clients
 
 BATCH = 100
 ENTRIES = 10
 
-# What the platform's command asks for before it touches a video, and what it does to it: as Django's ORM
-# words it, with every column, since a Django model reads them all.
-_EXISTS = "SELECT 1 AS a FROM video_video WHERE id = %s AND status = 'PROCESSING' LIMIT 1"
+# What the platform's command asks PostgreSQL for: as Django's ORM words it, with every column, since a Django
+# model reads them all.
 _LOCK = """
 SELECT v.*, s.*, l.*, t.* FROM video_video v
 JOIN lectures_session s ON s.id = v.session_id
@@ -34,15 +35,15 @@ RETURNING id, file_key
 """
 
 
-def platform(dsn: str, endpoint_url: str, queue_url: str, video_ids: Sequence[int]) -> int:
+def platform(dsn: str, redis_url: str, endpoint_url: str, queue_url: str, video_ids: Sequence[int]) -> int:
     """Reclaim as ``manage.py reconcile_video_processing`` does, one by one; return how many it sent."""
     sqs: Any = Clients(endpoint_url).of("sqs")
+    beats: redis.Redis = redis.Redis.from_url(redis_url)
     name = queue_url.rpartition("/")[2]
     sent = 0
     with closing(academy.connect(dsn)) as connection, connection.cursor() as cursor:
         for video_id in video_ids:
-            cursor.execute(_EXISTS, (video_id,))
-            if cursor.fetchone() is None:
+            if beats.exists(f"tenant:{academy.tenant_of(video_id)}:video:{video_id}:heartbeat"):
                 continue
             cursor.execute("BEGIN")
             cursor.execute(_LOCK, (video_id,))
@@ -54,6 +55,7 @@ def platform(dsn: str, endpoint_url: str, queue_url: str, video_ids: Sequence[in
             url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
             sqs.send_message(QueueUrl=url, MessageBody=_body(video_id, str(file_key)))
             sent += 1
+    beats.close()
     return sent
 
 

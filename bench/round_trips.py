@@ -24,7 +24,7 @@ PLATFORM = Table(
     "The platform's own way, a video",
     ("store", "round trips"),
     [
-        ("PostgreSQL", "6: EXISTS, BEGIN, SELECT … FOR UPDATE, UPDATE, COMMIT, refresh"),
+        ("PostgreSQL", "5: BEGIN, SELECT … FOR UPDATE, UPDATE, COMMIT, refresh"),
         ("Redis", "1: EXISTS"),
         ("SQS", "2: GetQueueUrl, SendMessage"),
     ],
