@@ -1,6 +1,9 @@
 """Templates of every stage, synthesized in this process, offline, from the stages of cdk.json."""
 
+import atexit
 import json
+import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,13 +28,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("infra"))
 
 
+def _folder():
+    """A folder for one assembly, gone when the process is."""
+    folder = tempfile.mkdtemp(prefix="video-reclaim-synth-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @cache
 def synthesized(name, overrides="{}", checked=False):
     """Synthesize a stage; with ``checked`` under cdk-nag and CloudFormation's own rules.
 
     Return the template, what was reported, and the assembly's folder.
     """
-    app = aws_cdk.App(context=CONTEXT, builtin_cloud_formation_validation=checked)
+    app = aws_cdk.App(context=CONTEXT, outdir=_folder(), builtin_cloud_formation_validation=checked)
     if checked:
         aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     VideoReclaimStack(app, name=name, stage=load(CONTEXT["stages"], name, overrides))
