@@ -49,13 +49,17 @@ class Relay:
         """Cut everything and listen no more; harmless if it did not listen."""
         if self._server is None:
             return
-        self._server.close()
+        self._do(self._close(self._server))
         self._server = None
         self.cut_all()
         self._do(self._finished())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _close(self, server: asyncio.Server) -> None:
+        """Listen no more; on the loop's own thread, since a server is no thread's but its loop's."""
+        server.close()
 
     def cut(self, client_port: int, when: Cut) -> None:
         """Cut the connection that comes from ``client_port`` when it next says something.
