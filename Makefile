@@ -104,6 +104,9 @@ lock: $(VENV)/.installed ## make the locks anew
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url requirements/$$list.in --output-file requirements/$$list.txt || exit 1; done
 	$(VENV)/bin/npm install --package-lock-only
+	$(PY) -c 'import json, pathlib; lock = pathlib.Path("package-lock.json"); tree = json.loads(lock.read_text()); \
+		[package.pop("funding", None) for package in tree["packages"].values()]; \
+		lock.write_text(json.dumps(tree, indent=2) + "\n")'
 
 clean: down ## remove everything that was installed or built
 	rm -rf $(VENV) node_modules build cdk.out .local
