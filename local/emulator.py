@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
-from local.processes import Child, ChildFailed, free_port, require_free_port
+from local.processes import Child, Server, require_free_port
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -30,8 +30,10 @@ _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 _FIXED = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"}
 
 
-class Emulator:
+class Emulator(Server):
     """One emulator in a process of its own; what it holds is gone when it stops."""
+
+    name = "The emulator"
 
     def __init__(
         self,
@@ -47,10 +49,8 @@ class Emulator:
         With ``auth`` the roles of Lambda functions are enforced. Step Functions' waits and retry intervals
         are multiplied with ``wait_scale``; 0 skips them.
         """
-        self.port = port or free_port()
+        super().__init__(folder, port=port, log=(logs or folder) / "emulator.log")
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
-        self._folder = folder.absolute()
-        self._log = (logs or folder).absolute() / "emulator.log"
         self._settings = {
             "GATEWAY_PORT": str(self.port),
             "AUTH": str(auth).lower(),
@@ -59,18 +59,6 @@ class Emulator:
             "TMPDIR": str(self._folder / "tmp"),
             "STATE_DIR": str(self._folder / "tmp" / "state"),
         }
-        self._child: Child | None = None
-
-    @property
-    def child(self) -> Child:
-        """The running emulator.
-
-        Raises:
-            ChildFailed: it has not been started.
-        """
-        if self._child is None:
-            raise ChildFailed("the emulator has not been started")
-        return self._child
 
     def launch(self) -> None:
         """Start the emulator without waiting for it.
@@ -103,12 +91,6 @@ class Emulator:
         if self._child is not None:
             self._child.stop()
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def healthy(endpoint_url: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Self
 
 import psycopg2
 
-from local.processes import Child, ChildFailed, free_port, require_free_port
+from local.processes import Child, ChildFailed, Server, require_free_port
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # A commit still reaches the kernel before it is acknowledged (synchronous_commit stays on), so that killing
@@ -25,8 +25,10 @@ _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _NOT_FORCED_TO_DISK = ("-F", "-c", "full_page_writes=off")
 
 
-class Postgres:
+class Postgres(Server):
     """One server with one database; its data outlives a stop, a kill and a restart."""
+
+    name = "PostgreSQL"
 
     def __init__(
         self, folder: Path, *, port: int | None = None, database: str = "academy", logs: Path | None = None
@@ -36,24 +38,10 @@ class Postgres:
         Without ``port`` a free one is taken, and kept over restarts. Nothing is forced to the disk: data
         survives a killed server, not a machine that loses its power.
         """
-        self.port = port or free_port()
+        super().__init__(folder, port=port, log=(logs or folder) / "postgres.log")
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
         self._database = database
-        self._folder = folder.absolute()
         self._data = self._folder / "data"
-        self._log = (logs or folder).absolute() / "postgres.log"
-        self._child: Child | None = None
-
-    @property
-    def child(self) -> Child:
-        """The running server.
-
-        Raises:
-            ChildFailed: it has not been started.
-        """
-        if self._child is None:
-            raise ChildFailed("PostgreSQL has not been started")
-        return self._child
 
     def start(self) -> Self:
         """Start the server and wait until it accepts connections; the first time, make its database.
@@ -127,12 +115,6 @@ class Postgres:
             return "ready" in (self._data / "postmaster.pid").read_text()
         except FileNotFoundError:
             return False
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 class _Binaries:

@@ -4,6 +4,7 @@ A child gets a session of its own, so that Ctrl-C reaches only the program that 
 everything a child starts itself can be ended with it, as its process group.
 """
 
+import abc
 import contextlib
 import os
 import secrets
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 _POLL_S = 0.01
 _LOG_TAIL_CHARACTERS = 3000
@@ -183,6 +185,44 @@ class Child:
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:].strip()
+
+
+class Server(abc.ABC):
+    """What the stack's servers have in common: a port, a log, a child between start and stop."""
+
+    name: ClassVar[str]
+
+    def __init__(self, folder: Path, *, port: int | None, log: Path) -> None:
+        """Prepare a server that works in ``folder``; without ``port`` a free one is taken and kept."""
+        self.port = port or free_port()
+        self._folder = folder.absolute()
+        self._log = log.absolute()
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        """The running server.
+
+        Raises:
+            ChildFailed: it has not been started.
+        """
+        if self._child is None:
+            raise ChildFailed(f"{self.name} has not been started")
+        return self._child
+
+    @abc.abstractmethod
+    def start(self) -> Self:
+        """Start the server and wait until it answers."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """End the server; harmless if it has ended."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def end(mark: Mark, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:

@@ -8,33 +8,21 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from local.processes import Child, ChildFailed, free_port, require_free_port
+from local.processes import Child, ChildFailed, Server, require_free_port
 
 
-class Valkey:
+class Valkey(Server):
     """One server without persistence: stopped or killed and started again, it is empty."""
+
+    name = "Valkey"
 
     def __init__(self, folder: Path, *, port: int | None = None, logs: Path | None = None) -> None:
         """Prepare a server that works in ``folder``; nothing runs before `start`.
 
         Without ``port`` a free one is taken, and kept over restarts.
         """
-        self.port = port or free_port()
+        super().__init__(folder, port=port, log=(logs or folder) / "valkey.log")
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder.absolute()
-        self._log = (logs or folder).absolute() / "valkey.log"
-        self._child: Child | None = None
-
-    @property
-    def child(self) -> Child:
-        """The running server.
-
-        Raises:
-            ChildFailed: it has not been started.
-        """
-        if self._child is None:
-            raise ChildFailed("Valkey has not been started")
-        return self._child
 
     def launch(self) -> None:
         """Start the server without waiting for it.
@@ -92,12 +80,6 @@ class Valkey:
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
         return False
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def _binary() -> Path:
