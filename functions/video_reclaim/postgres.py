@@ -5,6 +5,7 @@ written. Each statement is a transaction of its own. The clock is always the dat
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -63,11 +64,12 @@ LOOK = f"SELECT {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE v.id = ANY(%(ids)s) OR
 _STATUS = "(v.status || '')"
 
 # Rows that are still as seen, or whose lease has expired; locked in the order of their ids, so that two
-# executions can't deadlock, and without waiting for a row that somebody else is changing.
+# executions can't deadlock, and without waiting for a row that somebody else is changing. One JSON text is
+# quicker to write and to parse than arrays of as many literals.
 _FENCED = f"""
 WITH fenced AS (
     SELECT v.id FROM video_video v
-    JOIN unnest(%(ids)s::bigint[], %(leases)s::text[]) AS seen (id, lease) ON seen.id = v.id
+    JOIN json_each_text(%(leases)s) AS seen (id, lease) ON seen.id::bigint = v.id
     WHERE ({_STATUS} = 'PROCESSING' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
        OR ({_STATUS} = 'UPLOADED' AND starts_with(v.leased_by, '{HANDOFF_PREFIX}') AND {_LEASE} = seen.lease)
     ORDER BY v.id
@@ -88,7 +90,7 @@ QUARANTINE = f"""{_FENCED}
 UPDATE video_video v
 SET status = 'FAILED', leased_by = '', leased_until = NULL, error_reason = because.reason
 FROM fenced
-JOIN unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS because (id, reason) ON because.id = fenced.id
+JOIN json_each_text(%(reasons)s) AS because (id, reason) ON because.id::bigint = fenced.id
 WHERE v.id = fenced.id
 RETURNING v.id
 """
@@ -206,11 +208,12 @@ class Store:
         Raises:
             StoreUnavailable: nothing is known to be written; whatever was, carries the token.
         """
-        return self._write(TAKE, videos, {"holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}, {})
+        return self._write(TAKE, videos, {"holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s})
 
     def quarantine(self, videos: Sequence[Video], reasons: Sequence[str]) -> Written:
         """Set videos to FAILED, each with its reason, under the same fence as `take`."""
-        return self._write(QUARANTINE, videos, {}, {"reasons": list(reasons)})
+        because = {video.id: reason for video, reason in zip(videos, reasons, strict=True)}
+        return self._write(QUARANTINE, videos, {"reasons": _json(because)})
 
     def read_handoffs(self, video_ids: Sequence[int], *, token: str, handoff_s: int) -> list[Job]:
         """The jobs of the videos that still carry the token.
@@ -258,33 +261,20 @@ class Store:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
 
-    def _write(
-        self,
-        statement: str,
-        videos: Sequence[Video],
-        parameters: Mapping[str, object],
-        per_video: Mapping[str, Sequence[object]],
-    ) -> Written:
-        columns: dict[str, Sequence[object]] = {
-            "ids": [video.id for video in videos],
-            "leases": [video.lease for video in videos],
-            **per_video,
-        }
+    def _write(self, statement: str, videos: Sequence[Video], parameters: Mapping[str, object]) -> Written:
         if not videos:
             return Written([], {})
+        leases = _json({video.id: video.lease for video in videos})
         try:
-            return Written([row[0] for row in self._fetch(statement, {**parameters, **columns})], {})
+            return Written([row[0] for row in self._fetch(statement, {**parameters, "leases": leases})], {})
         except StoreRefused as exc:
             if len(videos) == 1:
                 return Written([], {videos[0].id: str(exc)})
-        written, refused = [], {}
-        for index, video in enumerate(videos):
-            alone = {name: values[index : index + 1] for name, values in columns.items()}
-            try:
-                written += [row[0] for row in self._fetch(statement, {**parameters, **alone})]
-            except StoreRefused as exc:
-                refused[video.id] = str(exc)
-        return Written(written, refused)
+        one_by_one = [self._write(statement, [video], parameters) for video in videos]
+        return Written(
+            [video_id for written in one_by_one for video_id in written.ids],
+            {video_id: why for written in one_by_one for video_id, why in written.refused.items()},
+        )
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
@@ -308,6 +298,10 @@ class Store:
             with contextlib.suppress(psycopg2.Error):
                 self._connection.close()
         self._connection = None
+
+
+def _json(by_id: Mapping[int, str]) -> str:
+    return json.dumps(by_id, ensure_ascii=False)  # a database of another encoding may not know the escapes
 
 
 def _first_line(exc: psycopg2.Error) -> str:

@@ -1,5 +1,6 @@
 """Which indexes the statements use, when the statistics know nothing of a mass reclaim that is under way."""
 
+import json
 import re
 
 import pytest
@@ -32,8 +33,8 @@ def surprised_planner(academy):
 IDS = list(range(1, 101))
 PARAMETERS = {
     "ids": IDS,
-    "leases": ["(worker,,)"] * len(IDS),
-    "reasons": ["because"] * len(IDS),
+    "leases": json.dumps(dict.fromkeys(IDS, "(worker,,)")),
+    "reasons": json.dumps(dict.fromkeys(IDS, "because")),
     "untils": ["2026-01-01 00:00:00+00"],
     "holder": HOLDER,
     "handoff_s": 900,

@@ -115,6 +115,11 @@ class TestTake:
         ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
         assert left_s > 600
 
+    @pytest.mark.parametrize("name", ['a"b', "a\\b", "(a,b)", "Müller/🎬", "a\tb\nc", "%s", "{}", "\x7f"])
+    def test_a_lease_is_recognised_whatever_its_holder_is_called(self, academy, store, name):
+        video = academy.add(by=name)
+        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+
     def test_a_row_that_somebody_holds_is_left_to_the_next_run(self, academy, store, postgres):
         held, free = academy.add(until=-1), academy.add(until=-1)
         with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
