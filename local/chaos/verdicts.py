@@ -73,7 +73,7 @@ class Case:
             elif event.kind == "call":
                 self.calls[details["invocation"]].append(event)
                 if details["call"] in ("take", "quarantine") and details["when"] == "before":
-                    for video in details["parameters"]["ids"]:
+                    for video in map(int, json.loads(details["parameters"]["leases"])):
                         self.reclaims[video].append((details["invocation"], event))
                 if details["call"] == "list" and details["when"] == "after":
                     self.listings += [(row[6], details["invocation"]) for row in details["rows"][:1]]
