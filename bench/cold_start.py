@@ -24,6 +24,7 @@ from local.stack import Clients
 
 TITLE = "Cold start"
 ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / "build" / "bench" / "bundles"
 PROBE = ROOT / "bench" / "probe.py"
 EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:reclaim-videos:bench"
 MODULES = {
@@ -36,7 +37,7 @@ NAMESPACE = "Academy/Workers"
 GROUP = "bench-workers"
 
 # By bundle, what was compiled before it was packed.
-BUNDLES = {"as deployed": ("python",), "all precompiled": ("python", "functions"), "plain": ()}
+BUNDLES = {"layer compiled": ("python",), "all compiled": ("python", "functions"), "plain": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,18 @@ def bundles(home: Path) -> dict[str, list[Path]]:
     return paths
 
 
-def zipped_bytes() -> tuple[int, int]:
-    """What is uploaded to AWS, in bytes: the layer, and the functions' code."""
-    return _zipped(dependency_layer("aws")), _zipped(ROOT / "functions")
+def zipped_bytes(home: Path) -> dict[str, int]:
+    """What is uploaded to AWS, in bytes: the layer, plain and compiled, and the functions' code.
+
+    The compiled modules are this interpreter's, about as large as those of Lambda's.
+    """
+    plain, compiled = home / "layer plain", home / "layer compiled"
+    for folder in (plain, compiled):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(dependency_layer("aws"), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(compiled, quiet=1)
+    folders = {"layer, plain": plain, "layer, compiled": compiled, "functions": ROOT / "functions"}
+    return {name: _zipped(folder) for name, folder in folders.items()}
 
 
 def _zipped(folder: Path) -> int:
@@ -171,7 +181,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> Section:
     repeats = 3 if quick else 11
     times: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with world() as here:
-        paths = bundles(ROOT / "build" / "bench" / "bundles")
+        paths = bundles(HOME)
         for turn in range(repeats):
             for step, module in MODULES.items():
                 for bundle, path in paths.items():
@@ -184,7 +194,8 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> Section:
                     alone = probe("libraries", _alone(here, step), path, here.variables)
                     times.setdefault((f"libraries beside {step}", bundle), []).append(alone)
             say(f"{turn + 1}/{repeats}")
-    return Section("cold-start", TITLE, _figures(times), _meaning(), _tables(times))
+    sizes = zipped_bytes(HOME)
+    return Section("cold-start", TITLE, _figures(times, sizes), _meaning(), _tables(times, sizes))
 
 
 def probe_answer(here: World, path: Sequence[Path], event: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +221,9 @@ def _seconds(told: Sequence[Mapping[str, Any]]) -> list[float]:
     return [one["import_s"] + one["call_s"] for one in told]
 
 
-def _figures(times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[Figure]:
+def _figures(
+    times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], sizes: Mapping[str, int]
+) -> list[Figure]:
     figures = []
     for bundle in BUNDLES:
         for step in MODULES:
@@ -221,27 +234,29 @@ def _figures(times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> li
                     f"{step}, {bundle}: times boto3, psycopg2 and redis alone",
                     RATIO,
                     ratios(_seconds(times[step, bundle]), alone),
-                    Goal("at most", 1.25) if bundle == "as deployed" else None,
+                    Goal("at most", 1.25),
                 )
             )
-    for bundle in ("all precompiled", "plain"):
+    for bundle in ("all compiled", "plain"):
         for step in MODULES:
             figures.append(
                 Figure(
-                    f"{step} {bundle} / as deployed",
-                    f"{step}: {bundle}, times as deployed",
+                    f"{step} {bundle} / layer compiled",
+                    f"{step}: {bundle}, times layer compiled",
                     RATIO,
-                    ratios(_seconds(times[step, bundle]), _seconds(times[step, "as deployed"])),
+                    ratios(_seconds(times[step, bundle]), _seconds(times[step, "layer compiled"])),
                 )
             )
-    layer, code = zipped_bytes()
-    figures.append(
-        Figure("zipped_mb", "layer and code, zipped", "MB", [(layer + code) / 1e6], Goal("at most", 7))
-    )
+    for form in ("plain", "compiled"):
+        megabytes = (sizes[f"layer, {form}"] + sizes["functions"]) / 1e6
+        label = f"layer, {form}, and functions, zipped"
+        figures.append(Figure(f"zipped_{form}_mb", label, "MB", [megabytes], Goal("at most", 7)))
     return figures
 
 
-def _tables(times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[Table]:
+def _tables(
+    times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], sizes: Mapping[str, int]
+) -> list[Table]:
     rows = []
     for step in (*MODULES, "libraries beside Enqueue", "libraries beside PublishBacklog"):
         cells = [step]
@@ -255,7 +270,6 @@ def _tables(times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> lis
             )
         cells.append(", ".join(times[step, "plain"][0]["modules"]))
         rows.append(cells)
-    layer, code = zipped_bytes()
     return [
         Table(
             "Import + first call, medians in milliseconds, the interpreter's own start not included",
@@ -265,7 +279,7 @@ def _tables(times: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> lis
         Table(
             "What is uploaded",
             ("", "zipped"),
-            [("layer", f"{number(layer / 1e6)} MB"), ("functions", f"{number(code / 1e3)} kB")],
+            [(name, f"{number(size / 1e6)} MB") for name, size in sizes.items()],
         ),
     ]
 
@@ -279,7 +293,9 @@ def _meaning() -> str:
         "one question; beside PublishBacklog, one question to each of the four AWS services that its "
         "task is to ask. Functions import only what they use, and the AWS client only when they first "
         "call AWS: Enqueue and PublishBacklog have no Redis, ListStaleVideos and Reclaim no AWS client "
-        "unless a secret is to be fetched. As deployed means the layer compiled and the functions' own "
-        "code plain, which is what a synthesis by Python 3.13 uploads; one by another version of Python "
-        "can't compile for Lambda's, and uploads the plain bundle."
+        "unless a secret is to be fetched. What a synthesis by Python 3.13 uploads is the layer compiled "
+        "and the functions' own code plain; one by another version of Python can't compile for Lambda's, "
+        "and uploads the plain bundle. Most of the layer is psycopg2-binary's own copies of OpenSSL, "
+        "Kerberos and LDAP, without which it can't be loaded. The compiled modules come on top, and are "
+        "kept, since the functions that use Redis start in less than half the time with them."
     )

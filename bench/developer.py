@@ -70,5 +70,6 @@ def _meaning() -> str:
     return (
         "Everything is installed already, and compiled. `make up` starts PostgreSQL, Valkey and the "
         "emulator, synthesizes the app, bootstraps, and deploys by the CDK CLI; much of it is Node.js "
-        "and jsii."
+        "and jsii. Neither command runs the CDK's own check of the finished template, which takes as long "
+        "as the rest of a synthesis: `make diff` and `make deploy` do, and so do the tests."
     )
