@@ -1,4 +1,4 @@
-"""The README's picture is the workflow, its settings exist, and its links lead somewhere."""
+"""The README's picture is the workflow, its settings and figures are true, and its links lead somewhere."""
 
 import ast
 import json
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from bench import compare, report
+from bench.figures import number
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -72,3 +75,13 @@ def test_every_setting_of_behaviour_is_listed(part):
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_a_link_leads_somewhere(target):
     assert target.startswith("https://") or (ROOT / target).exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("execution", "faster_than_platform"), ("round-trips", "per_video"), ("cost", "idle_month")],
+)
+def test_its_figures_are_those_of_the_stored_run(section, key):
+    figure = report.load(compare.BASELINE)[section].figure(key)
+    (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m bench {section}` \|$", README, re.MULTILINE)
+    assert number(figure.median) in row
