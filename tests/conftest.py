@@ -128,8 +128,17 @@ def academy(one_academy):
 @pytest.fixture
 def environment(postgres, valkey, monkeypatch):
     """The settings that every function has in common, set for the test's own process."""
+    for name, value in common_settings(postgres, valkey).items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    yield monkeypatch
+    forget_clients()
+
+
+def common_settings(postgres, valkey):
+    """What every function's environment says of its servers."""
     parts = psycopg2.extensions.parse_dsn(postgres.dsn)
-    settings = {
+    return {
         "DATABASE_HOST": parts["host"],
         "DATABASE_PORT": parts["port"],
         "DATABASE_NAME": parts["dbname"],
@@ -137,11 +146,6 @@ def environment(postgres, valkey, monkeypatch):
         "DATABASE_SSLMODE": "disable",
         "REDIS_URL": valkey.url,
     }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
-    yield monkeypatch
-    forget_clients()
 
 
 def forget_clients():

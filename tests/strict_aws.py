@@ -196,3 +196,20 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
         mock_aws(config=config),  # type: ignore[call-overload]
     ):
         yield aws
+
+
+def make_workers(autoscaling: Any, name: str) -> None:
+    """Make a group of 1 to 20 workers that are protected from scale-in, at 1."""
+    if not autoscaling.describe_launch_configurations()["LaunchConfigurations"]:
+        autoscaling.create_launch_configuration(
+            LaunchConfigurationName="worker", ImageId="ami-12c6146b", InstanceType="c7g.xlarge"
+        )
+    autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        MinSize=1,
+        MaxSize=20,
+        DesiredCapacity=1,
+        LaunchConfigurationName="worker",
+        AvailabilityZones=["us-east-1a"],
+        NewInstancesProtectedFromScaleIn=True,
+    )

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 import publish_backlog
-from tests.strict_aws import strict_aws
+from tests.strict_aws import make_workers, strict_aws
 from video_reclaim import cloudwatch, fleet
 from video_reclaim.cloudwatch import Metric
 from video_reclaim.errors import InvalidSetting, MetricsUnavailable
@@ -31,18 +31,7 @@ def mocked():
         strict.sqs, strict.autoscaling, strict.ssm = (
             boto3.client(name) for name in ("sqs", "autoscaling", "ssm")
         )
-        strict.autoscaling.create_launch_configuration(
-            LaunchConfigurationName="worker", ImageId="ami-12c6146b", InstanceType="c7g.xlarge"
-        )
-        strict.autoscaling.create_auto_scaling_group(
-            AutoScalingGroupName=GROUP,
-            MinSize=1,
-            MaxSize=20,
-            DesiredCapacity=1,
-            LaunchConfigurationName="worker",
-            AvailabilityZones=["us-east-1a"],
-            NewInstancesProtectedFromScaleIn=True,
-        )
+        make_workers(strict.autoscaling, GROUP)
         yield strict
 
 

@@ -29,16 +29,15 @@ import moto.stepfunctions.parser.asl.component.state.exec.state_task.lambda_eval
 import moto.stepfunctions.parser.asl.eval.states as moto_states
 import moto.stepfunctions.parser.asl.eval.variable_store as moto_variables
 import moto.stepfunctions.parser.asl.jsonata.jsonata as moto_jsonata
-import psycopg2
 import pytest
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from tests.conftest import forget_clients
+from tests.conftest import common_settings, forget_clients
 from tests.messages import Queue
-from tests.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, strict_aws
+from tests.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from tests.workflow.breakages import DEFINITION
 from video_reclaim.heartbeats import heartbeats
 from video_reclaim.postgres import store
@@ -93,9 +92,6 @@ class Workflow:
         self._settings, self._warm, self._machines = settings, {}, {}
         self._queues = {name: self._make_queue(name) for name in ("academy-video-jobs", *OTHER_QUEUES)}
         self.queue = Queue(self.sqs, self._queues["academy-video-jobs"])
-        self.autoscaling.create_launch_configuration(
-            LaunchConfigurationName="worker", ImageId="ami-12c6146b", InstanceType="c7g.xlarge"
-        )
         self._role = boto3.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"][
             "Arn"
         ]
@@ -195,15 +191,7 @@ class Workflow:
     def _make_group(self):
         if self.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]:
             self.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)
-        self.autoscaling.create_auto_scaling_group(
-            AutoScalingGroupName=GROUP,
-            MinSize=1,
-            MaxSize=20,
-            DesiredCapacity=1,
-            LaunchConfigurationName="worker",
-            AvailabilityZones=["us-east-1a"],
-            NewInstancesProtectedFromScaleIn=True,
-        )
+        make_workers(self.autoscaling, GROUP)
 
     def _make_functions(self):
         packed = io.BytesIO()
@@ -321,15 +309,6 @@ def definition(request):
 @pytest.fixture(scope="module")
 def one_workflow(postgres, valkey):
     """Everything that takes a while to make, once for a file of tests."""
-    parts = psycopg2.extensions.parse_dsn(postgres.dsn)
-    settings = {
-        "DATABASE_HOST": parts["host"],
-        "DATABASE_PORT": parts["port"],
-        "DATABASE_NAME": parts["dbname"],
-        "DATABASE_USER": parts["user"],
-        "DATABASE_SSLMODE": "disable",
-        "REDIS_URL": valkey.url,
-    }
     running, expressions = [], Expressions()
 
     def invoke(_backend, function_name, qualifier, body, headers, response_headers):
@@ -359,7 +338,7 @@ def one_workflow(postgres, valkey):
         stack.enter_context(patch.object(moto_lambda, "boto_client_for", one_client))
         stack.enter_context(patch.object(moto_retry, "time", types.SimpleNamespace(sleep=sleep)))
         forget_clients()
-        running.append(Workflow(aws, settings))
+        running.append(Workflow(aws, common_settings(postgres, valkey)))
         yield running[0]
 
 
