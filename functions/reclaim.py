@@ -31,8 +31,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     token = token_for(event["execution"])
     videos = store().look(event["videos"])
     asked = candidates(videos, token)
-    tags = to_count(asked, token)
-    pulses, reclaims = heartbeats().pulses_and_reclaims(asked, tags) or ({}, {})
+    claims = to_count(asked)
+    # Without an answer nobody knows what Redis has counted of it.
+    pulses, reclaims, counted = heartbeats().pulses_and_reclaims(asked, claims) or ({}, {}, set(claims))
     todo = plan(
         videos,
         pulses,
@@ -47,9 +48,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         given_up = store().quarantine(
             [case.video for case in todo.quarantine], [case.reason for case in todo.quarantine]
         )
-    finally:  # a database that fails run after run must not look like a video that fails again and again
+    finally:  # a worker that lives after all, or somebody else's change, is no reclaim
         written = {*taken.ids, *given_up.ids}
-        heartbeats().uncount([v for v in asked if v.id in tags and v.id not in written], tags)
+        heartbeats().uncount([video for video in asked if video.id in counted - written], claims)
     heartbeats().forget_reclaims([case.video for case in todo.quarantine if case.video.id in written])
 
     refused = taken.refused | given_up.refused

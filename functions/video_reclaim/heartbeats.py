@@ -2,7 +2,7 @@
 
     tenant:{tenant_id}:video:{video_id}:heartbeat   the worker's, "1", 60 s; only ever read here
     tenant:{tenant_id}:video:{video_id}:silence     "<seconds since the epoch> <lease>", the first miss
-    tenant:{tenant_id}:video:{video_id}:reclaims    sorted set of tokens by time, one per reclaim, seven days
+    tenant:{tenant_id}:video:{video_id}:reclaims    sorted set of reclaimed leases by time, seven days
 
 The strikes lie beside the heartbeats on purpose: whatever wipes these wipes those. Redis that can't answer
 (an error, a timeout, still loading) says nothing: the methods here then return None, and never raise.
@@ -49,17 +49,20 @@ class Heartbeats:
         return _pulses(asked, [answer for part in parts for answer in part])
 
     def pulses_and_reclaims(
-        self, videos: Sequence[Video], tags: Mapping[int, str]
-    ) -> tuple[dict[int, Pulse], dict[int, int]] | None:
-        """The pulses, and how often each tagged video was reclaimed before, in one round trip.
+        self, videos: Sequence[Video], claims: Mapping[int, str]
+    ) -> tuple[dict[int, Pulse], dict[int, int], set[int]] | None:
+        """The pulses, how often each video was reclaimed before, and what was counted, in one round trip.
 
-        The reclaim at hand is counted at once, under its tag: a crash right after counts one too many at
-        worst, a retry counts nothing twice. Return None if Redis could not say.
+        The reclaim at hand is counted at once, under the claim that it ends: a retry, another execution and
+        whoever goes on after a crash count nothing twice. Return None if Redis could not say.
 
         Args:
             videos: rows as just read, tenants known.
-            tags: by id, the reclaim to count. A video without one is between the database and the queue:
+            claims: by id, the claim to count. A video without one is between the database and the queue:
                 whoever took it has counted it.
+
+        Returns:
+            pulses by id; earlier reclaims by id; the ids whose claim nobody had counted yet.
         """
         asked = [video for video in videos if video.silence_matters]
 
@@ -68,31 +71,33 @@ class Heartbeats:
             if asked:
                 pipeline.mget(_pulse_keys(asked))
             for video in videos:
-                if video.id in tags:
-                    pipeline.zadd(_key(video, "reclaims"), {tags[video.id]: video.now_s}, nx=True)
-                    pipeline.expire(_key(video, "reclaims"), RECLAIMS_REMEMBERED_S)
-            for video in videos:
-                since_s = video.now_s - RECLAIMS_REMEMBERED_S
-                pipeline.zrange(_key(video, "reclaims"), since_s, "+inf", byscore=True)
+                key, since_s = _key(video, "reclaims"), video.now_s - RECLAIMS_REMEMBERED_S
+                if video.id in claims:
+                    pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
+                    pipeline.expire(key, RECLAIMS_REMEMBERED_S)
+                pipeline.zrange(key, since_s, "+inf", byscore=True)
             return pipeline.execute()
 
         try:
-            answers = self._ask(conversation) if videos else []
+            answers = iter(self._ask(conversation) if videos else [])
         except _NO_ANSWER as exc:
             self._unknown("heartbeats and reclaims", exc)
             return None
-        pulses = _pulses(asked, answers.pop(0)) if asked else {}
-        reclaims = {
-            video.id: sum(member.decode() != tags[video.id] for member in members)
-            if video.id in tags
-            else max(0, len(members) - 1)  # the reclaim that it is in is one of them
-            for video, members in zip(videos, answers[len(answers) - len(videos) :], strict=True)
-        }
-        return pulses, reclaims
+        pulses = _pulses(asked, next(answers)) if asked else {}
+        reclaims: dict[int, int] = {}
+        counted: set[int] = set()
+        for video in videos:
+            if video.id in claims:
+                added, _expires, members = next(answers), next(answers), next(answers)
+                reclaims[video.id] = sum(member.decode() != claims[video.id] for member in members)
+                counted |= {video.id} if added else set()
+            else:
+                reclaims[video.id] = max(0, len(next(answers)) - 1)  # the one that it is in is among them
+        return pulses, reclaims, counted
 
-    def uncount(self, videos: Sequence[Video], tags: Mapping[int, str]) -> None:
+    def uncount(self, videos: Sequence[Video], claims: Mapping[int, str]) -> None:
         """Take back the count of reclaims that did not happen. Redis away leaves one too many."""
-        self._quietly("uncount", [("ZREM", _key(video, "reclaims"), tags[video.id]) for video in videos])
+        self._quietly("uncount", [("ZREM", _key(video, "reclaims"), claims[video.id]) for video in videos])
 
     def forget_reclaims(self, videos: Sequence[Video]) -> None:
         """Clear the count of quarantined videos: a retry by hand starts afresh."""

@@ -37,13 +37,15 @@ class Plan:
     skipped: Counter[Verdict] = field(default_factory=Counter)
 
 
-def to_count(videos: Iterable[Video], token: str) -> dict[int, str]:
-    """Name the reclaims at hand, by video id, so that each is counted once however often it is tried.
+def to_count(videos: Iterable[Video]) -> dict[int, str]:
+    """Name the claims that these reclaims would end, by video id: a claim that got stuck counts once.
+
+    However often its reclaim is tried, and by however many executions at a time, it is the same claim.
 
     A video between database and queue was counted when it was taken from its worker. Taking it over says
     nothing against it: a queue that is away for hours would quarantine every video that waits for it.
     """
-    return {video.id: token for video in videos if video.handoff_token is None}
+    return {video.id: video.lease for video in videos if video.handoff_token is None}
 
 
 def plan(

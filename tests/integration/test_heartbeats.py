@@ -62,10 +62,30 @@ def test_a_strike_that_is_not_ours_is_none(academy, heartbeats):
     assert heartbeats.pulses([VIDEO]) == {7: Pulse(beating=False)}
 
 
-def test_a_reclaim_is_counted_once_however_often_it_is_tried(heartbeats):
+SILENT = {7: Pulse(beating=False)}
+
+
+def test_a_claim_is_counted_once_however_often_and_by_whomever(heartbeats):
+    assert heartbeats.pulses_and_reclaims([VIDEO], {7: "a"}) == (SILENT, {7: 0}, {7})
     for _ in range(3):
-        assert heartbeats.pulses_and_reclaims([VIDEO], {7: "a"}) == ({7: Pulse(beating=False)}, {7: 0})
-    assert heartbeats.pulses_and_reclaims([VIDEO], {7: "b"}) == ({7: Pulse(beating=False)}, {7: 1})
+        assert heartbeats.pulses_and_reclaims([VIDEO], {7: "a"}) == (SILENT, {7: 0}, set())
+    assert heartbeats.pulses_and_reclaims([VIDEO], {7: "b"}) == (SILENT, {7: 1}, {7})
+
+
+def test_a_video_on_its_way_to_the_queue_is_asked_about_and_not_counted(heartbeats):
+    carried = replace(VIDEO, status="UPLOADED")
+    assert heartbeats.pulses_and_reclaims([carried], {}) == ({}, {7: 0}, set())
+    for claim in ("a", "b", "c"):
+        heartbeats.pulses_and_reclaims([VIDEO], {7: claim})
+    assert heartbeats.pulses_and_reclaims([carried, VIDEO], {}) == (SILENT, {7: 2}, set())
+
+
+def test_several_videos_keep_their_own_counts(heartbeats):
+    other = replace(VIDEO, id=8, status="UPLOADED")
+    third = replace(VIDEO, id=9, lease_expired=True)
+    heartbeats.pulses_and_reclaims([third], {9: "earlier"})
+    told = heartbeats.pulses_and_reclaims([VIDEO, other, third], {7: "a", 9: "b"})
+    assert told == (SILENT, {7: 0, 8: 0, 9: 1}, {7, 9})
 
 
 def test_reclaims_older_than_a_week_do_not_count(heartbeats):

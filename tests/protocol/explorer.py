@@ -353,12 +353,12 @@ class Explorer:
 
         return _Sent.of(self.answer(lambda: _Sent.frozen(perform())))
 
-    def pulses_and_reclaims(self, videos, _tags):
+    def pulses_and_reclaims(self, videos, _claims):
         def perform():
             return tuple((video.id, self.alive, video.lease) for video in videos)
 
         heard = self.answer(perform)
-        return {id_: Pulse(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard}, {}
+        return {id_: Pulse(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard}, {}, set()
 
     def uncount(self, *_):
         pass

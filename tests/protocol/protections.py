@@ -4,6 +4,7 @@
 same table in `docs/protocol.md`.
 """
 
+import uuid
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -32,8 +33,8 @@ def sending_is_clearing(url, bodies, send=queues.send):
     return sent
 
 
-def missing_for_unknown(self, videos, tags):
-    return {video.id: staleness.Pulse(beating=False) for video in videos}, {}
+def missing_for_unknown(self, videos, claims):
+    return {video.id: staleness.Pulse(beating=False) for video in videos}, {}, set()
 
 
 class Anyone(str):
@@ -115,9 +116,10 @@ PROTECTIONS = [
         put(
             heartbeats.Heartbeats,
             "pulses_and_reclaims",
-            lambda _self, videos, _tags: (
+            lambda _self, videos, _claims: (
                 {v.id: staleness.Pulse(False, staleness.Strike(0.0, v.lease)) for v in videos},
                 {},
+                set(),
             ),
         ),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
@@ -190,14 +192,18 @@ PROTECTIONS = [
     ),
     Protection(
         "only reclaims are counted",
-        put(reclaim, "to_count", lambda videos, token: {v.id: v.handoff_token or token for v in videos}),
+        put(reclaim, "to_count", lambda videos: {v.id: v.lease for v in videos}),
         "test_poison.py::test_a_queue_that_is_away_for_hours_quarantines_nothing",
     ),
     Protection(
-        "counts of failed reclaims are taken back",
+        "a claim counts once",
+        put(reclaim, "to_count", lambda videos: {v.id: str(uuid.uuid4()) for v in videos}),
+        "test_poison.py::test_executions_that_overlap_count_a_stuck_claim_once",
+    ),
+    Protection(
+        "counts of reclaims that did not happen are taken back",
         put(heartbeats.Heartbeats, "uncount", lambda *_: None),
-        "test_poison.py::test_a_database_that_fails_for_hours_quarantines_nothing",
-        {"code": "25006"},
+        "test_poison.py::test_a_video_that_was_spared_is_not_counted",
     ),
     Protection(
         "limit to reclaims",

@@ -79,7 +79,7 @@ def test_the_reason_invents_no_holder(video):
 
 def test_only_what_is_taken_from_a_worker_counts_as_a_reclaim():
     own = replace(ORPHAN, id=5, leased_by="reclaim:mine", lease_expired=False)
-    assert to_count([EXPIRED, ORPHAN, own], "mine") == {EXPIRED.id: "mine"}
+    assert to_count([EXPIRED, ORPHAN, own]) == {EXPIRED.id: EXPIRED.lease}
 
 
 def test_redis_is_asked_only_about_what_could_be_taken():
