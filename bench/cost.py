@@ -275,7 +275,8 @@ def report(deployment: Deployment, machine: Mapping[str, Any], durations_s: Mapp
         f"per zone-hour: five of them in two zones are ${endpoints:.0f} a month, far more than all of the "
         "above.",
         "- `QueueDepth` was published before this project; its metrics are counted all the same. "
-        "`schedule.rateMinutes: 2` halves whatever is paid by the run.",
+        "`schedule.rateMinutes: 2` halves whatever is paid by the run, and notices everything up to a minute "
+        "later.",
         f"Measured, median of warm calls with 100 videos: {measured}. A function of 512 MB has a share of "
         f"a core, so each is counted {SLOWER:.1f} times. Logs are estimated: {LOG_BYTES_A_STATE:,} bytes a "
         f"state without execution data, {LOG_BYTES_A_CALL:,} bytes a call.",

@@ -117,6 +117,7 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
             watched.dimensions,
             (">=", stage.observability.oldest_wait_seconds),
             periods=5,
+            period_s=60 * rate,
             missing="ignore",
         ),
         Alarm(

@@ -69,5 +69,6 @@ def backlog(stage: Stage, queues: Queues) -> dict[str, str]:
         "SCALING_OVERRIDE_PARAMETER": scaling.override_parameter,
         "VIDEOS_PER_WORKER": str(scaling.videos_per_worker),
         "SCALE_IN_WINDOW_SECONDS": str(scaling.scale_in_window_seconds),
+        "MEASURED_EVERY_SECONDS": str(60 * stage.schedule.rate_minutes),
         "MAX_STEP_OUT": str(scaling.max_step_out),
     }

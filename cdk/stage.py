@@ -85,9 +85,11 @@ class Redis(_Part):
     ssl_root_cert: RootCert | None = None
 
     @model_validator(mode="after")
-    def _no_password_in_the_open(self) -> "Redis":
+    def _is_safe(self) -> "Redis":
         if "@" in self.url:
             raise ValueError("url must hold no password: put it into a secret and name that in secretArn")
+        if self.ssl_root_cert and not self.url.startswith("rediss://"):
+            raise ValueError("sslRootCert needs TLS: a url that begins with rediss://")
         return self
 
 
@@ -214,6 +216,12 @@ class Stage(_Part):
         if database.max_connections is not None and database.max_connections < needed:
             raise ValueError(
                 f"database.maxConnections must be at least {needed} for reclaiming.maxConcurrency {lanes}"
+            )
+        calm_s = 120 * self.schedule.rate_minutes
+        if self.scaling.scale_in_window_seconds < calm_s:
+            raise ValueError(
+                f"scaling.scaleInWindowSeconds must be at least {calm_s} for schedule.rateMinutes "
+                f"{self.schedule.rate_minutes}: twice as long as measurements are apart"
             )
         for arn in (name for name in self.queues.names if name.startswith("arn:")):
             if self.region and arn.split(":")[3] != self.region:

@@ -66,6 +66,7 @@ def policy_of(settings: BacklogSettings) -> Policy:
         return Policy(
             videos_per_worker=settings.videos_per_worker,
             scale_in_window_s=settings.scale_in_window_seconds,
+            measured_every_s=settings.measured_every_seconds,
             max_step_out=settings.max_step_out or None,
         )
     except ValueError as exc:
@@ -155,6 +156,7 @@ def decision_inputs(settings: BacklogSettings, seen: Measurement) -> Inputs:
 _SETTING = {
     "videos_per_worker": "VIDEOS_PER_WORKER",
     "scale_in_window_s": "SCALE_IN_WINDOW_SECONDS",
+    "measured_every_s": "MEASURED_EVERY_SECONDS",
     "max_step_out": "MAX_STEP_OUT",
 }
 

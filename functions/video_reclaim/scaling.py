@@ -15,7 +15,8 @@ again (``python -m simulation.replay``). Six rules, in this order:
 **The window** of rule 5 is the ``scale_in_window_s / 60`` calendar minutes before the minute of ``at``, and
 the minute of ``at`` as far as it has gone. An absent minute is unknown, never 0. The window is covered when
 each of its minutes has a point, save two: the minute of ``at``, which is still open, and the one just before
-it, which may not be readable yet. The value measured now stands for both.
+it, which may not be readable yet. The value measured now stands for both. Where the backlog is measured only
+every ``measured_every_s`` seconds, a minute is covered by a point that lies less than that from it.
 
 **A group outside its own limits** (its maximum was lowered a moment ago, say) mends itself. The ``desired``
 that is returned lies within the limits, but a hold stays a hold: not even to the maximum on doubt.
@@ -242,8 +243,9 @@ class Policy:
 
     Attributes:
         videos_per_worker: Videos that one worker encodes at a time.
-        scale_in_window_s: Calm that a scale-in needs; whole minutes, at least two: the newest minute need not
-            be readable yet, and a window without a single point would prove nothing.
+        scale_in_window_s: Calm that a scale-in needs; whole minutes, at least twice ``measured_every_s``: the
+            newest point need not be readable yet, and a window without a single point would prove nothing.
+        measured_every_s: How far apart measurements are; whole minutes.
         max_step_out: Most workers added at once; None: no cap.
         fresh_within_s: A reading older than this is unknown.
         legacy_step: The former policy's step above the busy workers.
@@ -254,6 +256,7 @@ class Policy:
 
     videos_per_worker: int = 1
     scale_in_window_s: int = 1200
+    measured_every_s: int = 60
     max_step_out: int | None = None
     fresh_within_s: int = 120
     legacy_step: int = 5
@@ -262,6 +265,7 @@ class Policy:
         for name in (
             "videos_per_worker",
             "scale_in_window_s",
+            "measured_every_s",
             "max_step_out",
             "fresh_within_s",
             "legacy_step",
@@ -271,9 +275,12 @@ class Policy:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: must be a whole number of at least 1, is {value!r}")
-        if self.scale_in_window_s % _MINUTE_S or self.scale_in_window_s < 2 * _MINUTE_S:
+        if self.measured_every_s % _MINUTE_S:
+            raise ValueError(f"measured_every_s: must be whole minutes, is {self.measured_every_s} s")
+        least_s = 2 * self.measured_every_s
+        if self.scale_in_window_s % _MINUTE_S or self.scale_in_window_s < least_s:
             raise ValueError(
-                f"scale_in_window_s: must be whole minutes, at least 120 s, is {self.scale_in_window_s}"
+                f"scale_in_window_s: must be whole minutes, at least {least_s} s, is {self.scale_in_window_s}"
             )
 
     def to_record(self) -> dict[str, Any]:
@@ -281,6 +288,7 @@ class Policy:
         return {
             "videosPerWorker": self.videos_per_worker,
             "scaleInWindowS": self.scale_in_window_s,
+            "measuredEveryS": self.measured_every_s,
             "maxStepOut": self.max_step_out,
             "freshWithinS": self.fresh_within_s,
             "legacyStep": self.legacy_step,
@@ -297,6 +305,7 @@ class Policy:
         return cls(
             videos_per_worker=_int(fields, "videosPerWorker", name),
             scale_in_window_s=_int(fields, "scaleInWindowS", name),
+            measured_every_s=_int(fields, "measuredEveryS", name),
             max_step_out=_optional_int(fields, "maxStepOut", name),
             fresh_within_s=_int(fields, "freshWithinS", name),
             legacy_step=_int(fields, "legacyStep", name),
@@ -580,7 +589,7 @@ def _scale_in(inputs: Inputs, group: Group, measured: _Measured) -> tuple[int | 
         return None, f"Not in: unknown {measured.unknown}."
     if not inputs.override_known:
         return None, "Not in: the override could not be read and might forbid it."
-    peak, missing = _highest(inputs.window, inputs.at, policy.scale_in_window_s)
+    peak, missing = _highest(inputs.window, inputs.at, policy.scale_in_window_s, policy.measured_every_s)
     minutes = policy.scale_in_window_s // _MINUTE_S
     if missing:
         return None, f"Not in: {missing} of the last {minutes} minutes have no point."
@@ -655,13 +664,15 @@ def _legacy(inputs: Inputs, measured: _Measured) -> tuple[int | None, str]:
     if visible or in_flight:
         asked = group.clamp(in_flight + min(visible, inputs.policy.legacy_step))
         return asked, f"In flight {in_flight} and visible {visible}: {asked}."
-    deepest, missing = _highest(inputs.queue_window, inputs.at, LEGACY_EMPTY_S)
+    deepest, missing = _highest(
+        inputs.queue_window, inputs.at, LEGACY_EMPTY_S, inputs.policy.measured_every_s
+    )
     if missing or deepest > 0:
         return group.desired, f"The queue is empty, but not known to be so for {LEGACY_EMPTY_S} s: unchanged."
     return group.min, f"The queue has been empty for {LEGACY_EMPTY_S} s: the minimum, {group.min}."
 
 
-def _highest(points: Sequence[Point], at: datetime, window_s: int) -> tuple[float, int]:
+def _highest(points: Sequence[Point], at: datetime, window_s: int, every_s: int) -> tuple[float, int]:
     """Give the window's highest value, 0 without any, and how many of its minutes lack a point they need."""
     minute = at.replace(second=0, microsecond=0)
     minutes = window_s // _MINUTE_S
@@ -677,10 +688,13 @@ def _highest(points: Sequence[Point], at: datetime, window_s: int) -> tuple[floa
             continue
         if value > highest:
             highest = value
-        if index > 1:
+        if index >= 0:
             seen |= 1 << index
+    covered = seen
+    for distance in range(1, every_s // _MINUTE_S):
+        covered |= seen << distance | seen >> distance
     needed = (1 << (minutes + 1)) - 4  # minutes 2 to `minutes` ago
-    return highest, (needed & ~seen).bit_count()
+    return highest, (needed & ~covered).bit_count()
 
 
 def _fresh(reading: Reading, policy: Policy) -> int | None:

@@ -114,6 +114,7 @@ class BacklogSettings:
         scaling_override_parameter: SSM parameter through which an operator overrides the decision.
         videos_per_worker: how many videos one worker transcodes at a time.
         scale_in_window_seconds: the fleet shrinks to the highest need within this window.
+        measured_every_seconds: how far apart the workflow's starts are.
         max_step_out: the most workers to add at once; 0 for no cap.
     """
 
@@ -125,6 +126,7 @@ class BacklogSettings:
     scaling_override_parameter: str = "/academy/workers/video/scaling-override"
     videos_per_worker: int = 1
     scale_in_window_seconds: int = 1200
+    measured_every_seconds: int = 60
     max_step_out: int = 0
 
 

@@ -86,6 +86,11 @@ def test_little_has_to_be_given():
             "stages.mine.redis: Value error, url must hold no password",
             id="password-in-the-url",
         ),
+        pytest.param(
+            {"redis": {"url": "redis://redis:6379/0", "sslRootCert": "rds.pem"}},
+            "stages.mine.redis: Value error, sslRootCert needs TLS",
+            id="roots-without-tls",
+        ),
         pytest.param({"queues": {"video": "jobs.fifo"}}, "stages.mine.queues.video: ", id="fifo"),
         pytest.param(
             {"queues": {"create": True, "video": "arn:aws:sqs:eu-west-1:123456789012:jobs"}},
@@ -118,6 +123,11 @@ def test_little_has_to_be_given():
             {"scaling": {"scaleInWindowSeconds": 90}},
             "stages.mine.scaling.scaleInWindowSeconds: ",
             id="half-a-minute",
+        ),
+        pytest.param(
+            {"schedule": {"rateMinutes": 11}},
+            "stages.mine: Value error, scaling.scaleInWindowSeconds must be at least 1320",
+            id="window-too-short-for-the-schedule",
         ),
         pytest.param({"scaling": {"mode": "auto"}}, "stages.mine.scaling.mode: ", id="unknown-mode"),
         pytest.param(
@@ -154,7 +164,7 @@ def test_overrides_that_are_no_json():
 
 
 def test_a_strike_outlives_three_rounds_of_the_schedule():
-    slow = load(stages(schedule={"rateMinutes": 30}), "mine")
+    slow = load(stages(schedule={"rateMinutes": 30}, scaling={"scaleInWindowSeconds": 3600}), "mine")
     assert slow.strike_memory_seconds >= 60 + 3 * 1800
 
 

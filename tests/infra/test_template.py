@@ -222,7 +222,8 @@ class TestWhatOperatorsSee:
 
     def test_a_slower_schedule_is_given_more_time(self):
         resources = synthesized("existing", '{"schedule": {"rateMinutes": 10}}').template["Resources"]
-        assert self.alarms(resources)["NoSuccessfulRun"]["Period"] == 600
+        for name in ("NoSuccessfulRun", "OldestWait", "HeartbeatsUntrusted"):
+            assert self.alarms(resources)[name]["Period"] == 600
 
     def test_own_metrics_are_the_ones_that_the_functions_put(self, template):
         put = set(re.findall(r'"([A-Z]\w+)"', (ROOT / "functions/video_reclaim/backlog.py").read_text())) - {

@@ -243,6 +243,22 @@ def test_the_window_is_as_long_as_the_policy_says():
     assert decide(inputs(group=group(8), window=window[:1], policy=short)).action == "hold"
 
 
+@pytest.mark.parametrize("phase", range(5))
+@pytest.mark.parametrize("rate", [2, 5, 10])
+def test_a_slower_schedule_covers_the_window_with_fewer_points(rate, phase):
+    slow = Policy(measured_every_s=60 * rate)
+    minutes = range(phase % rate, 21, rate)
+    covered = inputs(group=group(8), window=points(3.0, minutes), policy=slow)
+    assert (decide(covered).action, decide(covered).desired) == ("scale-in", 3)
+    assert decide(replace(covered, policy=Policy())).action == "hold"
+
+
+def test_a_slower_schedule_that_paused_does_not():
+    slow = Policy(measured_every_s=300)
+    window = points(0.0, [0, 5, 15, 20])
+    assert decide(inputs(group=group(8), window=window, policy=slow)).action == "hold"
+
+
 @pytest.mark.parametrize(
     ("processing", "live", "desired"),
     [
@@ -494,7 +510,7 @@ def test_a_record_is_json_and_gives_the_same_decision_again():
         visible=2,
         group=group(8, unprotected=1),
         override=override("no-scale-in"),
-        policy=Policy(2, 240, 3, 90, 4),
+        policy=Policy(2, 240, 120, 3, 90, 4),
     )
     decision = decide(given)
     record = json.loads(json.dumps(decision.to_record()))
@@ -566,6 +582,8 @@ def test_a_decision_that_cannot_be_read_names_the_field(field, value):
         ({"scale_in_window_s": -60}, "scale_in_window_s"),
         ({"scale_in_window_s": 60}, "scale_in_window_s"),
         ({"scale_in_window_s": 1230}, "scale_in_window_s"),
+        ({"scale_in_window_s": 540, "measured_every_s": 300}, "scale_in_window_s"),
+        ({"measured_every_s": 90}, "measured_every_s"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(settings, name):
