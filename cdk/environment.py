@@ -10,11 +10,11 @@ from cdk.stage import Stage
 _SHIPPED = "/opt"  # where Lambda unpacks layers
 
 
-def database(stage: Stage, timeout_s: int) -> dict[str, str]:
-    """Where PostgreSQL is, and how long a function that runs for ``timeout_s`` may wait for it.
+def database(stage: Stage, patience_s: int) -> dict[str, str]:
+    """Where PostgreSQL is, and how long a function may wait for it, all in all.
 
     A third for a statement: the wait on a connection that has died unnoticed, and the same statement on a
-    new one, end before the function does.
+    new one, end within that time.
     """
     values = stage.database
     verified = values.ssl_mode.startswith("verify")
@@ -28,7 +28,7 @@ def database(stage: Stage, timeout_s: int) -> dict[str, str]:
         "DATABASE_SSLMODE": values.ssl_mode,
         "DATABASE_SSLROOTCERT": f"{_SHIPPED}/{values.ssl_root_cert}" if verified else "",
         "DATABASE_CONNECT_SECONDS": "5",
-        "DATABASE_STATEMENT_SECONDS": str(timeout_s // 3),
+        "DATABASE_STATEMENT_SECONDS": str(patience_s // 3),
     }
 
 

@@ -33,15 +33,18 @@ class ReclaimFunctions(Construct):
         )
         reclaims = {"MAX_RECLAIMS": str(stage.reclaiming.max_reclaims)}
         sign_in, redis_sign_in = permissions.sign_in(self, stage), permissions.redis_sign_in(self, stage)
+        # By function: its timeout, how much of it is the database's, and what it is told and may do.
         plans = {
-            "ListStaleVideos": (60, redis | staleness, redis_sign_in),
-            "Reclaim": (30, redis | staleness | handoff | reclaims, redis_sign_in),
+            "ListStaleVideos": (60, 60, redis | staleness, redis_sign_in),
+            "Reclaim": (30, 30, redis | staleness | handoff | reclaims, redis_sign_in),
             "Enqueue": (
+                60,
                 60,
                 handoff | {"QUEUE_URL": queues.video.queue_url},
                 permissions.send_jobs(self, stage, queues),
             ),
             "PublishBacklog": (
+                60,
                 30,
                 environment.backlog(stage, queues),
                 permissions.observe_and_publish(self, stage, queues),
@@ -49,12 +52,12 @@ class ReclaimFunctions(Construct):
         }
         self.by_name: dict[str, lambda_.Function] = {}
         """The functions by the name of their state."""
-        for name, (timeout_s, variables, statements) in plans.items():
+        for name, (timeout_s, database_s, variables, statements) in plans.items():
             self.by_name[name] = Step(
                 self,
                 name,
                 setting=setting,
-                environment=environment.database(stage, timeout_s) | variables,
+                environment=environment.database(stage, database_s) | variables,
                 statements=[*sign_in, *statements],
                 timeout_s=timeout_s,
                 reserved_concurrency=_share(stage.database.max_connections, name),

@@ -1,6 +1,6 @@
 """A worker group for a stage that has none yet."""
 
-from aws_cdk import Fn, Stack, Tags
+from aws_cdk import Fn, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -101,7 +101,9 @@ class WorkerGroup(Construct):
                 [iam.PolicyStatement(actions=["autoscaling:SuspendProcesses"], resources=[group_arn])]
             ),
             install_latest_aws_sdk=False,
-            log_group=logs.LogGroup(self, "Logs", retention=logs.RetentionDays.ONE_WEEK),
+            log_group=logs.LogGroup(
+                self, "Logs", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+            ),
         )
         accept_wildcard(suspended, group_arn, because="a random id that only Auto Scaling knows")
         maker = Stack.of(self).node.find_child(

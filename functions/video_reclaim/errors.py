@@ -39,7 +39,7 @@ class StoreRefused(VideoReclaimError):
 
 
 class QueueUnavailable(VideoReclaimError):
-    """SQS accepted nothing at all: it is away, denies, throttles, or the queue is gone. Retried."""
+    """A call to SQS failed as a whole: it is away, denies, throttles, or the queue is gone. Retried."""
 
 
 class EnqueueIncomplete(VideoReclaimError):

@@ -45,7 +45,7 @@ LEFT JOIN core_tenant t ON t.id = l.tenant_id
 """
 
 # Every video that may be stuck: all that are processed, by the index on status, and the orphans of crashed
-# runs, by the index on leased_until. The longest claimed come first.
+# runs, by the one or the other of the indexes on status and leased_until. The longest claimed come first.
 LIST_CANDIDATES = f"""
 SELECT id, status, tenant_id, leased_by, lease, lease_expired, now_s FROM (
     SELECT v.processing_started_at, {_COLUMNS} FROM {_VIDEO_AND_TENANT} WHERE v.status = 'PROCESSING'
@@ -127,7 +127,11 @@ WHERE v.id = ANY(%(ids)s) AND {_STATUS} = 'UPLOADED' AND v.leased_by = %(holder)
 RETURNING v.id
 """
 
-# The backlog, from the index on (status, updated_at) alone.
+# What a session needs: patience, and one way of writing times, since a lease is known by its text. Not given
+# as options of the connection, which RDS Proxy refuses; a session that sets something it pins, as it must.
+SETTLE_IN = "SET statement_timeout = %(statement_ms)s; SET timezone = 'UTC'; SET datestyle = 'ISO'"
+
+# The backlog, by an index that begins with the status.
 MEASURE_BACKLOG = """
 SELECT count(*) FILTER (WHERE status = 'UPLOADED') AS uploaded,
        count(*) FILTER (WHERE status = 'PROCESSING') AS processing,
@@ -348,10 +352,11 @@ def _open(settings: DatabaseSettings, credentials: dict[str, Any]) -> Connection
         keepalives_idle=30,
         application_name="video-reclaim",
         target_session_attrs="read-write",
-        options=f"-c statement_timeout={statement_ms} -c timezone=UTC -c datestyle=ISO",
         **credentials,
     )
     connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLE_IN, {"statement_ms": statement_ms})
     return connection
 
 

@@ -32,8 +32,6 @@ from local.emulator import CREDENTIALS, REGION
 if TYPE_CHECKING:
     import boto3
 
-    pass
-
 When = Literal["before", "after"]
 Strike = Callable[["Invocation", str, When, Any], str | None]
 
@@ -66,7 +64,7 @@ class Timing:
         handoff_s: HANDOFF_SECONDS.
         max_reclaims: MAX_RECLAIMS.
         function_s: after this long a function is ended.
-        redis_patience_s: REDIS_PATIENCE_SECONDS.
+        redis_patience_s: REDIS_TIMEOUT_SECONDS.
         retry_scale: what the state machine's retry intervals are multiplied with.
     """
 
@@ -403,6 +401,7 @@ def _statement_names() -> Mapping[str, str]:
     from video_reclaim import postgres
 
     return {
+        postgres.SETTLE_IN: "settle in",
         postgres.LIST_CANDIDATES: "list",
         postgres.LOOK: "look",
         postgres.TAKE: "take",

@@ -490,6 +490,7 @@ class Soak:
 
 _WORDS = {
     "connect": "connecting",
+    "settle in": "settling in",
     "list": "listing",
     "look": "looking",
     "take": "the reclaim's commit",

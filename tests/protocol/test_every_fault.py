@@ -38,7 +38,7 @@ def overtake(invocation, _connection):
 
 FAULTS = [
     *[(call, when, "dies", die) for call in (*POSTGRES, *REDIS, "send") for when in ("before", "after")],
-    *[(call, "before", "dies", die) for call in ("connect", "answer")],
+    *[(call, "before", "dies", die) for call in ("connect", "settle in", "answer")],
     *[
         (call, "before", f"cut {when}", cut(when))
         for call in POSTGRES

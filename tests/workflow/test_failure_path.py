@@ -304,6 +304,34 @@ def test_videos_of_a_batch_that_recover_are_counted_once(workflow, academy):
     assert workflow.published("VideosReclaimed") == [41, 1]
 
 
+def test_what_a_batch_did_before_its_queue_failed_is_counted(workflow, academy):
+    """One is given up, one has moved on, one is refused; and then SQS denies the rest."""
+    poison, moved, cursed, *rest = stale = [academy.add(until=-5) for _ in range(200)]
+    batch = stale[:5]
+    now = academy.redis.time()[0]
+    academy.redis.zadd(f"tenant:1:video:{poison}:reclaims", {f"run-{n}": now - n for n in range(5)})
+    academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {cursed} OR status <> 'UPLOADED')")
+
+    def ready(payload, call):
+        academy.sql(f"UPDATE video_video SET status = 'READY' WHERE id = {moved}")
+        return call(payload)
+
+    workflow.around["Reclaim"] = only([moved], ready)
+    workflow.aws.queue_fault = "AccessDenied"
+    try:
+        execution = workflow.run()
+    finally:
+        academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
+
+    assert execution["status"] == "FAILED"
+    assert workflow.failed(execution)[0] == [*batch[3:], cursed]
+    assert workflow.published("VideosQuarantined") == [1]
+    assert workflow.published("VideosFailed") == [len(rest) + 1]
+    assert workflow.published("VideosReclaimed") == [0]
+    (told,) = workflow.asked("PublishBacklog")
+    assert told["results"][0]["skipped"] == {"movedOn": 1}
+
+
 def test_the_second_pass_fails_even_if_a_part_of_its_item_recovers(workflow, academy):
     one, other, *rest = [academy.add(until=-5) for _ in range(42)]
     workflow.aws.refused.update({str(one): "InternalError", str(other): "InternalError"})
