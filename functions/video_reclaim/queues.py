@@ -1,6 +1,7 @@
 """SQS: sending jobs, and how deep the queues are."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _ENTRIES_PER_CALL = 10
+_PATIENCE_S = 20  # with one more call, and with the clearing, well within the function's minute
 
 
 @dataclass(slots=True)
@@ -24,8 +26,8 @@ class Sent:
     Attributes:
         accepted: video ids that SQS has taken.
         refused: SQS's reason by video id, for those it would not take.
-        untried: video ids of the call that failed as a whole, and of those after it.
-        fault: why that call failed; '' if none did.
+        untried: video ids of the call that failed as a whole, or took too long, and of those after it.
+        fault: why they were not tried; '' if all were.
     """
 
     accepted: list[int] = field(default_factory=list)
@@ -71,11 +73,16 @@ def send(queue_url: str, bodies: Mapping[int, str]) -> Sent:
     """Send a message per video, ten a call.
 
     Never raises for what SQS does: the caller must first put down what was accepted. A call that fails as a
-    whole ends the sending; SQS may have accepted its messages all the same, if only the answer was lost.
+    whole ends the sending; SQS may have accepted its messages all the same, if only the answer was lost. So
+    do calls that take too long together: what was sent must be put down before the function's time is over.
     """
     sqs: SQSClient = aws.client("sqs")
     sent, video_ids = Sent(), list(bodies)
+    until_s = time.monotonic() + _PATIENCE_S
     for start in range(0, len(video_ids), _ENTRIES_PER_CALL):
+        if start and time.monotonic() > until_s:
+            sent.fault, sent.untried = f"SQS is slow: {start} in {_PATIENCE_S} s", video_ids[start:]
+            break
         chunk = video_ids[start : start + _ENTRIES_PER_CALL]
         try:
             answer = sqs.send_message_batch(

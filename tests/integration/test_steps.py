@@ -302,6 +302,19 @@ class TestPartialFailures:
         assert report["failed"]["videos"] == videos[10:]
         assert len(queue.messages()) == 10
 
+    def test_a_slow_queue_is_left_before_the_function_runs_out_of_time(
+        self, academy, queue, refusing, monkeypatch
+    ):
+        videos = [academy.add(until=-1) for _ in range(25)]
+        monkeypatch.setattr(queues, "_PATIENCE_S", -1)
+        taken = reclaimed(*videos)
+        for done in (10, 20):
+            report = enqueue.handler(taken, None)
+            assert report["failed"] == {"videos": videos[done:], "error": "QueueUnavailable"}
+            assert report["enqueued"] == 10
+        assert enqueue.handler(taken, None)["enqueued"] == 5
+        assert sorted(body["video_id"] for body in queue.messages()) == videos
+
     def test_failures_of_both_steps_are_reported_together(self, academy, refusing):
         video = academy.add(until=-1)
         second = academy.add(until=-1)
