@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg2
 import redis
@@ -39,16 +39,7 @@ from local.worker import Pace, Worker
 
 _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{}'; END $$"
-_SEND_FAULTS: tuple[SendFault, ...] = (
-    "refuses some",
-    "refuses all",
-    "throttles",
-    "denies",
-    "is away",
-    "answer lost",
-    "times out",
-    "unheard",
-)
+_SEND_FAULTS: tuple[SendFault, ...] = get_args(SendFault)
 
 
 @dataclass(frozen=True, slots=True)

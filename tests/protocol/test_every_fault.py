@@ -1,13 +1,15 @@
 """One fault at each step of list, reclaim and enqueue: nothing is lost, and nothing needs a person."""
 
+from typing import get_args
+
 import pytest
 
 from local.chaos import verdicts
+from local.chaos.queue import SendFault
 
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
 POSTGRES = ("list", "look", "take", "quarantine", "read handoffs", "clear handoffs")
 REDIS = ("read heartbeats", "record strikes", "read heartbeats and reclaims", "forget reclaims")
-OTHERS = ("connect", "send", "answer")
 
 
 def die(invocation, _connection):
@@ -59,19 +61,7 @@ FAULTS = [
         for call in REDIS
         for when in ("before", "during", "after")
     ],
-    *[
-        ("send", "before", f"sqs {fault}", sqs(fault))
-        for fault in (
-            "refuses some",
-            "refuses all",
-            "throttles",
-            "denies",
-            "is away",
-            "answer lost",
-            "times out",
-            "unheard",
-        )
-    ],
+    *[("send", "before", f"sqs {fault}", sqs(fault)) for fault in get_args(SendFault)],
     *[
         (call, "before", "overtaken", overtake)
         for call in ("take", "read handoffs", "send", "clear handoffs")
