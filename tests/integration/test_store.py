@@ -55,6 +55,21 @@ class TestListing:
         assert found == {video: True, forever: False}
 
 
+def test_a_session_is_patient_and_writes_times_as_every_other_does(academy, environment, store):
+    """A lease is known by its text: two sessions that wrote it differently would never agree on one."""
+    video = academy.add()
+    usual = look(store, video)[video].lease
+    academy.sql("ALTER ROLE postgres SET timezone = 'Asia/Seoul'")
+    academy.sql("ALTER ROLE postgres SET datestyle = 'German'")
+    try:
+        another = Store(read(DatabaseSettings))
+        assert look(another, video)[video].lease == usual
+        ((patience,),) = another._fetch("SHOW statement_timeout", {})
+    finally:
+        academy.sql("ALTER ROLE postgres RESET ALL")
+    assert patience == f"{read(DatabaseSettings).database_statement_seconds}s"
+
+
 class TestTake:
     def test_leaves_the_video_uploaded_and_leased_to_the_handoff(self, academy, store):
         video = academy.add(until=-1)
