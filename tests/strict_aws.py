@@ -210,6 +210,6 @@ def make_workers(autoscaling: Any, name: str) -> None:
         MaxSize=20,
         DesiredCapacity=1,
         LaunchConfigurationName="worker",
-        AvailabilityZones=["us-east-1a"],
+        AvailabilityZones=[f"{autoscaling.meta.region_name}a"],
         NewInstancesProtectedFromScaleIn=True,
     )

@@ -19,7 +19,7 @@ import reclaim
 from tests.conftest import forget_clients
 from tests.infra.conftest import MACHINE, of_type, synthesized
 from tests.infra.test_template import functions, states
-from tests.strict_aws import strict_aws
+from tests.strict_aws import make_workers, strict_aws
 
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
@@ -184,16 +184,7 @@ def recorder(academy, postgres, valkey, monkeypatch):
         academy.redis.acl_setuser("lambda", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all"])
         for queue in ("video-jobs", "ai-jobs-lite", "ai-jobs-basic", "messaging-jobs"):
             sqs.create_queue(QueueName=f"academy-{queue}")
-        scaling.create_launch_configuration(
-            LaunchConfigurationName="w", ImageId="ami-12c6146b", InstanceType="t2.micro"
-        )
-        scaling.create_auto_scaling_group(
-            AutoScalingGroupName="academy-video-worker-asg",
-            MinSize=1,
-            MaxSize=20,
-            LaunchConfigurationName="w",
-            AvailabilityZones=["ap-northeast-2a"],
-        )
+        make_workers(scaling, "academy-video-worker-asg")
         yield recorder
     boto3.DEFAULT_SESSION = None
 
