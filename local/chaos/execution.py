@@ -106,17 +106,20 @@ class Execution:
         return self._again([_Item(item["videos"]) for item in failed])
 
     def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
-        state = "Reclaim"
+        state, left = "Reclaim", list(videos)
         try:
             taken = self._task("Reclaim", "Reclaim", self._reclaim_payload(videos, insist=False))
             if not taken["videos"]:
                 return dict(taken["report"])
-            state = "Enqueue"
+            state, left = (
+                "Enqueue",
+                [*taken["videos"], *taken["report"].get("failed", {"videos": []})["videos"]],
+            )
             return dict(self._task("Enqueue", "Enqueue", {**taken, "insist": False}))
         except LambdaError as exc:
             if not _caught(state, exc.name):
                 raise
-            return {"failed": {"videos": list(videos), "error": exc.name}}
+            return {"failed": {"videos": left, "error": exc.name}}
 
     def _again(self, items: Sequence[_Item]) -> str:
         if not items:
