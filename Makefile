@@ -44,7 +44,7 @@ build/.layers: requirements/layer.txt cdk/bundle.py $(VENV)/.installed
 	@touch $@
 
 demo: setup ## show the workflow at work on a small academy
-	$(PY) -m local.demo
+	$(PY) -m dev.local.demo
 
 test: setup lint types ## lint, types, all tests
 	$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
@@ -58,10 +58,10 @@ types: setup
 	$(VENV)/bin/mypy
 
 up: setup ## start the local stack: deployed, healthy, with the schedule off
-	$(PY) -m local.stack up
+	$(PY) -m dev.local.stack up
 
 down: ## stop the local stack
-	@[ ! -x $(PY) ] || $(PY) -m local.stack down
+	@[ ! -x $(PY) ] || $(PY) -m dev.local.stack down
 
 # The CDK's check of the finished template takes longer than making it; diff and deploy don't do without.
 synth: setup ## write the templates of STAGE into cdk.out/, offline
@@ -69,7 +69,7 @@ synth: setup ## write the templates of STAGE into cdk.out/, offline
 
 # The stage `local` is `make up`'s: nobody means to send it to AWS.
 named-stage:
-	@[ "$(STAGE)" != local ] || { echo "Which stage? STAGE=…, one of cdk.json (local is what make up deploys)" >&2; exit 2; }
+	@[ "$(STAGE)" != local ] || { echo "Which stage? STAGE=…, a file of stages/ (local is what make up deploys)" >&2; exit 2; }
 
 bootstrap: named-stage setup ## prepare the account and region of STAGE for the CDK, once
 	$(CDK) bootstrap
@@ -84,22 +84,22 @@ destroy: named-stage setup ## remove STAGE from AWS
 	$(CDK) destroy
 
 simulate: setup ## scaling policies against arrival traces
-	$(PY) -m simulation
+	$(PY) -m dev.simulation
 
 bench: setup ## the measured claims of the documents
-	$(PY) -m bench
+	$(PY) -m dev.bench
 
 bench-compare: setup ## the last bench against a stored one
-	$(PY) -m bench.compare
+	$(PY) -m dev.bench.compare
 
 chaos: setup ## ten thousand faults, no violation
-	$(PY) -m local.chaos
+	$(PY) -m dev.chaos
 
 cost: setup ## cost per month, from the definition
-	$(PY) -m bench.cost
+	$(PY) -m dev.bench.cost
 
 dashboard: setup ## draw docs/dashboard.png
-	$(PY) -m bench.dashboard
+	$(PY) -m dev.bench.dashboard
 
 lock: $(VENV)/.installed ## make the locks anew
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,4 +1,4 @@
-"""A stage of ``cdk.json``: typed, validated, and every error names the key."""
+"""A stage, a file of ``stages/``: typed, validated, and every error names the key."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-CERTIFICATES = Path(__file__).parent.parent / "certs"
+STAGES = Path(__file__).parent.parent / "stages"
+CERTIFICATES = Path(__file__).parent / "certificates"
 
 LISTING_CONNECTIONS = 4
 """Of a limited number of connections, those for ListStaleVideos and PublishBacklog: two each, since a run may
@@ -34,7 +35,7 @@ QueueName = Annotated[str, Field(pattern=r"^(arn:[\w-]+:sqs:[\w-]+:\d{12}:)?[\w-
 
 def _shipped(file: str) -> str:
     if "/" in file or not (CERTIFICATES / file).is_file():
-        raise ValueError(f"there is no certs/{file}; files of that folder are shipped with the functions")
+        raise ValueError(f"there is no cdk/certificates/{file}; that folder is shipped with the functions")
     return file
 
 
@@ -230,8 +231,8 @@ class Stage(_Part):
             roots = (CERTIFICATES / "rds.pem").read_text()
             if f"Amazon RDS {self.region} Root CA" not in roots:
                 raise ValueError(
-                    f"database.sslRootCert: certs/rds.pem has no root for {self.region}; "
-                    "put AWS's own bundle for it into certs/ and name that file"
+                    f"database.sslRootCert: cdk/certificates/rds.pem has no root for {self.region}; "
+                    "put AWS's own bundle for it into cdk/certificates/ and name that file"
                 )
         return self
 
@@ -242,11 +243,16 @@ class Stage(_Part):
         return max(900, confirm_s + 3 * rate_s)
 
 
+def stages_in(folder: Path = STAGES) -> dict[str, Any]:
+    """The stages of a folder by name: each is a JSON file."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
 def load(stages: object, name: str | None, overrides: str | None = None) -> Stage:
     """Read one stage.
 
     Args:
-        stages: the ``stages`` of cdk.json, by name.
+        stages: from `stages_in`.
         name: which one, in lower case with hyphens; the context key ``stage``.
         overrides: a JSON object that is merged into the stage, for values that are only known when it is
             deployed; the context key ``overrides``.
@@ -255,7 +261,7 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
         InvalidStage: the message begins with the key.
     """
     if not isinstance(stages, Mapping) or not stages:
-        raise InvalidStage("stages: cdk.json defines none")
+        raise InvalidStage("stages: there is no file in stages/")
     if not name or name not in stages:
         raise InvalidStage(f"stage: must be one of {', '.join(sorted(stages))}, not {name!r}")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", name):

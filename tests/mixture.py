@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
-from tests.messages import exact_body
+from dev.testing.messages import exact_body
 
 TENANTS = {1: "north", 2: "south", 3: "west"}
 WITHOUT_TENANT = (9, 8, None)  # no tenant on the lecture, no lecture on the session, no session

@@ -1,7 +1,7 @@
 """How many workers the backlog asks for, and whether the fleet may be brought there now.
 
 ``decide`` is a pure function of one record: no clock, no I/O, so a decision found in a log line can be made
-again (``python -m simulation.replay``). Six rules, in this order:
+again (``python -m dev.simulation.replay``). Six rules, in this order:
 
 1. An override that has not expired goes first. ``fixed`` is an order and is obeyed even where the other rules
    would keep more workers; the other modes only withhold changes.

@@ -10,12 +10,12 @@ from pathlib import Path
 import psycopg2
 from botocore.exceptions import ClientError
 
-from local.academy import create_schema
-from local.emulator import ACCOUNT, REGION, Emulator
-from local.postgres import Postgres
-from local.processes import Child
-from local.stack import ROOT, Clients, _Cdk
-from local.valkey import Valkey
+from dev.local.emulator import ACCOUNT, REGION, Emulator
+from dev.local.platform_tables import create_schema
+from dev.local.postgres import Postgres
+from dev.local.processes import Child
+from dev.local.stack import ROOT, Clients, _Cdk
+from dev.local.valkey import Valkey
 
 STACK_NAME = "VideoReclaim-existing"
 PASSWORD = "Mark3d-Passw0rd/of the+database"
@@ -159,7 +159,7 @@ class Platform:
         }
 
     def configuration(self):
-        """What the stage ``existing`` of cdk.json is given to fit this platform."""
+        """What the stage ``existing`` is given to fit this platform."""
         return {
             "account": ACCOUNT,
             "region": REGION,

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from local.stack import Clients
-from tests.conftest import Academy
-from tests.messages import Queue
+from dev.local.stack import Clients
+from dev.testing.messages import Queue
+from dev.testing.servers import Academy
 
 OVERRIDE = "/academy/workers/video/scaling-override"
 # Which function calls which service through the relay.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import CREDENTIALS
-from tests.e2e.conftest import Bench
+from dev.local.emulator import CREDENTIALS
+from dev.testing.emulator_bench import Bench
 
 pytestmark = pytest.mark.xdist_group("deployed")
 

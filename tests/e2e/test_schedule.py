@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import Bench
+from dev.testing.emulator_bench import Bench
 
 pytestmark = pytest.mark.xdist_group("deployed")
 

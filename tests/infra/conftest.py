@@ -1,4 +1,4 @@
-"""Templates of every stage, synthesized in this process, offline, from the stages of cdk.json."""
+"""Templates of every stage, synthesized in this process, offline, from the stages of stages/."""
 
 import atexit
 import json
@@ -13,11 +13,11 @@ import pytest
 from cdk_nag import AwsSolutionsChecks
 
 from cdk.stack import VideoReclaimStack
-from cdk.stage import load
+from cdk.stage import load, stages_in
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
-STAGES = sorted(CONTEXT["stages"])
+STAGES = sorted(stages_in())
 MACHINE = (ROOT / "state_machines" / "reclaim_videos.asl.json").read_text()
 
 
@@ -44,7 +44,7 @@ def synthesized(name, overrides="{}", checked=False):
     app = aws_cdk.App(context=CONTEXT, outdir=_folder(), builtin_cloud_formation_validation=checked)
     if checked:
         aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    VideoReclaimStack(app, name=name, stage=load(CONTEXT["stages"], name, overrides))
+    VideoReclaimStack(app, name=name, stage=load(stages_in(), name, overrides))
     assembly = app.synth()
     (stack,) = assembly.stacks
     reports = Path(assembly.directory) / "validation-report.json"
@@ -59,7 +59,7 @@ def synthesized(name, overrides="{}", checked=False):
 
 @pytest.fixture(params=STAGES)
 def stage(request):
-    """Each stage of cdk.json by name."""
+    """Each stage of stages/ by name."""
     return request.param
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bench.dashboard import Day, draw, key_of
-from bench.definition import widgets
+from dev.bench.dashboard import Day, draw, key_of
+from dev.bench.definition import widgets
 from tests.infra.conftest import synthesized
 
 

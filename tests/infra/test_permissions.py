@@ -16,10 +16,10 @@ import enqueue
 import list_stale_videos
 import publish_backlog
 import reclaim
-from tests.conftest import forget_clients
+from dev.testing.servers import forget_clients
+from dev.testing.strict_aws import make_workers, strict_aws
 from tests.infra.conftest import MACHINE, of_type, synthesized
 from tests.infra.test_template import functions, states
-from tests.strict_aws import make_workers, strict_aws
 
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from cdk.stage import InvalidStage, load
-from tests.infra.conftest import CONTEXT, STAGES, synthesized
+from cdk.stage import InvalidStage, load, stages_in
+from tests.infra.conftest import STAGES, synthesized
 
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:academy/database-AbCdEf"
 LEAST = {
@@ -30,7 +30,7 @@ def refusal(values, name="mine", overrides=None):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_worked_examples_load(name):
-    assert load(CONTEXT["stages"], name)
+    assert load(stages_in(), name)
 
 
 def test_little_has_to_be_given():

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from tests.infra.conftest import CONTEXT, MACHINE, ROOT, STAGES, of_type, synthesized
+from cdk.stage import stages_in
+from tests.infra.conftest import MACHINE, ROOT, STAGES, of_type, synthesized
 from video_reclaim import settings
 
 READS = {
@@ -108,7 +109,7 @@ class TestFunctions:
             assert one["LoggingConfig"]["LogGroup"]["Ref"] in groups
 
     def test_all_that_touch_the_database_sit_in_the_network_that_the_stage_names(self, stage, template):
-        network = CONTEXT["stages"][stage].get("network")
+        network = stages_in()[stage].get("network")
         for one in functions(template).values():
             placed = one.get("VpcConfig")
             assert placed == (
@@ -127,14 +128,14 @@ class TestFunctions:
             )
             assert len(one["Layers"]) == 2
         assert any(layer["Description"].startswith("Roots") for layer in layers.values())
-        assert (ROOT / "certs" / "rds.pem").read_text().count("BEGIN CERTIFICATE") > 80
+        assert (ROOT / "cdk" / "certificates" / "rds.pem").read_text().count("BEGIN CERTIFICATE") > 80
 
 
 class TestWorkflow:
     def test_logs_everything_but_execution_data_unless_asked(self, stage, template):
         (machine,) = of_type(template, "AWS::StepFunctions::StateMachine").values()
         logging = machine["LoggingConfiguration"]
-        asked = CONTEXT["stages"][stage].get("observability", {}).get("logExecutionData", False)
+        asked = stages_in()[stage].get("observability", {}).get("logExecutionData", False)
         assert (logging["Level"], logging["IncludeExecutionData"]) == ("ALL", asked)
         assert machine["TracingConfiguration"] == {"Enabled": True}
 
@@ -201,14 +202,14 @@ class TestWhatOperatorsSee:
         assert set(self.alarms(template)) == ALARMS
 
     def test_each_alarm_links_to_its_own_entry_in_the_runbook(self, stage, template):
-        url = CONTEXT["stages"][stage].get("observability", {}).get("runbookUrl", "docs/runbook.md")
+        url = stages_in()[stage].get("observability", {}).get("runbookUrl", "docs/runbook.md")
         headings = re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.M)
         for name, alarm in self.alarms(template).items():
             assert alarm["AlarmDescription"].endswith(f"{url}#{name.lower()}")
             assert name in headings
 
     def test_alarms_ring_at_the_topic_that_the_stage_names(self, stage, template):
-        topic = CONTEXT["stages"][stage].get("observability", {}).get("topicArn")
+        topic = stages_in()[stage].get("observability", {}).get("topicArn")
         for alarm in self.alarms(template).values():
             assert alarm.get("AlarmActions") == alarm.get("OKActions") == ([topic] if topic else None)
 

@@ -8,10 +8,10 @@ import psycopg2
 import pytest
 from moto import mock_aws
 
-from local.academy import create_schema
-from local.postgres import Postgres
-from tests.conftest import forget_clients
-from tests.tls import Authority, Relay
+from dev.local.platform_tables import create_schema
+from dev.local.postgres import Postgres
+from dev.testing.servers import forget_clients
+from dev.testing.tls import Authority, Relay
 from video_reclaim import postgres as adapter
 from video_reclaim.errors import InvalidSetting, StoreUnavailable
 from video_reclaim.heartbeats import Heartbeats
@@ -106,7 +106,7 @@ class TestVerification:
             Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match="certificate verify failed"),
         ):
-            Store(self.verified(relay, "certs/rds.pem")).measure_backlog()
+            Store(self.verified(relay, "cdk/certificates/rds.pem")).measure_backlog()
 
     def test_a_server_without_tls_is_refused(self, server, authority):
         with pytest.raises(StoreUnavailable, match="server does not support SSL"):

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 import publish_backlog
-from tests.strict_aws import make_workers, strict_aws
+from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim import cloudwatch, fleet
 from video_reclaim.cloudwatch import Metric
 from video_reclaim.errors import InvalidSetting, MetricsUnavailable

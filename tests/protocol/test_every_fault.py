@@ -4,8 +4,8 @@ from typing import get_args
 
 import pytest
 
-from local.chaos import verdicts
-from local.chaos.queue import SendFault
+from dev.chaos import verdicts
+from dev.chaos.queue import SendFault
 
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
 POSTGRES = ("list", "look", "take", "quarantine", "read handoffs", "clear handoffs")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.chaos.execution import Execution
+from dev.chaos.execution import Execution
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_clock_that_was_set_back_delays_and_loses_nothing(stage, academy, expi
 
 def test_the_driver_follows_the_state_machine(stage):
     """States and payloads that the driver writes out are those of the definition."""
-    from local.chaos.execution import _states
+    from dev.chaos.execution import _states
 
     states = _states()
     for first, again in (("Reclaim", "ReclaimAgain"), ("Enqueue", "EnqueueAgain")):

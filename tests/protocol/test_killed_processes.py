@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from local.chaos.history import Record
-from local.chaos.sandbox import Lambdas, World, boundary
+from dev.chaos.history import Record
+from dev.chaos.sandbox import Lambdas, World, boundary
 
 PROCESSES = multiprocessing.get_context("forkserver")
 

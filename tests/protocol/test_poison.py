@@ -2,8 +2,8 @@
 
 import pytest
 
-from local.chaos import verdicts
-from local.chaos.sandbox import Timing
+from dev.chaos import verdicts
+from dev.chaos.sandbox import Timing
 
 LIMIT = 3
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"

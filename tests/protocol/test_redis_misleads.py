@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 import redis
 
-from local.chaos import verdicts
-from local.chaos.sandbox import Timing, World, boundary
-from local.worker import Pace
+from dev.chaos import verdicts
+from dev.chaos.sandbox import Timing, World, boundary
+from dev.local.worker import Pace
 
 CONFIRM_S = 0.15
 

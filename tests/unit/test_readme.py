@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import compare, report
-from bench.figures import number
+from dev.bench import compare, report
+from dev.bench.figures import number
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -83,5 +83,5 @@ def test_a_link_leads_somewhere(target):
 )
 def test_its_figures_are_those_of_the_stored_run(section, key):
     figure = report.load(compare.BASELINE)[section].figure(key)
-    (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m bench {section}` \|$", README, re.MULTILINE)
+    (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m dev.bench {section}` \|$", README, re.MULTILINE)
     assert number(figure.median) in row

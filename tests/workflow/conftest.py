@@ -35,9 +35,9 @@ from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from tests.conftest import common_settings, forget_clients
-from tests.messages import Queue
-from tests.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
+from dev.testing.messages import Queue
+from dev.testing.servers import common_settings, forget_clients
+from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from tests.workflow.breakages import DEFINITION
 from video_reclaim.heartbeats import heartbeats
 from video_reclaim.postgres import store

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.processes import free_port
+from dev.local.processes import free_port
 from tests.workflow.breakages import BREAKAGES, broken
 from tests.workflow.conftest import timed_out
 from video_reclaim import postgres

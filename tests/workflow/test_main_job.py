@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.processes import free_port
+from dev.local.processes import free_port
 from tests.mixture import check_main_job
 from tests.workflow.breakages import BREAKAGES, broken
 

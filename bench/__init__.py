@@ -1,7 +1,0 @@
-"""The measured claims of the documents: ``python -m bench`` (`make bench`)."""
-
-import sys
-from pathlib import Path
-
-# The functions' own root, as Lambda has it.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "functions"))

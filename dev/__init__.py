@@ -1,0 +1,1 @@
+"""What the product does not need: the local stack, chaos, simulation, measurements, and their tests."""

@@ -1,0 +1,179 @@
+"""The operators' dashboard on a simulated day: ``python -m dev.bench.dashboard`` (`make dashboard`).
+
+It draws docs/dashboard.png from the dashboard's definition in the template, series by series, under the names
+that are published. The day comes from the fleet of `simulation` under the functions' own decision: uploads by
+day, two courses at once, Spot interruptions all along. From 03:00 Redis is away for 25 minutes, from 14:30
+PostgreSQL for 12: those executions fail and are redriven afterwards. At 19:00 a video is given up.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from dev.bench.definition import ROOT, synthesize, widgets
+from dev.simulation.policies import Reclaim, View
+from dev.simulation.traces import DAY_S, HOUR_S, make_trace
+from dev.simulation.world import BOOT_S, MAX_WORKERS, MIN_WORKERS, World
+
+PICTURE = ROOT / "docs" / "dashboard.png"
+SEED = 7
+REDIS_AWAY_S = (3 * HOUR_S, 3 * HOUR_S + 25 * 60)
+POSTGRES_AWAY_S = (14.5 * HOUR_S, 14.5 * HOUR_S + 12 * 60)
+REDRIVEN_S = POSTGRES_AWAY_S[1] + 5 * 60
+QUARANTINE_S = 19 * HOUR_S
+INTERRUPTIONS_A_MINUTE = 0.002
+"""Of each busy worker: one in eight hours."""
+
+TYPICAL_MS = {"ListStaleVideos": 60, "Reclaim": 90, "Enqueue": 180, "PublishBacklog": 260}
+
+Key = tuple[str, str, str]
+"""Namespace, metric, and what tells its series apart: worker type, function or queue; else ''."""
+
+
+class Day(World):
+    """The simulated fleet; each minute it puts down what would be published of it."""
+
+    def __init__(self) -> None:
+        trace = make_trace("diurnal with bursts", SEED, 1)
+        self.decider = Reclaim(MIN_WORKERS, MAX_WORKERS, protects=True)
+        super().__init__(replace(trace, outages_s=(("database", *POSTGRES_AWAY_S),)), self.decider, SEED)
+        self.chance = random.Random(SEED)
+        self.reclaims = 0
+        self.others = {"AI": 0, "Messaging": 0}
+        self.put: dict[Key, list[tuple[float, float]]] = {}
+
+    def _enqueue(self, job: Any) -> None:  # noqa: ANN401 (the simulation's own job)
+        self.reclaims += job.begun
+        super()._enqueue(job)
+
+    def _view(self) -> View:
+        for worker in [one for one in self.workers if one.job is not None]:
+            if self.chance.random() < INTERRUPTIONS_A_MINUTE:
+                self._end(worker)
+                self._after(self.rng.uniform(*BOOT_S), "ready", self._launch())
+        view = super()._view()
+        self._publish(view)
+        return view
+
+    def _publish(self, view: View) -> None:
+        listed = view.uploaded is not None
+        redis = not _within(self.now_s, REDIS_AWAY_S)
+        reclaims, self.reclaims = (self.reclaims, 0) if listed else (0, self.reclaims)
+        waited_s = self.now_s - self.waiting[0].arrived_s if self.waiting else 0.0
+        decision = self.decider.decision  # of the minute before: this one's is yet to be made
+        quarantined = float(QUARANTINE_S <= self.now_s < QUARANTINE_S + 60)
+        own = {
+            "BacklogCount": view.uploaded + (view.processing or 0) if view.uploaded is not None else None,
+            "OldestBacklogAge": waited_s if listed else None,
+            "VideosReclaimed": reclaims,
+            "VideosEnqueued": reclaims,
+            "VideosFailed": 0,
+            "VideosQuarantined": quarantined,
+            "HeartbeatsTrusted": float(redis) if listed else None,
+            "DesiredWorkers": decision.desired if decision else None,
+            "DecisionHeld": float(decision.held) if decision else None,
+        }
+        self._note("Academy/Workers", {name: value for name, value in own.items() if value is not None})
+        for kind in self.others:
+            if self.chance.random() < 0.03:
+                self.others[kind] = max(0, self.others[kind] + self.chance.choice((-1, -1, 1, 2)))
+        depths = {"Video": view.visible or 0, **self.others}
+        for kind, depth in depths.items():
+            self._note("Academy/Workers", {"QueueDepth": depth}, kind)
+        group = {"GroupDesiredCapacity": view.desired, "GroupInServiceInstances": view.in_service}
+        self._note("AWS/AutoScaling", group)
+        self._run(listed, reclaims)
+
+    def _run(self, listed: bool, reclaims: int) -> None:
+        redriven = (POSTGRES_AWAY_S[1] - POSTGRES_AWAY_S[0]) // 60 if 0 <= self.now_s - REDRIVEN_S < 60 else 0
+        calls = {
+            "ListStaleVideos": 1 if listed else 6,  # three attempts, and three more when all else is done
+            "Reclaim": reclaims,
+            "Enqueue": reclaims,
+            "PublishBacklog": 1,
+        }
+        for step, n in calls.items():
+            failed = n if step == "ListStaleVideos" and not listed else 0
+            self._note("AWS/Lambda", {"Errors": failed, "Throttles": 0}, step)
+            if n:
+                typical_ms = 5_000 if failed else TYPICAL_MS[step]  # the patience for a connection
+                self._note("AWS/Lambda", {"Duration": typical_ms * self.chance.lognormvariate(0, 0.25)}, step)
+        slowest_ms = 700 + 300 * bool(reclaims) if listed else 40_000
+        outcomes = {
+            "ExecutionsStarted": 1,
+            "ExecutionsSucceeded": int(listed) + redriven,
+            "ExecutionsFailed": int(not listed),
+            "ExecutionsTimedOut": 0,
+            "ExecutionsRedriven": redriven,
+            "ExecutionTime": slowest_ms * self.chance.lognormvariate(0, 0.2),
+        }
+        self._note("AWS/States", outcomes)
+        for queue in ("starts", "videos"):
+            self._note("AWS/SQS", {"ApproximateNumberOfMessagesVisible": 0}, queue)
+
+    def _note(self, namespace: str, values: Mapping[str, float], which: str = "") -> None:
+        for name, value in values.items():
+            self.put.setdefault((namespace, name, which), []).append((self.now_s, value))
+
+
+def _within(at_s: float, span_s: tuple[float, float]) -> bool:
+    return span_s[0] <= at_s < span_s[1]
+
+
+def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float]]]) -> Figure:
+    """Draw every graph at its place on the dashboard.
+
+    Raises:
+        KeyError: a graph shows what the day does not hold.
+    """
+    rows = 1 + max(graph["y"] // graph["height"] for graph in graphs)
+    figure, axes = plt.subplots(rows, 3, figsize=(18, 3.1 * rows), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for graph in graphs:
+        axis = axes[graph["y"] // graph["height"]][graph["x"] // graph["width"]]
+        axis.set_visible(True)
+        axis.set_title(graph["properties"]["title"], loc="left", fontsize=10)
+        for series in graph["properties"]["metrics"]:
+            at_s, values = zip(*put[key_of(series)], strict=True)
+            label = series[-1].get("label", series[1])
+            axis.plot([s / HOUR_S for s in at_s], values, linewidth=0.9, label=label, drawstyle="steps-post")
+        axis.set_xlim(0, DAY_S / HOUR_S)
+        axis.set_xticks(range(0, 25, 4), [f"{hour:02}:00" for hour in range(0, 25, 4)])
+        axis.set_ylim(0, max(1.05, axis.get_ylim()[1]))
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+        axis.legend(fontsize=7, loc="upper left", framealpha=0.6, ncols=1 + (len(axis.lines) > 4))
+    figure.suptitle("video-reclaim: the dashboard's own graphs, on a simulated day", fontsize=12)
+    return figure
+
+
+def key_of(series: list[Any]) -> Key:
+    """Which of the day's points a series of the dashboard shows."""
+    namespace, name, *dimensions, shown = series
+    if namespace == "AWS/SQS":
+        return namespace, name, shown["label"]
+    which = dict(zip(dimensions[::2], dimensions[1::2], strict=True))
+    return namespace, name, which.get("WorkerType", which.get("FunctionName", "").rsplit("-", 1)[-1])
+
+
+def main() -> None:
+    """Live the day, and draw it."""
+    day = Day()
+    day.run()
+    figure = draw(widgets(synthesize("existing")), day.put)
+    # Without the program's version inside, the same day gives the same file.
+    figure.savefig(PICTURE, dpi=70, metadata={"Software": None})
+    print(PICTURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""``python -m dev.chaos``: ten thousand faults, and what came of them."""
+
+import argparse
+import secrets
+import sys
+from collections import Counter
+from pathlib import Path
+
+_FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
+
+
+def main() -> int:
+    """Run a soak, print faults by kind and violations; return 1 if there were any."""
+    parser = argparse.ArgumentParser(prog="python -m dev.chaos", description="The protocol under fire.")
+    parser.add_argument("--faults", type=int, default=10_000)
+    parser.add_argument("--videos", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--minute-s", type=float, default=1.0, help="how long a minute lasts (1)")
+    parser.add_argument("--seed", type=int, default=None, help="default: another one each time; printed")
+    given = parser.parse_args()
+    sys.path.insert(0, str(_FUNCTIONS))  # as Lambda has it
+
+    from dev.chaos.soak import Plan, soak
+
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    print(f"Seed {seed}: {given.workers} workers, {given.videos} videos, a minute lasts {given.minute_s:g} s")
+    plan = Plan(given.faults, given.videos, given.workers, seed, given.minute_s)
+    outcome = soak(plan, say=lambda line: print(line, flush=True))
+
+    _table("Faults injected", outcome.faults)
+    _table("Somebody else came between two steps", outcome.races)
+    _table("What was done", outcome.counts)
+    _table("Lost by the platform itself, and excused", outcome.excused)
+    for violation in outcome.violations[:20]:
+        print(violation)
+    for line in outcome.story:
+        print(f"    {line}")
+    print(f"\nfaults: {outcome.faults.total()}  kinds: {len(outcome.faults)}  {outcome.seconds:.0f} s")
+    print(f"violations: {len(outcome.violations)}  seed: {seed}")
+    return 1 if outcome.violations else 0
+
+
+def _table(title: str, counts: Counter[str]) -> None:
+    print(f"\n{title}: {counts.total()}")
+    for name, number in sorted(counts.items()):
+        print(f"{number:8d}  {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Real servers for every test that wants them, one of each a test process, and an academy to fill."""
+
+import os
+import shutil
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from dev.local.platform_tables import create_schema
+from dev.local.postgres import Postgres
+from dev.local.valkey import Valkey
+
+COLUMNS = (
+    "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
+    " created_at, updated_at"
+)
+
+
+@pytest.fixture(scope="session")
+def servers_folder():
+    """A folder that every user can traverse, as the database's server needs it."""
+    folder = Path(tempfile.mkdtemp(prefix="video-reclaim-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder):
+    """A real PostgreSQL with the academy's tables."""
+    with Postgres(servers_folder / "postgres") as server:
+        create_schema(server.dsn)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(servers_folder):
+    """A real server that speaks Redis."""
+    folder = servers_folder / "valkey"
+    folder.mkdir()
+    with Valkey(folder) as server:
+        yield server
+
+
+class Academy:
+    """A small academy: three tenants, and videos in any state one likes.
+
+    Times are given in seconds from now by the database's clock; negative lies in the past.
+    """
+
+    def __init__(self, dsn, redis_url):
+        self._connection = psycopg2.connect(dsn)
+        self._connection.autocommit = True
+        self.redis = redis.Redis.from_url(redis_url)
+
+    def close(self):
+        self._connection.close()
+        self.redis.close()
+
+    def sql(self, statement, parameters=()):
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    def reset(self):
+        self.redis.flushall()
+        self.sql(
+            "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
+        )
+        self.sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
+        self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3), (9, NULL)")
+        self.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3), (9, 9)")
+
+    def add(
+        self, status="PROCESSING", *, id=None, tenant=1, by="worker-1", until=3600, started=-7200, beats=False
+    ):
+        """Add a video and return its id. ``tenant`` None leaves it without one."""
+        if status not in ("PROCESSING",) and by == "worker-1":
+            by, until = "", None
+        ((video_id,),) = self.sql(
+            "INSERT INTO video_video (id, session_id, file_key, status, leased_by, leased_until,"
+            " processing_started_at, created_at, updated_at)"
+            " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('video_video', 'id'))), %s, %s, %s, %s,"
+            " now() + make_interval(secs => %s), now() + make_interval(secs => %s),"
+            " now() - interval '1 day', now() - interval '3 hours') RETURNING id",
+            (id, tenant or 9, f"tenants/{tenant}/lecture.mp4", status, by, until, started),
+        )
+        if beats:
+            self.redis.set(f"tenant:{tenant}:video:{video_id}:heartbeat", "1", ex=60)
+        return video_id
+
+    def strike(self, video_id, *, ago_s, tenant=1):
+        """Move the first missed heartbeat of a video that has a strike into the past."""
+        key = f"tenant:{tenant}:video:{video_id}:silence"
+        at, _, lease = self.redis.get(key).decode().partition(" ")
+        self.redis.set(key, f"{float(at) - ago_s} {lease}", keepttl=True)
+
+    def rows(self):
+        """Every video in every column, by id."""
+        return {row[0]: row[1:] for row in self.sql(f"SELECT {COLUMNS} FROM video_video")}
+
+    def state(self, video_id):
+        """Status, holder and whether there is a lease, of one video."""
+        ((status, holder, leased),) = self.sql(
+            "SELECT status, leased_by, leased_until IS NOT NULL FROM video_video WHERE id = %s", (video_id,)
+        )
+        return status, holder, leased
+
+
+@pytest.fixture(scope="session")
+def one_academy(postgres, valkey):
+    academy = Academy(postgres.dsn, valkey.url)
+    yield academy
+    academy.close()
+
+
+@pytest.fixture
+def academy(one_academy):
+    """An academy with tenants and no videos, and a Redis with nothing in it."""
+    one_academy.reset()
+    return one_academy
+
+
+@pytest.fixture
+def environment(postgres, valkey, monkeypatch):
+    """The settings that every function has in common, set for the test's own process."""
+    for name, value in common_settings(postgres, valkey).items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    yield monkeypatch
+    forget_clients()
+
+
+def common_settings(postgres, valkey):
+    """What every function's environment says of its servers."""
+    parts = psycopg2.extensions.parse_dsn(postgres.dsn)
+    return {
+        "DATABASE_HOST": parts["host"],
+        "DATABASE_PORT": parts["port"],
+        "DATABASE_NAME": parts["dbname"],
+        "DATABASE_USER": parts["user"],
+        "DATABASE_SSLMODE": "disable",
+        "REDIS_URL": valkey.url,
+    }
+
+
+def forget_clients():
+    """Drop the connections that a warm function would keep."""
+    from video_reclaim import aws, heartbeats, postgres, secrets
+
+    for made_once in (postgres.store, heartbeats.heartbeats, aws.client, secrets.text):
+        made_once.cache_clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_real_aws():
+    """Credentials that open nothing, and no endpoint from the developer's own environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }

@@ -1,0 +1,411 @@
+"""Each correction of the emulator, seen from outside: ministack as it is fails the test."""
+
+import json
+import types
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dev.local import corrections
+
+
+def test_a_correction_refuses_a_ministack_that_it_was_not_written_against():
+    owner = types.SimpleNamespace(__name__="service", handle=lambda: None)
+
+    with pytest.raises(corrections.EmulatorChanged, match=r"service\.handle is \w{12}, corrected was 0{12}"):
+        corrections.reviewed(owner, "handle", "0" * 12)
+    with pytest.raises(corrections.EmulatorChanged, match=r"service\.gone is missing"):
+        corrections.reviewed(owner, "gone", "0" * 12)
+
+
+def test_a_scheduler_that_looks_at_another_pace_is_noticed(monkeypatch):
+    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 30)
+    with pytest.raises(corrections.EmulatorChanged, match="no longer looks every 10 s"):
+        corrections.scheduler_punctuality()
+
+
+def test_the_scheduler_looks_every_second(monkeypatch):
+    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 10)
+    corrections.scheduler_punctuality()
+    assert corrections.scheduler._SCHEDULE_TICK_INTERVAL == 1
+
+
+RAISES = """
+calls = 0
+
+class TooBad(Exception): pass
+
+def handler(event, context):
+    global calls
+    calls += 1
+    if event.get("fine"):
+        return calls
+    raise TooBad("call %d" % calls)
+"""
+
+
+def test_an_exception_keeps_its_class_name_and_its_stack(bench):
+    error, answer = bench.call(bench.function(RAISES))
+
+    assert error == "Unhandled"
+    assert (answer["errorType"], answer["errorMessage"]) == ("TooBad", "call 1")
+    assert answer["requestId"]
+    assert 'raise TooBad("call %d" % calls)' in answer["stackTrace"][-1]
+
+
+def test_an_exception_leaves_the_environment_warm(bench):
+    function = bench.function(RAISES)
+
+    bench.call(function)
+
+    assert bench.call(function, {"fine": True}) == (None, 2)
+
+
+def test_retry_and_catch_know_an_exception_by_its_class_name(bench):
+    caught = [{"ErrorEquals": ["TooBad"], "Next": "Caught", "Output": "{% $states.errorOutput %}"}]
+    machine = bench.machine(
+        {
+            "Work": bench.task(
+                bench.function(RAISES),
+                None,
+                Retry=[{"ErrorEquals": ["TooBad"], "IntervalSeconds": 1, "MaxAttempts": 1}],
+                Catch=caught,
+            ),
+            "Caught": {"Type": "Succeed"},
+        }
+    )
+
+    shown = json.loads(bench.run(machine)["output"])
+
+    assert shown["Error"] == "TooBad"
+    cause = json.loads(shown["Cause"])
+    assert (cause["errorType"], cause["errorMessage"]) == ("TooBad", "call 2")
+    assert cause["stackTrace"]
+
+
+def test_an_sdk_error_surfaces_by_its_class_name(bench):
+    function = bench.function(
+        "import boto3\n"
+        "def handler(event, context):\n"
+        "    boto3.client('ssm').get_parameter(Name='/no/such/parameter')\n"
+    )
+
+    assert bench.call(function)[1]["errorType"] == "ParameterNotFound"
+
+
+def test_a_process_that_exits_is_an_exit_error_and_the_next_call_finds_a_new_one(bench):
+    function = bench.function(
+        "import os\ndef handler(event, context):\n    return os._exit(1) if event.get('exit') else 'alive'\n"
+    )
+
+    assert bench.call(function, {"exit": True})[1]["errorType"] == "Runtime.ExitError"
+    assert bench.call(function) == (None, "alive")
+
+
+def test_a_function_that_exceeds_its_timeout_is_named_so(bench):
+    function = bench.function("import time\ndef handler(event, context):\n    time.sleep(20)\n", Timeout=1)
+    machine = bench.machine({"Work": bench.task(function)})
+
+    failed = bench.run(machine)
+
+    assert failed["error"] == "Sandbox.Timedout"
+    assert "Task timed out after 1.00 seconds" in json.loads(failed["cause"])["errorMessage"]
+
+
+def test_a_function_sees_its_own_environment_and_lambdas_alone(bench):
+    function = bench.function(
+        "import os\ndef handler(event, context):\n    return dict(os.environ)\n",
+        Environment={"Variables": {"MINE": "yes", "LOG_LEVEL": "INFO"}},
+    )
+
+    seen = bench.call(function)[1]
+
+    assert seen["AWS_ENDPOINT_URL"] == bench.emulator.endpoint_url
+    assert seen["AWS_LAMBDA_FUNCTION_NAME"] and seen["AWS_REGION"] == "us-east-1"
+    lambdas_own = {name for name in seen if name.startswith(("AWS_", "_LAMBDA_", "LAMBDA_", "_MINISTACK_"))}
+    machine = {"PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+    python = {"LC_CTYPE"}  # Python itself sets it, in a C locale
+    assert set(seen) - lambdas_own - machine - python == {"MINE", "LOG_LEVEL"}
+
+
+@pytest.mark.parametrize(
+    "limit", [pytest.param(1, id="number"), pytest.param("{% 2 - 1 %}", id="expression")]
+)
+def test_a_task_that_takes_longer_than_its_timeout_ends_with_states_timeout(bench, limit):
+    function = bench.function("import time\ndef handler(event, context):\n    time.sleep(4)\n")
+    machine = bench.machine({"Work": bench.task(function, TimeoutSeconds=limit)})
+
+    assert bench.run(machine)["error"] == "States.Timeout"
+
+
+def test_concurrency_of_a_map_may_be_an_expression(bench, tmp_path):
+    function = bench.function(
+        "import time\n"
+        "def handler(event, context):\n"
+        "    for word in ('in', 'out'):\n"
+        "        with open(event['file'], 'a') as noted:\n"
+        "            noted.write(word + ' ')\n"
+        "        time.sleep(0.1)\n"
+    )
+    each = {
+        "Type": "Map",
+        "Items": [1, 2, 3],
+        "MaxConcurrency": "{% 2 - 1 %}",
+        "ItemProcessor": {
+            "StartAt": "Work",
+            "States": {"Work": bench.task(function, None, {"file": str(tmp_path / "noted")})},
+        },
+        "End": True,
+    }
+
+    assert bench.run(bench.machine({"Each": each}))["status"] == "SUCCEEDED"
+    assert (tmp_path / "noted").read_text() == "in out " * 3
+
+
+@pytest.fixture
+def group(bench):
+    """The name of a group of 1 to 3 instances, with 1 desired."""
+    name = bench.name()
+    bench.clients.autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        MinSize=1,
+        MaxSize=3,
+        DesiredCapacity=1,
+        LaunchConfigurationName="any",
+        AvailabilityZones=["us-east-1a"],
+    )
+    return name
+
+
+def desired(bench, group):
+    shown = bench.clients.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])
+    return shown["AutoScalingGroups"][0]["DesiredCapacity"]
+
+
+def sdk_task(action, arguments, **settings):
+    resource = f"arn:aws:states:::aws-sdk:{action}"
+    return {"Type": "Task", "Resource": resource, "Arguments": arguments, "End": True, **settings}
+
+
+def set_desired(group, capacity):
+    arguments = {"AutoScalingGroupName": group, "DesiredCapacity": capacity}
+    return sdk_task("autoscaling:setDesiredCapacity", arguments)
+
+
+def test_a_task_sets_a_groups_desired_capacity(bench, group):
+    ended = bench.run(bench.machine({"Scale": set_desired(group, "{% 1 + 1 %}")}))
+
+    assert (ended["status"], desired(bench, group)) == ("SUCCEEDED", 2)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "words"),
+    [
+        pytest.param(4, "above max value 3", id="above-max"),
+        pytest.param(0, "below min value 1", id="below-min"),
+    ],
+)
+def test_a_desired_capacity_outside_the_bounds_is_refused(bench, group, capacity, words):
+    with pytest.raises(ClientError, match=words) as refused:
+        bench.clients.autoscaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=capacity)
+
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+    assert desired(bench, group) == 1
+
+
+def test_an_error_that_the_services_model_does_not_list_bears_the_services_name(bench, group):
+    failed = bench.run(bench.machine({"Scale": set_desired(group, 4)}))
+
+    assert failed["error"] == "AutoScaling.AutoScalingException"
+    assert "above max value 3" in failed["cause"] and "ValidationError" in failed["cause"]
+
+
+def test_an_error_that_the_services_model_lists_bears_its_exceptions_name(bench):
+    machine = bench.machine({"Read": sdk_task("ssm:getParameter", {"Name": "/no/such/parameter"})})
+
+    assert bench.run(machine)["error"] == "Ssm.ParameterNotFoundException"
+
+
+@pytest.fixture
+def alarm(bench):
+    """Makes alarms on a metric of its own, and tells their states."""
+
+    class Alarm:
+        namespace = bench.name()
+
+        def on(self, missing, dimensions=(), **settings):
+            name = bench.name()
+            bench.clients.cloudwatch.put_metric_alarm(
+                AlarmName=name,
+                Namespace=self.namespace,
+                MetricName="Failures",
+                Dimensions=[{"Name": n, "Value": v} for n, v in dimensions],
+                Statistic="Maximum",
+                Period=60,
+                Threshold=1,
+                ComparisonOperator="GreaterThanOrEqualToThreshold",
+                TreatMissingData=missing,
+                **{"EvaluationPeriods": 1, **settings},
+            )
+            return name
+
+        def put(self, value, dimensions=(), at=None):
+            point = {"MetricName": "Failures", "Value": value, "Timestamp": at or datetime.now(UTC)}
+            point["Dimensions"] = [{"Name": n, "Value": v} for n, v in dimensions]
+            bench.clients.cloudwatch.put_metric_data(Namespace=self.namespace, MetricData=[point])
+
+        @staticmethod
+        def state(name):
+            shown = bench.clients.cloudwatch.describe_alarms(AlarmNames=[name])
+            return shown["MetricAlarms"][0]["StateValue"]
+
+    return Alarm()
+
+
+def test_an_alarm_looks_at_its_own_dimensions(bench, alarm):
+    named = alarm.on("notBreaching", [("Worker", "Video")])
+    alarm.put(5, [("Worker", "AI")])
+    assert alarm.state(named) == "OK"
+
+    alarm.put(5, [("Worker", "Video")])
+
+    assert alarm.state(named) == "ALARM"
+
+
+@pytest.mark.parametrize(
+    ("missing", "state"),
+    [
+        pytest.param("breaching", "ALARM", id="breaching"),
+        pytest.param("notBreaching", "OK", id="not-breaching"),
+        pytest.param("missing", "INSUFFICIENT_DATA", id="missing"),
+    ],
+)
+def test_absent_data_counts_as_the_alarm_says(bench, alarm, missing, state):
+    named = alarm.on(missing)
+
+    assert alarm.state(named) == state
+
+
+def test_an_alarm_needs_as_many_breaching_periods_as_it_says(bench, alarm):
+    named = alarm.on("notBreaching", EvaluationPeriods=3, DatapointsToAlarm=2)
+    now = datetime.now(UTC)
+    alarm.put(5, at=now)
+    assert alarm.state(named) == "OK"
+
+    alarm.put(5, at=now - timedelta(seconds=60))
+
+    assert alarm.state(named) == "ALARM"
+
+
+def test_alarms_are_evaluated_by_the_clock(bench, alarm):
+    named = alarm.on("notBreaching")
+    bench.clients.cloudwatch.set_alarm_state(AlarmName=named, StateValue="ALARM", StateReason="by hand")
+
+    bench.until(lambda: alarm.state(named) == "OK")
+
+
+def test_the_scheduler_fills_in_its_attributes(bench):
+    queue = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
+    arn = bench.clients.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+    names = ("schedule-arn", "scheduled-time", "execution-id", "attempt-number")
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    made = bench.clients.scheduler.create_schedule(
+        Name=bench.name(),
+        ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": arn["QueueArn"],
+            "RoleArn": "arn:aws:iam::000000000000:role/any",
+            "Input": json.dumps({name: f"<aws.scheduler.{name}>" for name in names}),
+        },
+    )
+
+    def received():
+        return bench.clients.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages")
+
+    delivered = json.loads(bench.until(received)[0]["Body"])
+    assert delivered["schedule-arn"] == made["ScheduleArn"]
+    assert abs(datetime.fromisoformat(delivered["scheduled-time"]) - at) < timedelta(minutes=1)
+    assert delivered["execution-id"] and "<" not in delivered["execution-id"]
+    assert delivered["attempt-number"] == "1"
+
+
+def policy(statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@pytest.fixture
+def may(strict_bench):
+    """Calls an SDK method from a function whose role has one statement; returns the error or None."""
+
+    def call(statement, service, method, arguments):
+        iam = strict_bench.clients.of("iam")
+        name = strict_bench.name()
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="only", PolicyDocument=policy(statement))
+        function = strict_bench.function(
+            f"import boto3\ndef handler(event, context):\n    boto3.client('{service}').{method}(**event)\n",
+            Role=role,
+        )
+        error, answer = strict_bench.call(function, arguments)
+        return answer["errorMessage"] if error else None
+
+    return call
+
+
+@pytest.fixture
+def queue(strict_bench):
+    return strict_bench.clients.sqs.create_queue(QueueName=strict_bench.name())["QueueUrl"]
+
+
+@pytest.mark.parametrize(
+    ("granted", "allowed"),
+    [
+        pytest.param("sqs:SendMessage", True, id="the-single-calls-permission"),
+        pytest.param("sqs:ReceiveMessage", False, id="another"),
+    ],
+)
+def test_a_batch_needs_the_permission_of_the_single_call(may, queue, granted, allowed):
+    entries = [{"Id": "1", "MessageBody": "x"}]
+    statement = {"Effect": "Allow", "Action": granted, "Resource": "*"}
+    refused = may(statement, "sqs", "send_message_batch", {"QueueUrl": queue, "Entries": entries})
+
+    assert (refused is None) == allowed, refused
+
+
+def test_a_queue_that_refuses_what_is_not_encrypted_takes_messages(strict_bench, may, queue):
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:*",
+        "Resource": "*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    strict_bench.clients.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy(deny)})
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+
+    assert may(statement, "sqs", "send_message", {"QueueUrl": queue, "MessageBody": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("namespace", "allowed"),
+    [pytest.param("Academy/Workers", True, id="granted"), pytest.param("Other", False, id="another")],
+)
+def test_putting_metrics_may_be_held_to_a_namespace(may, namespace, allowed):
+    statement = {
+        "Effect": "Allow",
+        "Action": "cloudwatch:PutMetricData",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"cloudwatch:namespace": "Academy/Workers"}},
+    }
+    metrics = {"Namespace": namespace, "MetricData": [{"MetricName": "Any", "Value": 1}]}
+
+    refused = may(statement, "cloudwatch", "put_metric_data", metrics)
+
+    assert (refused is None) == allowed, refused

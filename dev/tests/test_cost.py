@@ -1,0 +1,55 @@
+"""The cost model counts what the definition says."""
+
+import json
+
+import pytest
+
+from dev.bench.cost import DEFINITION, IDLE, Day, Deployment, batched, monthly, run_of, used
+from video_reclaim.batching import batches
+
+MACHINE = json.loads(DEFINITION.read_text())
+DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.1, "Enqueue": 0.1, "PublishBacklog": 0.1}
+HERE = Deployment(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 8.0})
+
+
+def test_an_idle_run_enters_five_states():
+    assert set(run_of(MACHINE, 0)) == {
+        "ListStaleVideos",
+        "AnyStale",
+        "PublishBacklog",
+        "WhatIsLeft",
+        "Report",
+    }
+    assert run_of(MACHINE, 0).total() == 5
+
+
+def test_each_item_enters_three_states_of_its_own():
+    assert run_of(MACHINE, 7).total() - run_of(MACHINE, 6).total() == 3
+
+
+@pytest.mark.parametrize("videos", [1, 40, 41, 999, 4_000, 4_001, 10_000])
+def test_items_are_counted_as_the_listing_makes_them(videos):
+    made = batches(range(videos))
+    assert batched(videos) == (len(made), len(made[0]))
+
+
+def test_a_batch_is_sent_ten_a_call():
+    assert used(HERE, MACHINE, DURATIONS, 1_000)["SQS requests"] == 4 + 40 * 3
+
+
+def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
+    idle = monthly(HERE, MACHINE, DURATIONS, IDLE)
+    amount, cost = idle["state transitions"]
+    assert amount == pytest.approx(1440 * 30.4 * 5)
+    assert cost == pytest.approx((amount - 4_000) * 0.025 / 1_000)
+    assert idle["alarms"] == (8.0, pytest.approx(0.8))
+    assert idle["Scheduler starts"][1] == 0
+
+
+def test_more_videos_never_cost_less():
+    costs = [
+        sum(cost for _, cost in monthly(HERE, MACHINE, DURATIONS, Day("d", 10, videos)).values())
+        for videos in (0, 1, 40, 400, 4_000)
+    ]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]

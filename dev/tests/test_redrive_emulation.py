@@ -1,0 +1,539 @@
+"""RedriveExecution in the emulator, against what AWS documents of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dev.local import redrive
+
+# Notes each call in a file of the test's, and does as other files there say for its name.
+WORKER = """
+import time
+from pathlib import Path
+
+class Broken(Exception): pass
+
+def handler(event, context):
+    folder, name = Path(event["folder"]), event["name"]
+    def told(word):
+        return (folder / (word + "-" + name)).exists()
+    def note(line):
+        with (folder / "calls").open("a") as calls:
+            calls.write(line + "\\n")
+    note(name)
+    if told("hold"):
+        (folder / ("hold-" + name)).rename(folder / ("held-" + name))
+        while told("held"):
+            time.sleep(0.01)
+        note("late " + name)
+        if told("fail"):
+            raise Broken("late")
+        return "late " + name
+    if told("broken"):
+        if told("mend"):
+            (folder / ("broken-" + name)).unlink()
+        raise Broken(name + " is broken")
+    if told("break_next"):
+        (folder / ("break_next-" + name)).rename(folder / ("broken-" + name))
+    return name
+"""
+
+
+@pytest.fixture(scope="session")
+def worker(bench):
+    return bench.function(WORKER)
+
+
+class Yard:
+    """The folder through which a test and its functions talk."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def tell(self, word, *names):
+        for name in names:
+            (self.folder / f"{word}-{name}").touch()
+
+    def breaks(self, *names):
+        self.tell("broken", *names)
+
+    def mends(self, *names):
+        for name in names:
+            (self.folder / f"broken-{name}").unlink()
+
+    def holds(self, name):
+        """Let the next call take until it is let go."""
+        self.tell("hold", name)
+
+    def is_held(self, name):
+        return (self.folder / f"held-{name}").exists()
+
+    def lets_go(self, name):
+        (self.folder / f"held-{name}").unlink()
+
+    def calls(self):
+        """Return what ran since the last time this was asked, sorted."""
+        noted = self.folder / "calls"
+        ran = sorted(noted.read_text().split("\n")[:-1]) if noted.exists() else []
+        noted.unlink(missing_ok=True)
+        return ran
+
+    def payload(self, name):
+        return {"folder": str(self.folder), "name": name}
+
+
+@pytest.fixture
+def yard(tmp_path):
+    return Yard(tmp_path)
+
+
+def over(items, states, **settings):
+    """Return a Map state over literal items, each of which its states see as ``$states.input``."""
+    return {
+        "Type": "Map",
+        "Items": items,
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "INLINE"},
+            "StartAt": next(iter(states)),
+            "States": states,
+        },
+        **({} if "Next" in settings else {"End": True}),
+        **settings,
+    }
+
+
+def item_payload(yard, step):
+    return {"folder": str(yard.folder), "name": f"{{% '{step}-' & $string($states.input) %}}"}
+
+
+def test_a_redriven_execution_resumes_at_the_state_that_failed(bench, worker, yard):
+    machine = bench.machine(
+        {
+            "First": bench.task(
+                worker, "Second", yard.payload("first"), Assign={"kept": "{% $states.result.Payload %}"}
+            ),
+            "Second": bench.task(worker, "Third", yard.payload("second")),
+            "Third": bench.task(worker, None, yard.payload("third"), Output="{% [$kept, $states.input] %}"),
+        }
+    )
+    yard.breaks("second")
+    failed = bench.run(machine, {"any": "input"})
+    assert (failed["status"], failed["error"], yard.calls()) == ("FAILED", "Broken", ["first", "second"])
+    yard.mends("second")
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["first", "second"])
+    assert yard.calls() == ["second", "third"]
+    assert (ended["input"], ended["startDate"]) == (failed["input"], failed["startDate"])
+    assert "error" not in ended and "cause" not in ended
+
+
+def test_the_history_goes_on_without_entering_the_resumed_state_again(bench, worker, yard):
+    machine = bench.machine(
+        {
+            "First": bench.task(worker, "Second", yard.payload("first")),
+            "Second": bench.task(worker, None, yard.payload("second")),
+        }
+    )
+    yard.breaks("second")
+    failed = bench.run(machine)
+    before = bench.history(failed["executionArn"])
+    yard.mends("second")
+
+    bench.redrive(failed["executionArn"])
+    bench.ended(failed["executionArn"])
+
+    after = bench.history(failed["executionArn"])
+    assert after[: len(before)] == before
+    assert after[len(before) :] == [
+        "ExecutionRedriven",
+        "TaskScheduled",
+        "TaskSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ]
+
+
+def test_only_unfinished_iterations_of_a_map_run_again_and_from_where_they_failed(bench, worker, yard):
+    each = {
+        "One": bench.task(worker, "Two", item_payload(yard, "one"), Output="{% $states.input %}"),
+        "Two": bench.task(worker, None, item_payload(yard, "two")),
+    }
+    machine = bench.machine({"Each": over([1, 2, 3], each)})
+    yard.breaks("two-1", "one-3")
+    failed = bench.run(machine)
+    assert yard.calls() == ["one-1", "one-2", "one-3", "two-1", "two-2"]
+    yard.mends("two-1", "one-3")
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["two-1", "two-2", "two-3"])
+    assert yard.calls() == ["one-3", "two-1", "two-3"]
+    assert bench.history(failed["executionArn"])[-2:] == ["MapStateExited", "ExecutionSucceeded"]
+
+
+def test_iterations_of_a_map_inside_a_map_keep_their_results(bench, worker, yard):
+    name = "{% 'work-' & $string($states.input) %}"
+    inner = over(
+        "{% $states.input %}", {"Work": bench.task(worker, None, {"folder": str(yard.folder), "name": name})}
+    )
+    machine = bench.machine({"Outer": over([[1, 2], [3, 4]], {"Inner": inner})})
+    yard.breaks("work-2", "work-3")
+    failed = bench.run(machine)
+    assert yard.calls() == ["work-1", "work-2", "work-3", "work-4"]
+    yard.mends("work-2", "work-3")
+
+    bench.redrive(failed["executionArn"])
+
+    assert json.loads(bench.ended(failed["executionArn"])["output"]) == [
+        ["work-1", "work-2"],
+        ["work-3", "work-4"],
+    ]
+    assert yard.calls() == ["work-2", "work-3"]
+
+
+def test_only_unfinished_branches_of_a_parallel_run_again(bench, worker, yard):
+    branches = [
+        {"StartAt": name, "States": {name: bench.task(worker, None, yard.payload(name))}}
+        for name in ("left", "right")
+    ]
+    machine = bench.machine({"Both": {"Type": "Parallel", "Branches": branches, "End": True}})
+    yard.breaks("right")
+    failed = bench.run(machine)
+    assert yard.calls() == ["left", "right"]
+    yard.mends("right")
+
+    bench.redrive(failed["executionArn"])
+
+    assert json.loads(bench.ended(failed["executionArn"])["output"]) == ["left", "right"]
+    assert yard.calls() == ["right"]
+
+
+def test_a_caught_error_is_not_redriven(bench, worker, yard):
+    caught = [{"ErrorEquals": ["States.ALL"], "Next": "Second", "Output": "{% $states.errorOutput.Error %}"}]
+    machine = bench.machine(
+        {
+            "First": bench.task(worker, "Second", yard.payload("first"), Catch=caught),
+            "Second": bench.task(worker, None, yard.payload("second"), Output="{% $states.input %}"),
+        }
+    )
+    yard.breaks("first", "second")
+    failed = bench.run(machine)
+    yard.mends("first", "second")
+    yard.calls()
+
+    bench.redrive(failed["executionArn"])
+
+    assert json.loads(bench.ended(failed["executionArn"])["output"]) == "Broken"
+    assert yard.calls() == ["second"]
+
+
+def test_a_fail_state_fails_again(bench):
+    machine = bench.machine({"Stop": {"Type": "Fail", "Error": "Enough", "Cause": "as defined"}})
+    failed = bench.run(machine)
+
+    bench.redrive(failed["executionArn"])
+    again = bench.ended(failed["executionArn"])
+
+    assert (again["status"], again["error"], again["redriveCount"]) == ("FAILED", "Enough", 1)
+
+
+def test_retries_start_anew(bench, worker, yard):
+    retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 2}]
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"), Retry=retried)})
+    yard.breaks("work")
+    failed = bench.run(machine)
+    assert yard.calls() == ["work"] * 3
+
+    bench.redrive(failed["executionArn"])
+
+    assert bench.ended(failed["executionArn"])["status"] == "FAILED"
+    assert yard.calls() == ["work"] * 3
+
+
+def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_those_its_last_attempt_left(bench, worker, yard):
+    each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
+    retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1, Retry=retried)})
+    yard.breaks("work-1")
+    yard.tell("break_next", "work-2")
+    yard.tell("mend", "work-1")
+    failed = bench.run(machine)
+    assert yard.calls() == ["work-1", "work-1", "work-2", "work-2"]
+    yard.mends("work-2")
+
+    bench.redrive(failed["executionArn"])
+
+    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"
+    assert yard.calls() == ["work-2"]
+
+
+def test_rounds_of_a_loop_that_finished_are_not_repeated(bench, worker, yard):
+    machine = bench.machine(
+        {
+            "Begin": {"Type": "Pass", "Assign": {"round": 1}, "Next": "Work"},
+            "Work": bench.task(
+                worker,
+                "Again",
+                {"folder": str(yard.folder), "name": "{% 'round-' & $string($round) %}"},
+                Assign={"round": "{% $round + 1 %}"},
+            ),
+            "Again": {
+                "Type": "Choice",
+                "Choices": [{"Condition": "{% $round <= 3 %}", "Next": "Work"}],
+                "Default": "End",
+            },
+            "End": {"Type": "Succeed"},
+        }
+    )
+    yard.breaks("round-2")
+    failed = bench.run(machine)
+    assert yard.calls() == ["round-1", "round-2"]
+    yard.mends("round-2")
+
+    bench.redrive(failed["executionArn"])
+
+    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"
+    assert yard.calls() == ["round-2", "round-3"]
+
+
+def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_counts_for_nothing(
+    bench, worker, yard
+):
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
+    yard.holds("work")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work"))
+    bench.clients.stepfunctions.stop_execution(executionArn=execution)
+    assert bench.describe(execution)["status"] == "ABORTED"
+
+    bench.redrive(execution)
+    ended = bench.ended(execution)
+    yard.lets_go("work")
+    bench.until(lambda: "late work" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would make of the late answer
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", "work")
+    assert bench.describe(execution)["output"] == ended["output"]
+    assert bench.history(execution)[-1] == "ExecutionSucceeded"
+
+
+@pytest.mark.parametrize("late", ["answer", "failure"])
+def test_what_is_late_does_not_end_an_execution_that_was_redriven_meanwhile(bench, worker, yard, late):
+    name = "{% 'work-' & $string($states.context.Execution.RedriveCount) %}"
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload(name))})
+    yard.holds("work-0")
+    yard.holds("work-1")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work-0"))
+    bench.clients.stepfunctions.stop_execution(executionArn=execution)
+    bench.redrive(execution)
+    bench.until(lambda: yard.is_held("work-1"))
+
+    if late == "failure":
+        yard.tell("fail", "work-0")
+    yard.lets_go("work-0")
+    bench.until(lambda: "late work-0" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would make of it
+    assert bench.describe(execution)["status"] == "RUNNING"
+    yard.lets_go("work-1")
+
+    assert json.loads(bench.ended(execution)["output"]) == "late work-1"
+    assert bench.history(execution).count("TaskSucceeded") == 1
+
+
+def test_an_aborted_map_starts_no_further_iteration(bench, worker, yard):
+    each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
+    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1)})
+    yard.holds("work-1")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work-1"))
+    bench.clients.stepfunctions.stop_execution(executionArn=execution)
+
+    yard.lets_go("work-1")
+
+    bench.until(lambda: "late work-1" in yard.calls())
+    time.sleep(0.3)  # for what the emulator would start
+    assert yard.calls() == []
+
+
+def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_time_again(bench, worker, yard):
+    machine = bench.machine(
+        {
+            "First": bench.task(worker, "Work", yard.payload("first")),
+            "Work": bench.task(worker, None, yard.payload("work")),
+        },
+        TimeoutSeconds=4,
+    )
+    yard.holds("work")
+    timed_out = bench.run(machine)
+    assert (timed_out["status"], timed_out["error"]) == ("TIMED_OUT", "States.Timeout")
+    assert bench.history(timed_out["executionArn"])[-1] == "ExecutionTimedOut"
+    yard.lets_go("work")
+    yard.calls()
+
+    bench.redrive(timed_out["executionArn"])
+
+    assert bench.ended(timed_out["executionArn"])["status"] == "SUCCEEDED"
+    assert "first" not in yard.calls()
+
+
+def test_the_definition_is_the_one_the_execution_started_with(bench, worker, yard):
+    states = {"Work": bench.task(worker, None, yard.payload("work"))}
+    machine = bench.machine(states)
+    yard.breaks("work")
+    failed = bench.run(machine)
+    yard.mends("work")
+    bench.clients.stepfunctions.update_state_machine(
+        stateMachineArn=machine,
+        definition=bench.definition({"Other": {"Type": "Pass", "Output": "new", "End": True}}),
+    )
+
+    bench.redrive(failed["executionArn"])
+
+    assert json.loads(bench.ended(failed["executionArn"])["output"]) == "work"
+
+
+def test_the_context_object_counts_redrives(bench, worker, yard):
+    shown = "{% $states.context.Execution.{'count': RedriveCount, 'timed': $exists(RedriveTime)} %}"
+    machine = bench.machine(
+        {
+            "Before": {"Type": "Pass", "Assign": {"before": shown}, "Next": "Work"},
+            "Work": bench.task(worker, "After", yard.payload("work")),
+            "After": {"Type": "Pass", "Output": f"{{% [$before, {shown[3:-3]}] %}}", "End": True},
+        }
+    )
+    yard.breaks("work")
+    failed = bench.run(machine)
+    yard.mends("work")
+
+    bench.redrive(failed["executionArn"])
+
+    assert json.loads(bench.ended(failed["executionArn"])["output"]) == [
+        {"count": 0, "timed": False},
+        {"count": 1, "timed": True},
+    ]
+
+
+def test_describe_and_list_tell_of_redrives(bench, worker, yard):
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
+    yard.breaks("work")
+    failed = bench.run(machine)
+    assert (failed["redriveCount"], failed["redriveStatus"]) == (0, "REDRIVABLE")
+    assert "redriveDate" not in failed and "redriveStatusReason" not in failed
+
+    for count in (1, 2):
+        redriven = bench.redrive(failed["executionArn"])
+        again = bench.ended(failed["executionArn"])
+        assert (again["redriveCount"], again["redriveDate"]) == (count, redriven["redriveDate"])
+    yard.mends("work")
+    redriven = bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["redriveStatus"], ended["redriveStatusReason"]) == (
+        "NOT_REDRIVABLE",
+        "Execution is SUCCEEDED and cannot be redriven",
+    )
+    listed = bench.clients.stepfunctions.list_executions(stateMachineArn=machine)["executions"]
+    assert [(one["redriveCount"], one["redriveDate"]) for one in listed] == [(3, redriven["redriveDate"])]
+
+
+def refusal(call):
+    with pytest.raises(ClientError) as refused:
+        call()
+    error = refused.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def test_what_runs_or_has_succeeded_is_refused(bench, worker, yard):
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
+    yard.holds("work")
+    execution = bench.start(machine)
+    bench.until(lambda: yard.is_held("work"))
+    running = refusal(lambda: bench.redrive(execution))
+    yard.lets_go("work")
+    bench.ended(execution)
+    succeeded = refusal(lambda: bench.redrive(execution))
+
+    assert running == ("ExecutionNotRedrivable", "Execution is RUNNING and cannot be redriven")
+    assert succeeded == ("ExecutionNotRedrivable", "Execution is SUCCEEDED and cannot be redriven")
+
+
+def test_an_unknown_execution_is_named(bench):
+    arn = "arn:aws:states:us-east-1:000000000000:execution:no:such"
+
+    assert refusal(lambda: bench.redrive(arn)) == (
+        "ExecutionDoesNotExist",
+        f"Execution Does Not Exist: '{arn}'",
+    )
+
+
+def test_the_same_client_token_redrives_once(bench, worker, yard):
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
+    yard.breaks("work")
+    failed = bench.run(machine)
+
+    first = bench.redrive(failed["executionArn"], clientToken="again")
+    bench.ended(failed["executionArn"])
+    second = bench.redrive(failed["executionArn"], clientToken="again")
+
+    assert first["redriveDate"] == second["redriveDate"]
+    assert bench.describe(failed["executionArn"])["redriveCount"] == 1
+    bench.redrive(failed["executionArn"], clientToken="once more")
+    assert bench.ended(failed["executionArn"])["redriveCount"] == 2
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "events", "reason"),
+    [
+        pytest.param(13.9, 24_998, None, id="just-within-both-limits"),
+        pytest.param(14.1, 10, "Execution has exceeded the redrivable period", id="closed-too-long-ago"),
+        pytest.param(1, 24_999, "Execution history event limit exceeded", id="history-full"),
+    ],
+)
+def test_age_and_history_set_limits(days_ago, events, reason):
+    execution = {"status": "FAILED", "events": [None] * events}
+    journal = types.SimpleNamespace(ended_s=time.time() - days_ago * 86_400)
+
+    assert redrive.why_not_redrivable(execution, journal) == reason
+
+
+def test_the_aws_cli_redrives(bench, worker, yard):
+    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
+    yard.breaks("work")
+    failed = bench.run(machine)
+    yard.mends("work")
+
+    command = [
+        Path(sys.executable).with_name("aws"),
+        "stepfunctions",
+        "redrive-execution",
+        "--output",
+        "json",
+    ]
+    command += ["--execution-arn", failed["executionArn"], "--endpoint-url", bench.emulator.endpoint_url]
+    answer = subprocess.run(
+        command,
+        env={
+            "PATH": os.defpath,
+            "AWS_ACCESS_KEY_ID": "000000000000",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert "redriveDate" in json.loads(answer.stdout)
+    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"

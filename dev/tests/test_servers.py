@@ -1,0 +1,293 @@
+"""The stack's servers: they start, stop, restart, and leave nothing and nobody else disturbed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from dev.local.emulator import healthy
+from dev.local.platform_tables import create_schema
+from dev.local.postgres import Postgres
+from dev.local.processes import Child, ChildFailed, Mark, end, free_port
+from dev.local.valkey import Valkey
+
+
+@pytest.fixture
+def folder():
+    """A temporary folder that PostgreSQL's user can pass through, which pytest's own are not for root."""
+    with tempfile.TemporaryDirectory(prefix="video-reclaim-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def execute(postgres, statement):
+    """Run one statement and commit it; return its rows, if it has any."""
+    with closing(psycopg2.connect(postgres.dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else None
+
+
+def client(valkey):
+    return redis.Redis.from_url(valkey.url, socket_timeout=0.2)
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_postgres_serves_its_database_and_stops(folder):
+    with Postgres(folder) as postgres:
+        assert execute(postgres, "SELECT current_database(), current_user") == [("academy", "postgres")]
+        mark = postgres.child.mark
+
+    assert not listens(postgres.port)
+    assert not mark.alive
+
+
+@pytest.mark.parametrize("how", ["restart", "stop", "kill"])
+def test_postgres_keeps_what_was_committed_and_its_port(folder, how):
+    with Postgres(folder) as postgres:
+        execute(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+        port, dsn = postgres.port, postgres.dsn
+        if how == "restart":
+            postgres.restart()
+        else:
+            getattr(postgres, how)()
+            assert not listens(port)
+            postgres.start()
+
+        assert (postgres.port, postgres.dsn) == (port, dsn)
+        assert execute(postgres, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_killed_postgres_breaks_its_connections_off(folder):
+    with Postgres(folder) as postgres, closing(psycopg2.connect(postgres.dsn)) as connection:
+        postgres.kill()
+
+        with pytest.raises(psycopg2.OperationalError), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+def test_the_academy_has_the_platforms_tables_and_indexes(folder):
+    with Postgres(folder) as postgres:
+        create_schema(postgres.dsn)
+        execute(postgres, "INSERT INTO core_tenant (id, code) VALUES (7, 'seven')")
+        execute(postgres, "INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 7)")
+        execute(postgres, "INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1)")
+        execute(
+            postgres,
+            "INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)"
+            " VALUES (10000000000, 1, 'a/b.mp4', 'UPLOADED', '', now(), now())",
+        )
+        indexed = execute(postgres, "SELECT indexdef FROM pg_indexes WHERE tablename = 'video_video'")
+        defaults = execute(
+            postgres,
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_name = 'video_video' AND column_default IS NOT NULL",
+        )
+
+        with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+            execute(postgres, "UPDATE video_video SET session_id = 2")
+        with pytest.raises(psycopg2.errors.DuplicateTable):
+            create_schema(postgres.dsn)
+
+    columns = {definition.rpartition("(")[2] for (definition,) in indexed}
+    assert {"status)", "status, updated_at)", "leased_until, status)"} <= columns
+    assert defaults == []
+
+
+def test_valkey_serves_and_stops(folder):
+    with Valkey(folder) as valkey:
+        with closing(client(valkey)) as connection:
+            assert connection.set("key", "value") and connection.get("key") == b"value"
+        mark = valkey.child.mark
+
+    assert not listens(valkey.port)
+    assert not mark.alive
+
+
+@pytest.mark.parametrize("how", ["restart", "stop", "kill"])
+def test_valkey_comes_back_empty_on_its_port(folder, how):
+    with Valkey(folder) as valkey, closing(client(valkey)) as connection:
+        connection.set("key", "value")
+        if how == "restart":
+            valkey.restart()
+        else:
+            getattr(valkey, how)()
+            assert not listens(valkey.port)
+            valkey.start()
+
+        with closing(client(valkey)) as afresh:
+            assert afresh.get("key") is None
+
+
+def test_a_paused_valkey_does_not_answer_until_resumed(folder):
+    with Valkey(folder) as valkey, closing(client(valkey)) as connection:
+        connection.set("key", "value")
+        valkey.pause()
+        with pytest.raises(redis.TimeoutError):
+            connection.get("key")
+
+        valkey.resume()
+
+        assert connection.get("key") == b"value"
+
+
+def test_a_paused_valkey_can_be_stopped(folder):
+    with Valkey(folder) as valkey:
+        valkey.pause()
+
+    assert not listens(valkey.port)
+
+
+def test_two_of_each_run_side_by_side(folder):
+    with (
+        Postgres(folder / "one") as one,
+        Postgres(folder / "two") as two,
+        Valkey(folder / "three") as three,
+        Valkey(folder / "four") as four,
+        closing(client(three)) as here,
+        closing(client(four)) as there,
+    ):
+        execute(one, "CREATE TABLE only_here ()")
+        here.set("only", "here")
+
+        assert len({one.port, two.port, three.port, four.port}) == 4
+        assert execute(two, "SELECT to_regclass('only_here')") == [(None,)]
+        assert there.get("only") is None
+
+
+@pytest.mark.parametrize("kind", [Postgres, Valkey])
+def test_a_port_that_is_taken_is_named(folder, kind):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = kind(folder, port=port)
+
+        with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process holds it"):
+            server.start()
+
+
+def test_an_emulator_stops_with_a_function_in_the_midst_of_a_call(folder):
+    """A script that ends an emulator while one of its functions sleeps leaves neither."""
+    script = """
+import sys, io, zipfile, threading, time
+from pathlib import Path
+from dev.local.emulator import Emulator
+from dev.local.stack import Clients
+
+packed = io.BytesIO()
+with zipfile.ZipFile(packed, "w") as archive:
+    archive.writestr("index.py", "import os, time\\ndef handler(event, context):\\n"
+        "    open(event['file'], 'w').write(str(os.getpid()))\\n    time.sleep(600)\\n")
+folder = Path(sys.argv[1])
+with Emulator(folder) as emulator:
+    functions = Clients(emulator.endpoint_url).functions
+    functions.create_function(FunctionName="sleeps", Runtime="python3.13", Handler="index.handler",
+        Role="arn:aws:iam::000000000000:role/any", Timeout=900, Code={"ZipFile": packed.getvalue()})
+    call = dict(FunctionName="sleeps", Payload='{"file": "%s"}' % (folder / "pid"))
+    threading.Thread(target=functions.invoke, kwargs=call, daemon=True).start()
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        time.sleep(0.02)
+    print(emulator.endpoint_url, emulator.child.mark.pid, (folder / "pid").read_text())
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    endpoint_url, emulator, worker = shown.stdout.split()
+    assert not healthy(endpoint_url)
+    assert not Mark.of("emulator", int(emulator)).alive
+    assert not Mark.of("worker", int(worker)).alive
+    assert not (folder / "tmp").exists()
+
+
+def sleeper(folder, source="import time; time.sleep(600)"):
+    return Child(
+        "Sleeper",
+        [sys.executable, "-c", source],
+        log=folder / "sleeper.log",
+        env={"PATH": os.defpath},
+        cwd=folder,
+    )
+
+
+def test_a_child_that_ends_while_it_starts_shows_its_last_words(folder):
+    child = sleeper(folder, "raise SystemExit('no luck')")
+
+    with pytest.raises(ChildFailed, match=r"Sleeper ended while it started:\nno luck"):
+        child.wait_ready(lambda: False)
+
+
+def test_a_child_that_never_gets_ready_is_given_up(folder):
+    child = sleeper(folder)
+
+    with pytest.raises(ChildFailed, match=r"Sleeper was not ready after 0\.1 s"):
+        child.wait_ready(lambda: False, limit_s=0.1)
+    child.stop()
+
+
+def test_a_child_that_fails_shows_its_status_and_its_last_words(folder):
+    child = sleeper(folder, "raise SystemExit('no luck')")
+
+    with pytest.raises(ChildFailed, match=r"Sleeper ended with status 1 \(.*sleeper.log\):\nno luck"):
+        child.wait_done()
+
+
+def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(folder):
+    source = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(started.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    child = sleeper(folder, source)
+    child.wait_ready(lambda: child.log.read_text().endswith("\n"))
+    grandchild = Mark.of("grandchild", int(child.log.read_text()))
+    assert grandchild.alive
+
+    child.stop(grace_s=0.1)
+
+    assert not child.running
+    while grandchild.alive:  # its end is its new parent's to notice
+        time.sleep(0.01)
+
+
+def test_a_process_is_ended_by_its_mark(folder):
+    child = sleeper(folder)
+
+    end(child.mark, signal.SIGTERM)
+
+    assert not child.mark.alive and not child.running
+
+
+def test_a_mark_does_not_fit_a_later_process_with_the_same_id(folder):
+    child = sleeper(folder)
+    earlier = Mark("Earlier", child.mark.pid, "1")
+
+    end(earlier)
+
+    assert not earlier.alive
+    assert child.running
+    child.stop()
+
+
+def test_free_ports_can_be_bound():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", free_port()))

@@ -1,0 +1,17 @@
+"""A short cut of `make chaos`."""
+
+import pytest
+
+from dev.chaos.soak import Plan, soak
+
+SEED = 20
+FAULTS = 150
+
+
+@pytest.mark.xdist_group("soak")
+def test_faults_without_end_break_no_rule():
+    outcome = soak(Plan(faults=FAULTS, videos=40, workers=4, seed=SEED, minute_s=0.5, limit_s=60))
+    shown = [*map(str, outcome.violations), *outcome.story, f"seed {SEED}"]
+    assert not outcome.violations, "\n".join(shown)
+    assert outcome.faults.total() >= FAULTS
+    assert outcome.counts["reclaims"] and outcome.counts["handoffs cleared"]
