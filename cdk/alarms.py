@@ -1,7 +1,7 @@
 """What wakes an operator: one alarm per thing that would go unnoticed, each with its entry in the runbook."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
@@ -76,11 +76,16 @@ class OperatorAlarms(Construct):
 _COMPARISONS = {">=": "GreaterThanOrEqualToThreshold", "<": "LessThanThreshold"}
 
 
+_FIVE_MINUTES: dict[str, Any] = {"period_s": 300, "statistic": "Sum"}
+
+
 def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
-    """The alarms of a stage. One whose schedule is off is not missed when it doesn't run."""
+    """Return the alarms of a stage. NoSuccessfulRun is left out while the schedule is off."""
+    return [*_of_executions(stage, watched), *_of_videos(stage, watched), *_of_queues(watched)]
+
+
+def _of_executions(stage: Stage, watched: Watched) -> list[Alarm]:
     machine = {"StateMachineArn": watched.state_machine_arn}
-    own, rate = stage.metrics.namespace, stage.schedule.rate_minutes
-    five_minutes = {"period_s": 300, "statistic": "Sum"}
     no_run = Alarm(
         "NoSuccessfulRun",
         "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
@@ -88,7 +93,7 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
         machine,
         ("<", 1),
         periods=5,
-        period_s=60 * rate,
+        period_s=60 * stage.schedule.rate_minutes,
         statistic="Sum",
         missing="breaching",
     )
@@ -96,20 +101,26 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
         *([no_run] if stage.schedule.enabled else []),
         Alarm(
             "ExecutionFailed",
-            "An execution has failed: some videos, the metrics or the listing could not be done.",
+            "An execution has failed: videos could not be put back, or the listing or publishing failed.",
             ("AWS/States", "ExecutionsFailed"),
             machine,
             (">=", 1),
-            **five_minutes,  # type: ignore[arg-type]
+            **_FIVE_MINUTES,
         ),
         Alarm(
             "ExecutionTimedOut",
-            "An execution took longer than it may.",
+            "An execution took longer than an hour.",
             ("AWS/States", "ExecutionsTimedOut"),
             machine,
             (">=", 1),
-            **five_minutes,  # type: ignore[arg-type]
+            **_FIVE_MINUTES,
         ),
+    ]
+
+
+def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
+    own, rate = stage.metrics.namespace, stage.schedule.rate_minutes
+    return [
         Alarm(
             "OldestWait",
             "A video has waited for a worker for too long.",
@@ -122,15 +133,15 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
         ),
         Alarm(
             "VideosQuarantined",
-            "Videos were set to FAILED, since they had been reclaimed too often.",
+            "Videos were set to FAILED because they had been reclaimed too often.",
             (own, "VideosQuarantined"),
             watched.dimensions,
             (">=", 1),
-            **five_minutes,  # type: ignore[arg-type]
+            **_FIVE_MINUTES,
         ),
         Alarm(
             "HeartbeatsUntrusted",
-            "Redis can't say which workers are alive: videos are reclaimed by their lease alone.",
+            "Redis can't tell which workers are alive: videos are reclaimed by their lease alone.",
             (own, "HeartbeatsTrusted"),
             watched.dimensions,
             ("<", 1),
@@ -138,18 +149,21 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
             period_s=60 * rate,
             missing="ignore",
         ),
-        Alarm(
-            "StartsUndelivered",
-            "The schedule could not start executions.",
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-            {"QueueName": watched.undelivered_queue},
-            (">=", 1),
+    ]
+
+
+def _of_queues(watched: Watched) -> list[Alarm]:
+    def dead_letters(name: str, says: str, queue: str) -> Alarm:
+        metric = ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+        return Alarm(name, says, metric, {"QueueName": queue}, (">=", 1))
+
+    return [
+        dead_letters(
+            "StartsUndelivered", "The schedule could not start executions.", watched.undelivered_queue
         ),
-        Alarm(
+        dead_letters(
             "VideoDeadLetters",
             "Messages for videos were received three times and never deleted.",
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-            {"QueueName": watched.video_dead_letter_queue},
-            (">=", 1),
+            watched.video_dead_letter_queue,
         ),
     ]

@@ -52,7 +52,7 @@ def _work(stage: Stage, dimensions: Mapping[str, str]) -> dict[str, list[Series]
     def depth(worker_type: str, label: str) -> Series:
         return _series(namespace, "QueueDepth", {"WorkerType": worker_type}, label=label)
 
-    outcomes = ("VideosReclaimed", "VideosEnqueued", "VideosFailed", "VideosQuarantined")
+    outcomes = ("VideosReclaimed", "VideosEnqueued", "VideosFailed", "VideosQuarantined", "VideosRefused")
     return {
         "Backlog: videos": [
             _series(namespace, "BacklogCount", dimensions),

@@ -1,5 +1,9 @@
-"""The four functions: what each is told, and what each may do."""
+"""The four functions: the environment and the permissions of each."""
 
+from collections.abc import Mapping
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -26,38 +30,35 @@ class ReclaimFunctions(Construct):
             log_retention=logs.RetentionDays[stage.observability.log_retention],
             network=stage.network,
         )
-        redis, staleness, handoff = (
-            environment.redis(stage),
-            environment.staleness(stage),
-            environment.handoff(stage),
-        )
-        reclaims = {"MAX_RECLAIMS": str(stage.reclaiming.max_reclaims)}
-        sign_in, redis_sign_in = permissions.sign_in(self, stage), permissions.redis_sign_in(self, stage)
-        # By function: its timeout, how much of it is the database's, and what it is told and may do.
-        plans = {
-            "ListStaleVideos": (60, 60, redis | staleness, redis_sign_in),
-            "Reclaim": (30, 30, redis | staleness | handoff | reclaims, redis_sign_in),
-            "Enqueue": (
-                60,
-                60,
-                handoff | {"QUEUE_URL": queues.video.queue_url},
-                permissions.send_jobs(self, stage, queues),
-            ),
-            "PublishBacklog": (
-                60,
-                30,
-                environment.backlog(stage, queues),
-                permissions.observe_and_publish(self, stage, queues),
-            ),
+        redis_sign_in = permissions.redis_sign_in(self, stage)
+        send, observe = permissions.send_jobs(self, stage, queues), permissions.observe(self, stage, queues)
+        # By function: timeout and how much of it is the database's, in seconds; sections of the settings besides
+        # the database; permissions besides those to sign in there.
+        plans: Mapping[str, tuple[int, int, list[str], list[iam.PolicyStatement]]] = {
+            "ListStaleVideos": (60, 60, ["redis", "reclaiming", "schedule"], redis_sign_in),
+            "Reclaim": (30, 30, ["redis", "reclaiming"], redis_sign_in),
+            "Enqueue": (60, 60, ["reclaiming", "queues"], send),
+            "PublishBacklog": (90, 30, ["queues", "metrics", "scaling", "workers", "schedule"], observe),
         }
+        sign_in = permissions.sign_in(self, stage)
+        urls = Stack.of(self).to_json_string(
+            {kind: [queue.queue_url for queue in members] for kind, members in queues.by_worker_type.items()}
+        )
         self.by_name: dict[str, lambda_.Function] = {}
         """The functions by the name of their state."""
-        for name, (timeout_s, database_s, variables, statements) in plans.items():
+        for name, (timeout_s, database_s, sections, statements) in plans.items():
+            variables = environment.variables(stage, "database")
+            # A statement on a connection that died unnoticed, and again on a new one, end within this time.
+            variables["DATABASE_STATEMENT_SECONDS"] = str(database_s // 3)
+            for section in sections:
+                variables |= (
+                    {"QUEUES_URLS": urls} if section == "queues" else environment.variables(stage, section)
+                )
             self.by_name[name] = Step(
                 self,
                 name,
                 setting=setting,
-                environment=environment.database(stage, database_s) | variables,
+                environment=variables,
                 statements=[*sign_in, *statements],
                 timeout_s=timeout_s,
                 reserved_concurrency=_share(stage.database.max_connections, name),
@@ -69,7 +70,7 @@ def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:
     dependencies = lambda_.LayerVersion(
         scope,
         "Dependencies",
-        description="psycopg2 and redis",
+        description="msgspec, psycopg2 and redis",
         code=lambda_.Code.from_asset(str(dependency_layer(stage.bundle))),
         compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
         compatible_architectures=[lambda_.Architecture.ARM_64],

@@ -40,7 +40,7 @@ def send_jobs(scope: Construct, stage: Stage, queues: Queues) -> list[iam.Policy
     return [allow(["sqs:SendMessage"], [queues.video.queue_arn]), *encrypt]
 
 
-def observe_and_publish(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicyStatement]:
+def observe(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicyStatement]:
     """Read the queues' depth, the group and the override; put metrics into one namespace, and read any."""
     parameter = Stack.of(scope).format_arn(
         service="ssm", resource="parameter", resource_name=stage.scaling.override_parameter.lstrip("/")

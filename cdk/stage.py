@@ -22,6 +22,8 @@ class InvalidStage(Exception):
 
 
 class _Part(BaseModel):
+    """A section. Its fields become variables of the functions, but for those with ``exclude=True``."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
 
 
@@ -58,13 +60,13 @@ class Database(_Part):
     host: str = Field(min_length=1)
     name: str = Field(min_length=1)
     port: int = Field(default=5432, ge=1, le=65_535)
-    user: str = ""
+    user: str | None = None
     secret_arn: SecretArn | None = None
-    secret_key_arn: KeyArn | None = None
+    secret_key_arn: KeyArn | None = Field(default=None, exclude=True)
     iam_resource_id: str | None = Field(default=None, pattern=r"^(db|cluster|prx)-[\w-]+$")
     ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
     ssl_root_cert: RootCert = "rds.pem"
-    max_connections: int | None = Field(default=None, ge=LISTING_CONNECTIONS + 2)
+    max_connections: int | None = Field(default=None, ge=LISTING_CONNECTIONS + 2, exclude=True)
 
     @model_validator(mode="after")
     def _one_way_in(self) -> "Database":
@@ -82,7 +84,7 @@ class Redis(_Part):
 
     url: str = Field(pattern=r"^rediss?://.+")
     secret_arn: SecretArn | None = None
-    secret_key_arn: KeyArn | None = None
+    secret_key_arn: KeyArn | None = Field(default=None, exclude=True)
     ssl_root_cert: RootCert | None = None
 
     @model_validator(mode="after")
@@ -141,23 +143,23 @@ class Workers(_Part):
     """The Auto Scaling group of workers. ``create`` makes it."""
 
     group_name: str = "academy-video-worker-asg"
-    create: NewWorkers | None = None
+    create: NewWorkers | None = Field(default=None, exclude=True)
 
 
 class Schedule(_Part):
     """How often the workflow starts."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, exclude=True)
     rate_minutes: int = Field(default=1, ge=1, le=60)
 
 
 class Reclaiming(_Part):
     """When a video counts as stuck, and how it is put back."""
 
-    confirm_silence_seconds: Seconds = 60
+    confirm_silence_seconds: Seconds = 30
     handoff_seconds: int = Field(default=900, ge=300, le=86_400)
     max_reclaims: int = Field(default=5, ge=0)
-    max_concurrency: int = Field(default=5, ge=1, le=40)
+    max_concurrency: int = Field(default=5, ge=1, le=40, exclude=True)
 
 
 class Scaling(_Part):
@@ -166,7 +168,7 @@ class Scaling(_Part):
     mode: Literal["apply", "advise"] = "apply"
     videos_per_worker: int = Field(default=1, ge=1)
     scale_in_window_seconds: int = Field(default=1200, ge=120, multiple_of=60)
-    max_step_out: int = Field(default=0, ge=0)
+    max_step_out: int | None = Field(default=None, ge=1)
     override_parameter: str = Field(default="/academy/workers/video/scaling-override", pattern=r"^/[\w./-]+$")
 
 
@@ -235,12 +237,6 @@ class Stage(_Part):
                     "put AWS's own bundle for it into cdk/certificates/ and name that file"
                 )
         return self
-
-    @property
-    def strike_memory_seconds(self) -> int:
-        """How long a first miss is remembered: long enough that the next runs can confirm it."""
-        confirm_s, rate_s = self.reclaiming.confirm_silence_seconds, self.schedule.rate_minutes * 60
-        return max(900, confirm_s + 3 * rate_s)
 
 
 def stages_in(folder: Path = STAGES) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from cdk.accepted import accept_wildcard
 from cdk.bundle import ROOT
 from cdk.stage import Stage
 
+_WAIT_MARGIN_S = 2
+"""The wait is longer than the silence it confirms: the precision of a Wait state is not documented."""
+
 DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
 
 
@@ -43,7 +46,9 @@ class ReclaimWorkflow(Construct):
             definition_substitutions={
                 **{f"{name}Arn": function.function_arn for name, function in functions.items()},
                 "AutoScalingGroupName": stage.workers.group_name,
+                "ConfirmSilenceSeconds": str(stage.reclaiming.confirm_silence_seconds + _WAIT_MARGIN_S),
                 "MaxConcurrency": str(stage.reclaiming.max_concurrency),
+                "Partition": Stack.of(self).partition,
             },
             tracing_enabled=True,
             logs=sfn.LogOptions(

@@ -1,59 +1,39 @@
-"""Send the reclaimed videos of one batch to the queue, and end their handoff."""
+"""Send the reclaimed videos of one batch to the queue, and end their handoff leases."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from video_reclaim import log, queues
-from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, naming, naming_its_videos
-from video_reclaim.postgres import store
-from video_reclaim.settings import QueueSettings, read
+from video_reclaim import log
+from video_reclaim.adapters import sqs
+from video_reclaim.adapters.postgres.store import store
+from video_reclaim.records import from_builtins, to_builtins
+from video_reclaim.rules.enqueueing import Batch, output
+from video_reclaim.rules.handoff import token_for
+from video_reclaim.rules.platform import message
+from video_reclaim.settings import Queues, Reclaiming, read
 
 
-@naming_its_videos
+@log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Map what `reclaim` answered to its report, with ``enqueued``, and ``failed`` if SQS refused some.
+    """Map the answer of `reclaim` to ``{"did": {…}}``, with ``error`` and ``ids`` if SQS refused some.
 
     Only videos that still carry the token are sent, and only those that SQS accepted lose it. A retry sends
-    what is left; a video is sent twice only if the function ended between sending and putting that down, or
-    if SQS accepted a call whose answer was lost.
+    what is left. A video is sent twice only if the function ended between sending and clearing, or if SQS
+    accepted a call whose answer was lost.
 
     Raises:
-        StoreUnavailable: PostgreSQL went away; videos that were sent may still carry the token.
-        QueueUnavailable: SQS failed a call as a whole and accepted nothing, or, with ``insist``, not all.
-        EnqueueIncomplete: SQS refused every video there was to send, or, with ``insist``, any.
+        StoreUnavailable: PostgreSQL did not answer; videos that were sent may still carry the token.
+        QueueUnavailable, EnqueueIncomplete: see `rules.enqueueing.output`.
     """
-    settings = read(QueueSettings)
-    token, report = event["token"], event["report"]
-    attempts = dict(zip(event["videos"], event["attempts"], strict=True))
-    jobs = store().read_handoffs(event["videos"], token=token, handoff_s=settings.handoff_seconds)
-    now = datetime.now(UTC)
-    sent = queues.send(
-        settings.queue_url,
-        {job.video_id: queues.message(job, attempt=attempts[job.video_id], at=now) for job in jobs},
-    )
-    if sent.accepted:
-        accepted = set(sent.accepted)
+    handoff_s, queue_url = read(Reclaiming).handoff_seconds, read(Queues).video_url
+    batch = from_builtins(event, Batch, strict=False)
+    token, at = token_for(batch.execution), datetime.now(UTC)
+    attempts = dict(zip(batch.videos, batch.attempts, strict=True))
+    jobs = store().read_handoffs(batch.videos, token=token, handoff_s=handoff_s) if attempts else []
+    messages = {job.video_id: message(job, attempt=attempts[job.video_id], at=at) for job in jobs}
+    sent = sqs.send(queue_url, messages)
+    accepted = set(sent.accepted)
+    if accepted:
         store().clear_handoffs([job for job in jobs if job.video_id in accepted], token=token)
-    log.event(
-        "enqueued",
-        token=token,
-        videos=sent.accepted,
-        refused=sent.refused,
-        untried=sent.untried,
-        fault=sent.fault,
-    )
-
-    failure = QueueUnavailable if sent.fault else EnqueueIncomplete
-    left = sent.refused | dict.fromkeys(sent.untried, sent.fault)
-    if left and (event.get("insist") or not sent.accepted):
-        raise failure(naming(left))
-    moved_on = len(event["videos"]) - len(jobs)
-    skipped = report["skipped"]
-    report = {**report, "enqueued": len(sent.accepted)}
-    if moved_on:
-        report["skipped"] = {**skipped, "movedOn": skipped.get("movedOn", 0) + moved_on}
-    if left:
-        failed = report.get("failed", {"videos": []})["videos"]
-        report["failed"] = {"videos": [*failed, *left], "error": failure.__name__}
-        report["reclaimed"] -= len(left)  # counted by the pass in which they reach the queue
-    return report
+    log.info("enqueued", videos=sent.accepted, refused=sent.refused, not_sent=sent.not_sent, error=sent.error)
+    return to_builtins(output(batch, sent, jobs=len(jobs)))

@@ -1,39 +1,190 @@
 """Measure the backlog, publish it, read it back, and decide how many workers there should be."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from video_reclaim import log, run_record
-from video_reclaim.backlog import decision_inputs, measure, publish_decision, publish_measurement
-from video_reclaim.scaling import decide
-from video_reclaim.settings import BacklogSettings, read
+import msgspec
+
+from video_reclaim import log
+from video_reclaim.adapters import autoscaling, cloudwatch, sqs, ssm
+from video_reclaim.adapters.postgres.store import Backlog, store
+from video_reclaim.errors import InvalidSetting, MetricsUnavailable, StoreRefused, StoreUnavailable
+from video_reclaim.metrics import VIDEO, WORKER_TYPE, Series, series
+from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.run_record import PublishEvent, add_pass
+from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.override import parse_override
+from video_reclaim.scaling.records import Decision, Group, Inputs, Policy
+from video_reclaim.settings import Metrics, Queues, Scaling, Schedule, Workers, read, variable
 
 
+@log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Map ``{"run": {…}, "results": [{…}, …], "retried": bool}`` to the record with totals and decision.
+    """Map ``{"input": {…}, "run": {…}, "pass": {…}, "execution": ARN}`` to the record and the group's size.
 
-    ``run`` is the execution's record so far and ``results`` what the items of a Map answered since. The
-    answer is ``{"run": {…}, "setDesiredCapacity": {"needed": bool, "to": int}}``, where ``run["decision"]``
-    can be replayed.
-
-    A retry measures, publishes and decides afresh; what the items did is then counted twice in the metrics.
+    The answer is ``{"run": {…}, "setDesiredCapacity": {"needed": bool, "to": int}}``, where ``run`` is the
+    record with the pass and the decision added. A dry run publishes nothing and needs no
+    change. When CloudWatch does not accept the metrics, the decision is made all the same, and the record
+    says why. A retry measures, publishes and decides afresh; the metrics of what the items did then count
+    twice.
 
     Raises:
-        MetricsUnavailable: CloudWatch did not take the metrics.
+        InvalidInput: names the field, where the listing could not say so.
         InvalidSetting: names the variable.
     """
-    settings = read(BacklogSettings)
-    now = datetime.now(UTC)
-    totals = run_record.total(event["results"])
-    retried = bool(event.get("retried"))
-    seen = measure(settings, at=now)
-    trusted = None if retried else event["run"].get("heartbeatsTrusted")
-    publish_measurement(settings, seen, totals, heartbeats_trusted=trusted)
-    decision = decide(decision_inputs(settings, seen))
-    publish_decision(settings, decision, at=now)
+    settings, at = Settings.from_environment(), datetime.now(UTC)
+    dry_run = ExecutionInput.parse(event["input"]).dry_run
+    given = from_builtins(event, PublishEvent, strict=False)
+    run = add_pass(given.run, given.pass_)
+    run.dry_run = dry_run
+    seen = measure(settings)
+    publish = Publisher(settings.metrics, at, enabled=not dry_run)
+    publish.put(measured(settings.metrics, seen, given))
+    decision = decide(decision_inputs(settings, seen, at))
+    publish.put(decided(settings.metrics, decision))
+    run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
+    log.info("decided", action=decision.action, desired=decision.desired, reason=decision.reason)
+    needed = settings.scaling.mode == "apply" and decision.action != "hold" and not dry_run
+    return {"run": to_builtins(run), "setDesiredCapacity": {"needed": needed, "to": decision.desired or 0}}
 
-    record = decision.to_record()
-    log.event("decided", decision=record)
-    run = run_record.extend(event["run"], totals, retried=retried) | {"decision": record}
-    change = settings.scaling_mode == "apply" and decision.action != "hold"
-    return {"run": run, "setDesiredCapacity": {"needed": change, "to": decision.desired or 0}}
+
+class Settings(NamedTuple):
+    """The sections that this function reads, and the policy that follows from them."""
+
+    metrics: Metrics
+    queues: Queues
+    scaling: Scaling
+    workers: Workers
+    policy: Policy
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read them. Raises InvalidSetting."""
+        scaling, schedule = read(Scaling), read(Schedule)
+        policy = {
+            "videosPerWorker": scaling.videos_per_worker,
+            "scaleInWindowS": scaling.scale_in_window_seconds,
+            "measuredEveryS": 60 * schedule.rate_minutes,
+            "maxStepOut": scaling.max_step_out,
+        }
+        try:
+            checked = from_builtins(policy, Policy)
+        except Malformed as exc:
+            raise InvalidSetting(variable(Scaling, "scale_in_window_seconds"), exc.problem) from exc
+        return cls(read(Metrics), read(Queues), scaling, read(Workers), checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was found at one moment. None is unknown, which is never 0.
+
+    Attributes:
+        backlog: videos in UPLOADED and PROCESSING.
+        depths: messages, by worker type.
+        group: the worker group.
+        override: text of the operator's order, None for none; and whether it could be read.
+    """
+
+    backlog: Backlog | None
+    depths: Mapping[str, sqs.Depth | None]
+    group: Group | None
+    override: tuple[str | None, bool]
+
+
+def measure(settings: Settings) -> Measurement:
+    """Ask every source once, side by side. One that fails is unknown and keeps no other from being asked."""
+    with ThreadPoolExecutor() as pool:
+        backlog = pool.submit(_backlog)
+        depths = {kind: pool.submit(sqs.read_depth, urls) for kind, urls in settings.queues.urls.items()}
+        group = pool.submit(autoscaling.describe_group, settings.workers.group_name)
+        override = pool.submit(ssm.read_parameter, settings.scaling.override_parameter)
+    depth_by_kind = {kind: depth.result() for kind, depth in depths.items()}
+    return Measurement(backlog.result(), depth_by_kind, group.result(), override.result())
+
+
+def _backlog() -> Backlog | None:
+    try:
+        return store().measure_backlog()
+    except (StoreUnavailable, StoreRefused) as exc:
+        log.warning("backlog unknown", error=type(exc).__name__, cause=str(exc))
+        return None
+
+
+class Publisher:
+    """Puts metrics, and keeps the first error instead of raising it.
+
+    Attributes:
+        error: why CloudWatch did not accept metrics; '' if it accepted all. After an error nothing more is
+            put, so that a CloudWatch that does not answer costs its time-out once.
+    """
+
+    def __init__(self, settings: Metrics, at: datetime, *, enabled: bool) -> None:
+        self.error = ""
+        self._settings, self._at, self._enabled = settings, at, enabled
+
+    def put(self, values: Mapping[Series, float | None]) -> None:
+        """Put one value per series; None is unknown and is left out."""
+        if not self._enabled or self.error:
+            return
+        try:
+            cloudwatch.put(self._settings.namespace, values, at=self._at)
+        except MetricsUnavailable as exc:
+            self.error = str(exc)
+            log.warning("metrics not published", cause=self.error)
+
+
+def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:
+    """Return the metrics of the measurement and of what one pass of the execution did."""
+    totals, backlog = given.pass_.total(), seen.backlog
+    trusted = given.run.heartbeats_trusted
+    values = {
+        "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
+        "OldestBacklogAge": None if backlog is None else backlog.oldest_uploaded_s,
+        "VideosReclaimed": totals.did.reclaimed,
+        "VideosEnqueued": totals.did.enqueued,
+        "VideosFailed": sum(totals.failed.values()),
+        "VideosQuarantined": totals.did.quarantined,
+        "VideosRefused": totals.did.refused,
+        "HeartbeatsTrusted": None if given.pass_.retried or trusted is msgspec.UNSET else trusted,
+    }
+    own = {series(name, settings.dimensions): value for name, value in values.items()}
+    depths = {
+        series("QueueDepth", {WORKER_TYPE: kind}): None if depth is None else depth.visible
+        for kind, depth in seen.depths.items()
+    }
+    return {**own, **depths}
+
+
+def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]:
+    """Return the metrics of the decision."""
+    values = {"DesiredWorkers": decision.desired, "DecisionHeld": decision.held}
+    return {series(name, settings.dimensions): value for name, value in values.items()}
+
+
+def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:
+    """Read the window back from CloudWatch and collect everything that the decision depends on."""
+    backlog, depth = seen.backlog, seen.depths[VIDEO]
+    text, override_known = seen.override
+    override, override_problem = parse_override(text)
+    return Inputs(
+        at=at,
+        uploaded=None if backlog is None else backlog.uploaded,
+        processing=None if backlog is None else backlog.processing,
+        visible=None if depth is None else depth.visible,
+        in_flight=None if depth is None else depth.in_flight,
+        window=cloudwatch.maxima(
+            settings.metrics.namespace,
+            series("BacklogCount", settings.metrics.dimensions),
+            at=at,
+            window_s=settings.policy.scale_in_window_s,
+        ),
+        group=seen.group,
+        policy=settings.policy,
+        override=override,
+        override_problem=override_problem,
+        override_known=override_known,
+    )

@@ -157,7 +157,7 @@ def reclaim(here: Servers, size: int, *, at_once: bool, widths: dict[str, int]) 
         at_once: in one statement; or as the workflow does it, with a look and a statement per batch.
         widths: is told how wide a row was.
     """
-    from video_reclaim.postgres import store
+    from video_reclaim.adapters.postgres.store import store
 
     def work() -> int:
         videos = store().list_candidates()

@@ -85,7 +85,7 @@ def measure(*, quick: bool, say: Callable[[str], None]) -> Section:
 
 
 def _time(here: Servers, repeats: int, listed: list[float], counted: list[float]) -> None:
-    from video_reclaim.postgres import store
+    from video_reclaim.adapters.postgres.store import store
 
     with environment(here.settings()):
         store().list_candidates()
@@ -107,7 +107,7 @@ def _plans(here: Servers) -> dict[str, str]:
     Raises:
         RuntimeError: one of them reads the whole table.
     """
-    from video_reclaim.postgres import LIST_CANDIDATES, MEASURE_BACKLOG
+    from video_reclaim.adapters.postgres.statements import LIST_CANDIDATES, MEASURE_BACKLOG
 
     plans = {}
     with closing(academy.connect(here.postgres.dsn)) as connection, connection.cursor() as cursor:
@@ -134,8 +134,8 @@ def _beat(here: Servers, video_ids: Iterable[int]) -> None:
 
 def _heartbeats(here: Servers, beating: int, repeats: int) -> list[float]:
     """Seconds to ask Redis about every video of a fleet that is well."""
-    from video_reclaim.heartbeats import heartbeats
-    from video_reclaim.postgres import store
+    from video_reclaim.adapters.heartbeats import heartbeats
+    from video_reclaim.adapters.postgres.store import store
 
     academy.fill(here.postgres.dsn, processing=beating, stale=0)
     _beat(here, range(1, beating + 1))

@@ -1,7 +1,7 @@
-"""Executions of the state machine, as far as the protocol goes: list, reclaim, enqueue, again, and redrive.
+"""Executions of the state machine, as far as the protocol goes: list, reclaim, enqueue, retry, and redrive.
 
-The shape is the ASL's, written out; which errors are retried, how often and after how long, and which are
-caught, is read from the file itself. Publishing and scaling are left out: they touch no video.
+The order of the states is that of the ASL file. Which errors are retried, how often and after how long, and
+which are caught, is read from the file. Publishing and scaling are left out: they touch no video.
 """
 
 import contextlib
@@ -47,11 +47,12 @@ class Aborted(Exception):
 
 
 class Execution:
-    """One execution; `run` it, and `redrive` it for as long as it has failed.
+    """One execution: `run` it, and `redrive` it while it has failed.
 
     Attributes:
-        arn: its name in full, from which its token is made.
+        arn: its ARN, from which its token is made.
         status: RUNNING, SUCCEEDED, FAILED or ABORTED.
+        results: the outputs of all items of both Maps so far.
     """
 
     def __init__(
@@ -59,12 +60,13 @@ class Execution:
     ) -> None:
         self.arn = f"{_MACHINE}:{name}"
         self.status = "RUNNING"
-        self.report: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
         self._lambdas = lambdas
         self._given = dict(given or {})
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
-        self._listed = False
+        self._first_misses = 0
+        self._run: dict[str, Any] = {}
         self._aborted = threading.Event()
 
     def abort(self) -> None:
@@ -74,84 +76,77 @@ class Execution:
     def run(self) -> str:
         """Run it to its end; return its status."""
         with contextlib.suppress(Aborted):
-            try:
-                listing = self._task("ListStaleVideos", "ListStaleVideos", self._given)
-            except LambdaError as exc:
-                caught = _caught("ListStaleVideos", exc.name)
-                return self._list_again() if caught else self._end("FAILED")
-            return self._after_listing(listing)
+            return self._list()
         return self._end("ABORTED")
 
     def redrive(self) -> str:
-        """Resume where it failed; return its status."""
+        """Resume where it failed; return its status. A failed listing ends in a Fail state and fails again."""
+        if not self._unfinished:
+            return self.status
         self.status = "RUNNING"
         self._aborted.clear()
         with contextlib.suppress(Aborted):
-            return self._again(self._unfinished) if self._listed else self._list_again()
+            return self._retry_failed(self._unfinished)
         return self._end("ABORTED")
 
-    def _list_again(self) -> str:
+    def _list(self) -> str:
         try:
-            listing = self._task("ListStaleVideosAgain", "ListStaleVideos", self._given)
+            payload = {"input": self._given, "run": self._run, "execution": self.arn}
+            listing = self._task("ListStaleVideos", "ListStaleVideos", payload)
         except LambdaError:
             return self._end("FAILED")
-        return self._after_listing(listing)
-
-    def _after_listing(self, listing: Mapping[str, Any]) -> str:
-        self._listed = True
+        self._run, self._first_misses = listing["run"], listing["firstMisses"]
         with ThreadPoolExecutor(_LANES) as lanes:
             results = list(lanes.map(self._first_pass, listing["batches"]))
-        self.report += results
-        failed = [result["failed"] for result in results if "failed" in result]
-        return self._again([_Item(item["videos"]) for item in failed])
+        self.results += results
+        return self._retry_failed([_Item(result["ids"]) for result in results if result.get("ids")])
 
     def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
-        state, left = "Reclaim", list(videos)
+        state = "Reclaim"
         try:
-            taken = self._task("Reclaim", "Reclaim", self._reclaim_payload(videos, insist=False))
-            if not taken["videos"]:
-                return dict(taken["report"])
-            state, left = (
-                "Enqueue",
-                [*taken["videos"], *taken["report"].get("failed", {"videos": []})["videos"]],
-            )
-            return dict(self._task("Enqueue", "Enqueue", {**taken, "insist": False}))
+            reclaimed = self._task("Reclaim", "Reclaim", self._reclaim_payload(videos, fail_on_partial=False))
+            state, videos = "Enqueue", reclaimed["videos"]
+            return dict(self._task("Enqueue", "Enqueue", reclaimed))
         except LambdaError as exc:
             if not _caught(state, exc.name):
                 raise
-            return {"failed": {"videos": left, "error": exc.name}}
+            return {"error": exc.name, "ids": list(videos)}
 
-    def _again(self, items: Sequence[_Item]) -> str:
-        if not items:
-            return self._end("SUCCEEDED")
+    def _retry_failed(self, items: Sequence[_Item]) -> str:
         stop = threading.Event()
         left: list[_Item] = []
 
         def iterate(item: _Item) -> None:
-            taken = item.reclaimed
+            reclaimed = item.reclaimed
             try:
                 if stop.is_set():  # one iteration has failed: Step Functions starts no state in the others
                     left.append(item)
                     return
-                if taken is None:
-                    payload = self._reclaim_payload(item.videos, insist=True)
-                    taken = self._task("ReclaimAgain", "Reclaim", payload)
-                if taken["videos"]:
-                    if stop.is_set():
-                        left.append(_Item(item.videos, taken))
-                        return
-                    self.report.append(self._task("EnqueueAgain", "Enqueue", {**taken, "insist": True}))
+                if reclaimed is None:
+                    payload = self._reclaim_payload(item.videos, fail_on_partial=True)
+                    reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
+                if stop.is_set():
+                    left.append(_Item(item.videos, reclaimed))
+                    return
+                self.results.append(self._task("EnqueueAgain", "Enqueue", reclaimed))
             except LambdaError:
-                left.append(_Item(item.videos, taken))
+                left.append(_Item(item.videos, reclaimed))
                 stop.set()
 
         with ThreadPoolExecutor(_LANES) as lanes:
             list(lanes.map(iterate, items))
         self._unfinished = left
-        return self._end("FAILED" if left else "SUCCEEDED")
+        if left:
+            return self._end("FAILED")
+        return self._confirm_silence() if self._first_misses else self._end("SUCCEEDED")
 
-    def _reclaim_payload(self, videos: Sequence[int], *, insist: bool) -> dict[str, Any]:
-        return {"videos": list(videos), "execution": self.arn, "insist": insist}
+    def _confirm_silence(self) -> str:
+        if self._aborted.wait(self._lambdas.world.timing.second_look_s):
+            raise Aborted
+        return self._list()
+
+    def _reclaim_payload(self, videos: Sequence[int], *, fail_on_partial: bool) -> dict[str, Any]:
+        return {"videos": list(videos), "execution": self.arn, "failOnPartial": fail_on_partial}
 
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
@@ -168,9 +163,8 @@ class Execution:
                 attempt = next(counter)
                 if attempt >= policy["MaxAttempts"]:
                     raise
-                wait_s = min(
-                    policy["IntervalSeconds"] * policy["BackoffRate"] ** attempt, policy["MaxDelaySeconds"]
-                )
+                wait_s = policy["IntervalSeconds"] * policy.get("BackoffRate", 2) ** attempt
+                wait_s = min(wait_s, policy.get("MaxDelaySeconds", wait_s))
                 time.sleep(self._random.uniform(0, wait_s) * self._lambdas.world.timing.retry_scale)
 
     def _end(self, status: str) -> str:

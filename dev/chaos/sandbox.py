@@ -66,6 +66,7 @@ class Timing:
         function_s: after this long a function is ended.
         redis_patience_s: REDIS_TIMEOUT_SECONDS.
         retry_scale: what the state machine's retry intervals are multiplied with.
+        second_look_s: how long the state machine waits before the second look.
     """
 
     confirm_s: float = 60
@@ -75,6 +76,7 @@ class Timing:
     function_s: float = 60
     redis_patience_s: float = 2
     retry_scale: float = 1.0
+    second_look_s: float = 0.0
 
     @classmethod
     def scaled(cls, minute_s: float, *, max_reclaims: int = 5) -> "Timing":
@@ -84,7 +86,8 @@ class Timing:
         stays far below half a handoff.
         """
         return cls(
-            confirm_s=minute_s,
+            confirm_s=minute_s / 2,
+            second_look_s=minute_s * 32 / 60,
             strike_memory_s=max(1, round(15 * minute_s)),
             handoff_s=15 * minute_s,
             max_reclaims=max_reclaims,
@@ -180,27 +183,26 @@ class Sandbox:
     """One process of a function, with its own connections."""
 
     def __init__(self, world: World) -> None:
-        from video_reclaim.heartbeats import Heartbeats
-        from video_reclaim.postgres import Store
-        from video_reclaim.settings import DatabaseSettings, RedisSettings
+        from video_reclaim.adapters.heartbeats import Heartbeats
+        from video_reclaim.adapters.postgres.store import Store
+        from video_reclaim.settings import Database, Redis
 
         self.world = world
         self.dead = False
         self.descriptors: list[Any] = []
         self.store: Store = Store(
-            DatabaseSettings(
-                database_host="127.0.0.1",
-                database_port=world.postgres_relay.port,
-                database_name="academy",
-                database_user="postgres",
-                database_sslmode="disable",
+            Database(
+                host="127.0.0.1",
+                port=world.postgres_relay.port,
+                name="academy",
+                user="postgres",
+                ssl_mode="disable",
+                statement_seconds=20,
             )
         )
         self.heartbeats: Heartbeats = Heartbeats(
-            RedisSettings(
-                redis_url=f"redis://127.0.0.1:{world.redis_relay.port}/0",
-                redis_timeout_seconds=world.timing.redis_patience_s,  # type: ignore[arg-type]
-            )
+            Redis(url=f"redis://127.0.0.1:{world.redis_relay.port}/0"),
+            timeout_s=world.timing.redis_patience_s,
         )
 
     def bury(self) -> None:
@@ -315,23 +317,20 @@ def boundary(world: World) -> Iterator[None]:
     import enqueue
     import list_stale_videos
     import reclaim
-    from video_reclaim import aws, heartbeats, log, postgres
-    from video_reclaim.settings import QueueSettings, ReclaimSettings, StalenessSettings
+    from video_reclaim import aws, log
+    from video_reclaim.adapters import heartbeats
+    from video_reclaim.adapters.postgres import session
+    from video_reclaim.settings import Queues, Reclaiming, Schedule
 
     timing = world.timing
     settings: dict[type, object] = {
-        StalenessSettings: StalenessSettings(
+        Reclaiming: Reclaiming(
             confirm_silence_seconds=timing.confirm_s,  # type: ignore[arg-type]
-            strike_memory_seconds=timing.strike_memory_s,
-        ),
-        ReclaimSettings: ReclaimSettings(
             handoff_seconds=timing.handoff_s,  # type: ignore[arg-type]
             max_reclaims=timing.max_reclaims,
         ),
-        QueueSettings: QueueSettings(
-            queue_url=world.queue.url,
-            handoff_seconds=timing.handoff_s,  # type: ignore[arg-type]
-        ),
+        Schedule: Schedule(rate_minutes=1),
+        Queues: Queues(urls={"Video": [world.queue.url]}),
     }
     client = aws_session().client(
         "sqs",
@@ -373,11 +372,12 @@ def boundary(world: World) -> Iterator[None]:
         def put(owner: object, name: str, value: object) -> None:
             undo.enter_context(mock.patch.object(owner, name, value))
 
-        put(postgres, "psycopg2", _Overlay(psycopg2, connect=connect))
+        put(session, "psycopg2", _Overlay(psycopg2, connect=connect))
         put(heartbeats, "redis", _Overlay(redis, Redis=_Redis))
         put(aws, "client", lambda _service: _Queue(client))
         put(endpoint, "time", scaled_sleep)
-        put(log, "event", lambda _name, **_details: None)
+        put(log, "_write", lambda _level, _message, _details: None)
+        put(list_stale_videos, "strike_memory_s", lambda _confirm_s, _minutes: timing.strike_memory_s)
         for module in (list_stale_videos, reclaim, enqueue):
             put(module, "read", settings.__getitem__)
             put(module, "store", lambda: here().store)
@@ -398,16 +398,16 @@ class _Overlay:
 
 
 def _statement_names() -> Mapping[str, str]:
-    from video_reclaim import postgres
+    from video_reclaim.adapters.postgres import statements
 
     return {
-        postgres.SETTLE_IN: "settle in",
-        postgres.LIST_CANDIDATES: "list",
-        postgres.LOOK: "look",
-        postgres.TAKE: "take",
-        postgres.QUARANTINE: "quarantine",
-        postgres.READ_HANDOFFS: "read handoffs",
-        postgres.CLEAR_HANDOFFS: "clear handoffs",
+        statements.SET_UP_SESSION: "settle in",
+        statements.LIST_CANDIDATES: "list",
+        statements.READ_VIDEOS: "look",
+        statements.LEASE_FOR_HANDOFF: "take",
+        statements.QUARANTINE: "quarantine",
+        statements.READ_HANDOFFS: "read handoffs",
+        statements.CLEAR_HANDOFFS: "clear handoffs",
     }
 
 

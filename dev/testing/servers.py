@@ -143,17 +143,26 @@ def common_settings(postgres, valkey):
         "DATABASE_PORT": parts["port"],
         "DATABASE_NAME": parts["dbname"],
         "DATABASE_USER": parts["user"],
-        "DATABASE_SSLMODE": "disable",
+        "DATABASE_SSL_MODE": "disable",
+        "DATABASE_STATEMENT_SECONDS": "20",
         "REDIS_URL": valkey.url,
+        "RECLAIMING_CONFIRM_SILENCE_SECONDS": "60",
+        "RECLAIMING_HANDOFF_SECONDS": "900",
+        "RECLAIMING_MAX_RECLAIMS": "5",
+        "SCHEDULE_RATE_MINUTES": "1",
     }
 
 
 def forget_clients():
     """Drop the connections that a warm function would keep."""
-    from video_reclaim import aws, heartbeats, postgres, secrets
+    from video_reclaim import aws, secrets
+    from video_reclaim.adapters import heartbeats
+    from video_reclaim.adapters.postgres import store
 
-    for made_once in (postgres.store, heartbeats.heartbeats, aws.client, secrets.text):
-        made_once.cache_clear()
+    store.store.cache_clear()
+    heartbeats.heartbeats.cache_clear()
+    aws.forget()
+    secrets.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

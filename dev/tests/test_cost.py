@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dev.bench.cost import DEFINITION, IDLE, Day, Deployment, batched, monthly, run_of, used
-from video_reclaim.batching import batches
+from video_reclaim.rules.batching import batches
 
 MACHINE = json.loads(DEFINITION.read_text())
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.1, "Enqueue": 0.1, "PublishBacklog": 0.1}

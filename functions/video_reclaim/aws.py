@@ -1,25 +1,38 @@
-"""How every AWS client of this product is made: late, once, and with bounded patience."""
+"""How every AWS client of the functions is made: late, once, and with bounded waiting."""
 
+import threading
 from functools import cache
 from typing import Any
 
+_making = threading.Lock()  # boto3 makes one client at a time (boto3, "Multithreading and multiprocessing")
+
+
+def client(service: str) -> Any:  # noqa: ANN401 (each caller narrows it to the client of its service)
+    """Return the client of one service, made on first use.
+
+    A call gives up after 2 attempts of at most 2 s to connect and 5 s to answer, so that a function that
+    can't reach one service still has the time to ask the next. The workflow's Retry waits longer.
+    """
+    with _making:
+        return _make(service)
+
+
+def forget() -> None:
+    """Drop the clients; the next use makes them again."""
+    _make.cache_clear()
+
 
 @cache
-def client(service: str) -> Any:  # noqa: ANN401 (each caller narrows it to its own service's client)
-    """The client of one service, made on first use.
-
-    A call gives up after 2 attempts of 2 s to connect and 5 s to answer: a function that finds one service
-    out of reach still has the time to ask the next. More patience belongs to the workflow's Retry.
-    """
-    import boto3  # late: a third of a second that only functions which call AWS pay
+def _make(service: str) -> Any:  # noqa: ANN401
+    import boto3  # late: only functions that call AWS pay the third of a second
     from botocore.config import Config
 
-    patience = Config(
+    timeouts = Config(
         connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}
     )
-    return boto3.client(service, config=patience)  # type: ignore[call-overload]
+    return boto3.client(service, config=timeouts)  # type: ignore[call-overload]
 
 
-def reason(exc: Exception) -> str:
-    """One line for a botocore error: its code where AWS gave one, and its message."""
+def describe(exc: Exception) -> str:
+    """Return one line for a botocore error: its code, where AWS gave one, and its message."""
     return " ".join(str(exc).split()) or type(exc).__name__

@@ -1,17 +1,15 @@
-"""The failures that the workflow knows by name.
+"""The failures of the functions.
 
-Step Functions sees the class name of an exception as the error's name, so each class here is one half of a
-contract whose other half is a Retry or a Catch in ``state_machines/reclaim_videos.asl.json``. The first line
-of a class's docstring is what it means to the operator; the runbook has one entry per class.
+Step Functions uses the class name of an exception as the name of the error. The subclasses of
+`VideoReclaimError` are therefore a contract: ``state_machines/reclaim_videos.asl.json`` names them in Retry and
+Catch. The first line of each docstring tells the operator what happened; the runbook has an entry per class.
 """
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 
 class VideoReclaimError(Exception):
-    """The base of every failure that is part of the contract."""
+    """Base class of the errors that the workflow names."""
 
 
 class InvalidInput(VideoReclaimError):
@@ -23,57 +21,49 @@ class InvalidInput(VideoReclaimError):
 
 
 class InvalidSetting(VideoReclaimError):
-    """An environment variable is missing or malformed. Never retried: a deployment mends it."""
+    """An environment variable is missing or malformed. Never retried: only a deployment can correct it."""
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name} {problem}")
+        super().__init__(f"{name}: {problem}")
         self.name = name
 
 
 class StoreUnavailable(VideoReclaimError):
-    """PostgreSQL did not answer, or lost the connection. Retried."""
+    """PostgreSQL did not answer, or the connection was lost. Retried."""
 
 
 class StoreRefused(VideoReclaimError):
-    """PostgreSQL answered no: a privilege, a missing table, a constraint, a trigger. Not retried at once."""
+    """PostgreSQL refused a statement as a whole, for want of a privilege or a table. Not retried at once."""
+
+
+class RowRefused(StoreRefused):
+    """PostgreSQL refused to write a row: a constraint, a trigger. Counted; the other rows are written."""
 
 
 class QueueUnavailable(VideoReclaimError):
-    """A call to SQS failed as a whole: it is away, denies, throttles, or the queue is gone. Retried."""
+    """A call to SQS failed as a whole: no answer, access denied, throttled, or no such queue. Retried."""
 
 
 class EnqueueIncomplete(VideoReclaimError):
-    """SQS accepted some videos and refused others. Retried: the next attempt sends only the rest."""
+    """SQS accepted some messages and refused others. Retried: the next attempt sends only the rest."""
 
 
-class MetricsUnavailable(VideoReclaimError):
-    """CloudWatch did not take the metrics. Retried."""
+class MetricsUnavailable(Exception):
+    """CloudWatch did not accept the metrics. Never leaves PublishBacklog, which notes it in the record."""
 
 
-_NAMED = 20
+class SecretUnavailable(Exception):
+    """A secret could not be read. Never leaves the adapters: each treats it as its own system's failure."""
 
 
-def naming(reasons: Mapping[int, str]) -> str:
-    """Word a failure of several videos: the first twenty by id, grouped by reason."""
-    named: dict[str, list[int]] = {}
-    for video_id, reason in list(reasons.items())[:_NAMED]:
-        named.setdefault(reason, []).append(video_id)
-    groups = [f"{', '.join(map(str, video_ids))} ({reason})" for reason, video_ids in named.items()]
-    more = f", and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    return f"{len(reasons)} video{'s' * (len(reasons) != 1)} failed: {', '.join(groups)}{more}"
+_MAX_DESCRIBED = 20
 
 
-Handler = Callable[[dict[str, Any], object], dict[str, Any]]
-
-
-def naming_its_videos(handler: Handler) -> Handler:
-    """Let a handler's StoreUnavailable name the videos of its event: the cause is what the operator reads."""
-
-    @functools.wraps(handler)
-    def named(event: dict[str, Any], context: object) -> dict[str, Any]:
-        try:
-            return handler(event, context)
-        except StoreUnavailable as exc:
-            raise StoreUnavailable(naming(dict.fromkeys(event["videos"], str(exc)))) from exc
-
-    return named
+def describe_failures(reasons: Mapping[int, str]) -> str:
+    """Describe a failure of several videos: the first twenty ids, grouped by reason."""
+    groups: dict[str, list[int]] = {}
+    for video_id, reason in list(reasons.items())[:_MAX_DESCRIBED]:
+        groups.setdefault(reason, []).append(video_id)
+    described = [f"{', '.join(map(str, video_ids))} ({reason})" for reason, video_ids in groups.items()]
+    more = f", and {len(reasons) - _MAX_DESCRIBED} more" if len(reasons) > _MAX_DESCRIBED else ""
+    return f"{len(reasons)} video{'s' * (len(reasons) != 1)} failed: {', '.join(described)}{more}"

@@ -1,180 +1,195 @@
-"""What each function reads from its environment: names, types, units and defaults in one place.
+"""The settings of the functions, read from the environment.
 
-A field ``handoff_seconds`` is the variable ``HANDOFF_SECONDS``. A field without a default must be set.
+A class is a section of a stage and a field is a key of it; both together name the environment variable:
+``handoff_seconds`` of `Reclaiming` is ``RECLAIMING_HANDOFF_SECONDS`` and ``reclaiming.handoffSeconds`` in a stage.
+The defaults stand in ``cdk/stage.py`` alone: here every variable must be set, except where None is allowed,
+which is a variable that is absent or empty.
 """
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
-from typing import ClassVar, Protocol, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_origin
+
+import msgspec
 
 from video_reclaim.errors import InvalidSetting
+from video_reclaim.metrics import VIDEO
+from video_reclaim.records import Malformed, from_builtins, from_json
+
+LAYERS = "/opt"
+"""Where Lambda unpacks the layers, and with them the certificates."""
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseSettings:
-    """Where PostgreSQL is, and how to be let in.
+class Database(msgspec.Struct, frozen=True):
+    """Where PostgreSQL is, and how to sign in.
 
     Attributes:
-        database_host: host name.
-        database_port: TCP port.
-        database_name: the platform's database.
-        database_user: for IAM or trust authentication; with a secret, the secret names the user.
-        database_secret_arn: a Secrets Manager secret in RDS's JSON form (``username``, ``password``); '' for
-            none.
-        database_iam_auth: sign in with a short-lived RDS token.
-        database_sslmode: libpq's; ``verify-full`` checks certificate and host name.
-        database_sslrootcert: file of trusted roots; without one, nothing can be verified.
-        database_connect_seconds: patience for a connection.
-        database_statement_seconds: the server ends a statement after this.
+        host: host name.
+        port: TCP port.
+        name: the platform's database.
+        ssl_mode: libpq's; ``verify-full`` checks certificate and host name.
+        statement_seconds: the server ends a statement after this time.
+        user: for IAM or trust authentication; with a secret, the secret names the user.
+        secret_arn: a Secrets Manager secret in RDS's JSON form (``username``, ``password``).
+        iam_resource_id: sign in with a short-lived RDS token; the id itself only matters to the policy.
+        ssl_root_cert: file of trusted roots below `LAYERS`; without one nothing can be verified.
     """
 
-    database_host: str
-    database_name: str
-    database_port: int = 5432
-    database_user: str = ""
-    database_secret_arn: str = ""
-    database_iam_auth: bool = False
-    database_sslmode: str = "verify-full"
-    database_sslrootcert: str = ""
-    database_connect_seconds: int = 5
-    database_statement_seconds: int = 20
+    host: str
+    port: Positive
+    name: str
+    ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"]
+    statement_seconds: Positive
+    user: str | None = None
+    secret_arn: str | None = None
+    iam_resource_id: str | None = None
+    ssl_root_cert: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RedisSettings:
+class Redis(msgspec.Struct, frozen=True):
     """Where the heartbeats are.
 
     Attributes:
-        redis_url: ``rediss://host:port/db`` for TLS, ``redis://`` without.
-        redis_secret_arn: a Secrets Manager secret that holds the auth token, bare or as
-            ``{"auth_token": …}`` or ``{"username": …, "password": …}``; '' for none.
-        redis_sslrootcert: file of trusted roots; '' for the operating system's, as ElastiCache needs.
-        redis_timeout_seconds: patience for a connection and for each answer.
+        url: ``rediss://host:port/db`` for TLS, ``redis://`` without.
+        secret_arn: a Secrets Manager secret with the auth token, bare or as ``{"auth_token": …}`` or
+            ``{"username": …, "password": …}``.
+        ssl_root_cert: file of trusted roots below `LAYERS`; None for the operating system's, which know
+            ElastiCache.
     """
 
-    redis_url: str
-    redis_secret_arn: str = ""
-    redis_sslrootcert: str = ""
-    redis_timeout_seconds: int = 2
+    url: str
+    secret_arn: str | None = None
+    ssl_root_cert: str | None = None
+
+    @property
+    def root_cert_file(self) -> str | None:
+        """Full path of the file of trusted roots."""
+        return str(Path(LAYERS) / self.ssl_root_cert) if self.ssl_root_cert else None
 
 
-@dataclass(frozen=True, slots=True)
-class StalenessSettings:
-    """When a silent video counts as stuck.
-
-    Attributes:
-        confirm_silence_seconds: how long a heartbeat must have been missing under a live lease; 0 gives the
-            platform's rule as it is.
-        strike_memory_seconds: how long a first miss is remembered.
-    """
-
-    confirm_silence_seconds: int = 60
-    strike_memory_seconds: int = 900
-
-
-@dataclass(frozen=True, slots=True)
-class ReclaimSettings:
-    """How a reclaim is carried out.
+class Reclaiming(msgspec.Struct, frozen=True):
+    """When a video counts as stuck, and how it is put back.
 
     Attributes:
+        confirm_silence_seconds: how long a heartbeat must have been missing under a live lease; 0 lets the
+            first miss count, which is the platform's rule.
         handoff_seconds: how long a reclaimed video may take to reach the queue before another execution
             adopts it; longer than any function runs.
-        max_reclaims: a video reclaimed more often within seven days is quarantined; 0 for no limit.
+        max_reclaims: a video reclaimed more often within 7 days is quarantined; 0 for no limit.
     """
 
-    handoff_seconds: int = 900
-    max_reclaims: int = 5
+    confirm_silence_seconds: Count
+    handoff_seconds: Positive
+    max_reclaims: Count
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """Where jobs go.
+class Schedule(msgspec.Struct, frozen=True):
+    """How often the workflow starts.
 
     Attributes:
-        queue_url: the video queue.
-        handoff_seconds: see `ReclaimSettings`.
+        rate_minutes: minutes between two starts.
     """
 
-    queue_url: str
-    handoff_seconds: int = 900
+    rate_minutes: Positive
 
 
-@dataclass(frozen=True, slots=True)
-class BacklogSettings:
-    """What is measured, where it is published, and how the fleet follows.
+class Queues(msgspec.Struct, frozen=True):
+    """The queues.
 
     Attributes:
-        queue_urls: by worker type, the queues whose depth is published; ``Video`` is among them.
-        metric_namespace: CloudWatch namespace.
-        metric_dimensions: dimensions of every metric but QueueDepth, which has WorkerType.
-        auto_scaling_group: the worker group's name.
-        scaling_mode: ``apply`` sets the group's desired capacity, ``advise`` only publishes DesiredWorkers.
-        scaling_override_parameter: SSM parameter through which an operator overrides the decision.
-        videos_per_worker: how many videos one worker transcodes at a time.
-        scale_in_window_seconds: the fleet shrinks to the highest need within this window.
-        measured_every_seconds: how far apart the workflow's starts are.
-        max_step_out: the most workers to add at once; 0 for no cap.
+        urls: by worker type, the queues whose depth is published. ``Video`` has exactly one: the queue that
+            reclaimed videos are sent to.
     """
 
-    queue_urls: Mapping[str, list[str]]
-    auto_scaling_group: str
-    metric_namespace: str = "Academy/Workers"
-    metric_dimensions: Mapping[str, str] | None = None
-    scaling_mode: str = "apply"
-    scaling_override_parameter: str = "/academy/workers/video/scaling-override"
-    videos_per_worker: int = 1
-    scale_in_window_seconds: int = 1200
-    measured_every_seconds: int = 60
-    max_step_out: int = 0
+    urls: dict[str, list[str]]
+
+    def __post_init__(self) -> None:
+        if len(self.urls.get(VIDEO, [])) != 1:
+            raise ValueError(f"must name exactly one queue of worker type {VIDEO}")
+
+    @property
+    def video_url(self) -> str:
+        """URL of the queue that reclaimed videos are sent to."""
+        return self.urls[VIDEO][0]
 
 
-class _Settings(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+class Metrics(msgspec.Struct, frozen=True):
+    """Where metrics are published.
+
+    Attributes:
+        namespace: CloudWatch namespace.
+        dimensions: dimensions of every metric but QueueDepth, which has WorkerType.
+    """
+
+    namespace: str
+    dimensions: dict[str, str]
 
 
-T = TypeVar("T", bound=_Settings)
+class Workers(msgspec.Struct, frozen=True):
+    """The worker group.
+
+    Attributes:
+        group_name: name of the Auto Scaling group.
+    """
+
+    group_name: str
 
 
-def read(kind: type[T], environment: Mapping[str, str] | None = None) -> T:
-    """Read the settings of one kind.
+class Scaling(msgspec.Struct, frozen=True):
+    """How the worker group follows the backlog.
 
-    Args:
-        kind: one of the dataclasses above.
-        environment: the process's own by default.
+    Attributes:
+        mode: ``apply`` sets the desired capacity, ``advise`` only publishes DesiredWorkers.
+        videos_per_worker: videos that one worker encodes at a time.
+        scale_in_window_seconds: the group shrinks to the highest need within this window.
+        override_parameter: SSM parameter with an operator's order.
+        max_step_out: the most workers to add at once; None for no limit.
+    """
+
+    mode: Literal["apply", "advise"]
+    videos_per_worker: Positive
+    scale_in_window_seconds: Positive
+    override_parameter: str
+    max_step_out: Positive | None = None
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def variable(section: type[msgspec.Struct], field: str) -> str:
+    """Return the name of the environment variable of a field."""
+    return f"{section.__name__}_{field}".upper()
+
+
+def read(section: type[T], environment: Mapping[str, str] | None = None) -> T:
+    """Read one section from the environment of the process, or from ``environment``.
+
+    Numbers and booleans are written as in JSON, lists and objects are JSON text.
 
     Raises:
-        InvalidSetting: a variable is missing or can't be understood; the message names it.
+        InvalidSetting: a variable is missing or malformed; the message starts with its name.
     """
     environment = os.environ if environment is None else environment
-    values: dict[str, object] = {}
-    for field in fields(kind):
-        name = field.name.upper()
-        text = environment.get(name, "")
-        if text == "":
-            if field.default is MISSING:
-                raise InvalidSetting(name, "is not set")
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(section):
+        text = environment.get(variable(section, field.name))
+        if not text:
+            if field.required:
+                raise InvalidSetting(variable(section, field.name), "is not set")
             continue
-        values[field.name] = _parse(name, text, str(field.type))
-    return kind(**values)
-
-
-def _parse(name: str, text: str, annotation: str) -> object:
-    if "int" in annotation:
-        if not text.isascii() or not text.isdecimal():
-            raise InvalidSetting(name, f"must be a whole number of at least 0, not {text!r}")
-        return int(text)
-    if "bool" in annotation:
-        if text not in ("true", "false"):
-            raise InvalidSetting(name, f"must be true or false, not {text!r}")
-        return text == "true"
-    if "Mapping" in annotation:
         try:
-            value = json.loads(text)
-        except ValueError as exc:
-            raise InvalidSetting(name, "must be a JSON object") from exc
-        if not isinstance(value, dict):
-            raise InvalidSetting(name, "must be a JSON object")
-        return value
-    return text
+            if get_origin(field.type) is dict:
+                values[field.name] = from_json(text, field.type)
+            else:
+                values[field.name] = from_builtins(text, field.type, strict=False)
+        except Malformed as exc:
+            raise InvalidSetting(variable(section, field.name), exc.problem) from exc
+    try:
+        return section(**values)
+    except ValueError as exc:
+        first = msgspec.structs.fields(section)[0].name
+        raise InvalidSetting(variable(section, first), str(exc)) from exc

@@ -264,7 +264,7 @@ class Deployed:
         group = f"/video-reclaim-local/{step}"
         pages = self.clients.logs.get_paginator("filter_log_events").paginate(logGroupName=group)
         lines = [event["message"] for page in pages for event in page["events"]]
-        return [json.loads(line) for line in lines if line.startswith('{"event"')]
+        return [json.loads(line) for line in lines if line.startswith('{"timestamp"')]
 
     def delete_queue(self):
         self.clients.sqs.delete_queue(QueueUrl=self.stack.queue_url)
@@ -309,5 +309,5 @@ class Deployed:
     def own_namespace(self):
         """Have metrics published to a namespace that holds none yet; return its name."""
         namespace = f"Academy/Workers/{next(self._namespaces)}"
-        self.configure("PublishBacklog", METRIC_NAMESPACE=namespace)
+        self.configure("PublishBacklog", METRICS_NAMESPACE=namespace)
         return namespace

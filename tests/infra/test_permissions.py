@@ -58,6 +58,9 @@ BY_STEP_FUNCTIONS = {
 }
 
 
+EXECUTION = "arn:aws:states:r:1:execution:m:x"
+
+
 def written(value, resources):
     """Write CloudFormation's references out, as they will be in `ACCOUNT` and `REGION`."""
     pseudo = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
@@ -132,7 +135,7 @@ class Recorder:
         self.reachable = {
             "DATABASE_HOST": parts["host"],
             "DATABASE_PORT": parts["port"],
-            "DATABASE_SSLMODE": "disable",
+            "DATABASE_SSL_MODE": "disable",
             "REDIS_URL": valkey.url,
         }
         self.used = set()
@@ -190,15 +193,19 @@ def recorder(academy, postgres, valkey, monkeypatch):
 
 
 def _list(recorder):
-    assert recorder.run("ListStaleVideos", list_stale_videos.handler, {})["batches"]
-    recorder.run("ListStaleVideos", list_stale_videos.handler, {"dryRun": True})
-    recorder.run("ListStaleVideos", list_stale_videos.handler, {"limit": "many"})
-    recorder.run("ListStaleVideos", list_stale_videos.handler, {}, DATABASE_PORT="1")
-    recorder.run("ListStaleVideos", list_stale_videos.handler, {}, REDIS_URL="redis://127.0.0.1:1/0")
+    def listed(given, **changes):
+        event = {"input": given, "run": {}, "execution": EXECUTION}
+        return recorder.run("ListStaleVideos", list_stale_videos.handler, event, **changes)
+
+    assert listed({})["batches"]
+    listed({"dryRun": True})
+    listed({"limit": "many"})
+    listed({}, DATABASE_PORT="1")
+    listed({}, REDIS_URL="redis://127.0.0.1:1/0")
 
 
 def _reclaim(recorder):
-    event = {"videos": [1, 2, 3], "execution": "arn:aws:states:r:1:execution:m:x", "insist": False}
+    event = {"videos": [1, 2, 3], "execution": EXECUTION, "failOnPartial": False}
     answer = recorder.run("Reclaim", reclaim.handler, event)
     recorder.run("Reclaim", reclaim.handler, event, DATABASE_PORT="1")
     recorder.run("Reclaim", reclaim.handler, event, REDIS_URL="redis://127.0.0.1:1/0")
@@ -206,7 +213,7 @@ def _reclaim(recorder):
 
 
 def _enqueue(recorder):
-    event = _reclaim(recorder) | {"insist": False}
+    event = _reclaim(recorder)
     assert event["videos"]
     recorder.used.clear()
     recorder.aws.queue_fault = "ServiceUnavailable"
@@ -219,11 +226,12 @@ def _enqueue(recorder):
 
 
 def _publish(recorder):
-    event = {"run": {}, "results": [], "retried": False}
+    done = {"results": [], "retried": False}
+    event = {"input": {}, "run": {}, "pass": done, "execution": EXECUTION}
     assert "decision" in recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]
     recorder.run("PublishBacklog", publish_backlog.handler, event, DATABASE_PORT="1")
     recorder.aws.cloudwatch_fault = "InternalServiceFault"
-    assert recorder.run("PublishBacklog", publish_backlog.handler, event) == "MetricsUnavailable"
+    assert recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]["metricsError"]
 
 
 RUNS = {"ListStaleVideos": _list, "Reclaim": _reclaim, "Enqueue": _enqueue, "PublishBacklog": _publish}

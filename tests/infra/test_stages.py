@@ -163,11 +163,6 @@ def test_overrides_that_are_no_json():
     assert refusal(stages(), overrides="{").startswith("overrides: not JSON")
 
 
-def test_a_strike_outlives_three_rounds_of_the_schedule():
-    slow = load(stages(schedule={"rateMinutes": 30}, scaling={"scaleInWindowSeconds": 3600}), "mine")
-    assert slow.strike_memory_seconds >= 60 + 3 * 1800
-
-
 @pytest.mark.parametrize(
     ("changes", "concurrency"),
     [

@@ -3,19 +3,30 @@
 import ast
 import json
 import re
-from dataclasses import fields
 
+import msgspec
 import pytest
 
 from cdk.stage import stages_in
 from tests.infra.conftest import MACHINE, ROOT, STAGES, of_type, synthesized
 from video_reclaim import settings
+from video_reclaim.adapters import heartbeats
+from video_reclaim.adapters.postgres import session
+from video_reclaim.metrics import METRICS
+from video_reclaim.settings import variable
 
 READS = {
-    "ListStaleVideos": {"DatabaseSettings", "RedisSettings", "StalenessSettings"},
-    "Reclaim": {"DatabaseSettings", "RedisSettings", "StalenessSettings", "ReclaimSettings"},
-    "Enqueue": {"DatabaseSettings", "QueueSettings"},
-    "PublishBacklog": {"DatabaseSettings", "BacklogSettings"},
+    "ListStaleVideos": {"Database", "Redis", "Reclaiming", "Schedule"},
+    "Reclaim": {"Database", "Redis", "Reclaiming"},
+    "Enqueue": {"Database", "Reclaiming", "Queues"},
+    "PublishBacklog": {"Database", "Queues", "Metrics", "Scaling", "Workers", "Schedule"},
+}
+OPTIONAL = {
+    variable(section, field.name)
+    for section in vars(settings).values()
+    if isinstance(section, type) and issubclass(section, msgspec.Struct)
+    for field in msgspec.structs.fields(section)
+    if not field.required
 }
 
 OWN = {
@@ -61,20 +72,36 @@ def states(machine):
 
 class TestFunctions:
     def test_the_code_reads_what_this_test_says_it_reads(self):
-        found = {}
-        for step in READS:
+        by_adapter = {"store": "Database", "heartbeats": "Redis"}
+        for step, sections in READS.items():
             module = re.sub(r"(?<!^)(?=[A-Z])", "_", step).lower()
-            source = (ROOT / "functions" / f"{module}.py").read_text()
-            found[step] = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
-            found[step] = {n for n in found[step] if n.endswith("Settings")} | {"DatabaseSettings"}
-            if "heartbeats" in source.split('"""')[2]:
-                found[step].add("RedisSettings")
-        assert found == READS
+            calls = [
+                n
+                for n in ast.walk(ast.parse((ROOT / "functions" / f"{module}.py").read_text()))
+                if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+            ]
+            read = {call.args[0].id for call in calls if call.func.id == "read"}
+            read |= {by_adapter[call.func.id] for call in calls if call.func.id in by_adapter}
+            assert read == sections, step
 
-    def test_each_is_told_every_setting_that_it_reads_and_nothing_else(self, template):
+    def test_each_has_every_variable_that_it_reads_and_no_other(self, template):
         for step, function in functions(template).items():
-            read = {f.name.upper() for kind in READS[step] for f in fields(getattr(settings, kind))}
-            assert set(function["Environment"]["Variables"]) == read, step
+            read = {
+                variable(section, field.name)
+                for section in (getattr(settings, name) for name in READS[step])
+                for field in msgspec.structs.fields(section)
+            }
+            given = set(function["Environment"]["Variables"])
+            assert given <= read, step
+            assert read - given <= OPTIONAL, step
+
+    @pytest.mark.parametrize("step", READS)
+    def test_the_settings_can_be_read_from_the_variables(self, step):
+        resources = synthesized("existing").template["Resources"]
+        given = functions(resources)[step]["Environment"]["Variables"]
+        given = given | {"QUEUES_URLS": '{"Video": ["url"]}'}
+        for name in READS[step]:
+            settings.read(getattr(settings, name), given)
 
     def test_a_task_outlasts_its_function_and_that_its_database_and_redis(self, template):
         called = functions(template)
@@ -82,20 +109,17 @@ class TestFunctions:
         assert tasks
         for task in tasks:
             function = called[re.fullmatch(r"\$\{(\w+)Arn\}", task["Arguments"]["FunctionName"])[1]]
-            variables = function["Environment"]["Variables"]
-            connect_s = int(variables["DATABASE_CONNECT_SECONDS"])
-            statement_s = int(variables["DATABASE_STATEMENT_SECONDS"])
+            statement_s = int(function["Environment"]["Variables"]["DATABASE_STATEMENT_SECONDS"])
             assert task["TimeoutSeconds"] > function["Timeout"]
-            assert (
-                function["Timeout"] > statement_s + connect_s + statement_s
-            )  # dead, made anew, and asked again
-            assert 3 * int(variables.get("REDIS_TIMEOUT_SECONDS", 0)) < function["Timeout"]
+            # a statement on a dead connection, a new connection, and the statement again
+            assert function["Timeout"] > statement_s + session._CONNECT_TIMEOUT_S + statement_s
+            assert function["Timeout"] > 3 * heartbeats._TIMEOUT_S
 
-    def test_the_handoff_outlasts_the_execution(self, template):
-        longest_s = json.loads(MACHINE)["TimeoutSeconds"]
-        for step in ("Reclaim", "Enqueue"):
-            variables = functions(template)[step]["Environment"]["Variables"]
-            assert int(variables["HANDOFF_SECONDS"]) >= longest_s
+    def test_half_a_handoff_outlasts_the_function_that_sends(self, template):
+        enqueue = functions(template)["Enqueue"]
+        assert (
+            int(enqueue["Environment"]["Variables"]["RECLAIMING_HANDOFF_SECONDS"]) / 2 >= enqueue["Timeout"]
+        )
 
     def test_all_run_on_one_asset_on_arm_with_logs_kept_for_a_while(self, template):
         four = functions(template)
@@ -122,10 +146,8 @@ class TestFunctions:
         layers = of_type(resources, "AWS::Lambda::LayerVersion")
         for one in functions(resources).values():
             variables = one["Environment"]["Variables"]
-            assert (variables["DATABASE_SSLMODE"], variables["DATABASE_SSLROOTCERT"]) == (
-                "verify-full",
-                "/opt/rds.pem",
-            )
+            assert variables["DATABASE_SSL_MODE"] == "verify-full"
+            assert variables["DATABASE_SSL_ROOT_CERT"] == "rds.pem"
             assert len(one["Layers"]) == 2
         assert any(layer["Description"].startswith("Roots") for layer in layers.values())
         assert (ROOT / "cdk" / "certificates" / "rds.pem").read_text().count("BEGIN CERTIFICATE") > 80
@@ -227,22 +249,13 @@ class TestWhatOperatorsSee:
             assert self.alarms(resources)[name]["Period"] == 600
 
     def test_own_metrics_are_the_ones_that_the_functions_put(self, template):
-        put = set(re.findall(r'"([A-Z]\w+)"', (ROOT / "functions/video_reclaim/backlog.py").read_text())) - {
-            "Count",
-            "Seconds",
-            "Video",
-            "WorkerType",
-            "QUEUE_URLS",
-            "InvalidSetting",
-        }
-        put = {name for name in put if not name.isupper() and "_" not in name}
         shown = {name for namespace, name, *_ in self.series(template) if namespace == "Academy/Workers"}
         alarmed = {
             alarm["MetricName"]
             for alarm in self.alarms(template).values()
             if alarm["Namespace"] == "Academy/Workers"
         }
-        assert alarmed <= shown == put
+        assert alarmed <= shown == set(METRICS)
 
     def test_the_dashboard_shows_the_fleet_from_auto_scaling_itself(self, template):
         shown = {(namespace, name) for namespace, name, *_ in self.series(template)}

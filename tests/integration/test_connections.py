@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from pathlib import Path
 
 import boto3
 import psycopg2
@@ -12,12 +13,12 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
-from video_reclaim import postgres as adapter
+from video_reclaim.adapters.heartbeats import Heartbeats
+from video_reclaim.adapters.postgres import session as adapter
+from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.errors import InvalidSetting, StoreUnavailable
-from video_reclaim.heartbeats import Heartbeats
-from video_reclaim.postgres import Store
-from video_reclaim.settings import DatabaseSettings, RedisSettings
-from video_reclaim.staleness import Video
+from video_reclaim.rules.staleness import Video
+from video_reclaim.settings import Database, Redis
 
 REGION = "eu-west-1"
 
@@ -47,13 +48,14 @@ def admin(server, statement):
 
 def settings(port, **changes):
     given = {
-        "database_host": "127.0.0.1",
-        "database_name": "academy",
-        "database_port": port,
-        "database_user": "postgres",
-        "database_sslmode": "disable",
+        "host": "127.0.0.1",
+        "name": "academy",
+        "port": port,
+        "user": "postgres",
+        "ssl_mode": "disable",
+        "statement_seconds": 20,
     }
-    return DatabaseSettings(**{**given, **changes})
+    return Database(**{**given, **changes})
 
 
 def sessions(server):
@@ -72,7 +74,7 @@ def stranger(tmp_path_factory):
 
 class TestVerification:
     def verified(self, relay, root, mode="verify-full"):
-        return settings(relay.port, database_sslmode=mode, database_sslrootcert=str(root))
+        return settings(relay.port, ssl_mode=mode, ssl_root_cert=str(root))
 
     def test_a_certificate_of_a_trusted_root_for_this_host_is_accepted(self, server, authority):
         with Relay(server.port, authority.server("127.0.0.1"), postgres=True) as relay:
@@ -106,41 +108,42 @@ class TestVerification:
             Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match="certificate verify failed"),
         ):
-            Store(self.verified(relay, "cdk/certificates/rds.pem")).measure_backlog()
+            Store(self.verified(relay, Path("cdk/certificates/rds.pem").resolve())).measure_backlog()
 
     def test_a_server_without_tls_is_refused(self, server, authority):
         with pytest.raises(StoreUnavailable, match="server does not support SSL"):
             Store(self.verified(server, authority.root)).measure_backlog()
 
     def test_nothing_is_verified_against_no_roots(self, server):
-        with pytest.raises(InvalidSetting, match="DATABASE_SSLROOTCERT is needed for verify-full"):
-            Store(settings(server.port, database_sslmode="verify-full")).measure_backlog()
+        with pytest.raises(InvalidSetting, match="DATABASE_SSL_ROOT_CERT: is needed for verify-full"):
+            Store(settings(server.port, ssl_mode="verify-full")).measure_backlog()
 
     def test_redis_is_verified_too(self, valkey, authority, stranger):
         for shown, trusted in ((authority, True), (stranger, False)):
             with Relay(valkey.port, shown.server("127.0.0.1")) as relay:
                 url = f"rediss://127.0.0.1:{relay.port}/0"
-                redis = Heartbeats(RedisSettings(url, redis_sslrootcert=str(authority.root)))
-                assert (redis.pulses([SILENT]) is not None) == trusted
+                redis = Heartbeats(Redis(url, ssl_root_cert=str(authority.root)))
+                assert (redis.read([SILENT]) is not None) == trusted
 
     def test_redis_is_not_trusted_by_default_without_a_public_root(self, valkey, authority):
         with Relay(valkey.port, authority.server("127.0.0.1")) as relay:
-            assert Heartbeats(RedisSettings(f"rediss://127.0.0.1:{relay.port}/0")).pulses([SILENT]) is None
+            assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).read([SILENT]) is None
 
 
 SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", False, 0.0)
 
 
 class TestPatience:
-    def test_a_server_that_accepts_and_never_answers(self, server):
+    def test_a_server_that_accepts_and_never_answers(self, server, monkeypatch):
+        monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT_S", 2)
         with (
             Relay(server.port, mute=True) as relay,
             pytest.raises(StoreUnavailable, match="timeout expired"),
         ):
-            Store(settings(relay.port, database_connect_seconds=2)).measure_backlog()
+            Store(settings(relay.port)).measure_backlog()
 
     def test_a_statement_that_waits_for_a_lock(self, server):
-        store = Store(settings(server.port, database_statement_seconds=1))
+        store = Store(settings(server.port, statement_seconds=1))
         store.measure_backlog()
         with closing(psycopg2.connect(server.dsn)) as other, other.cursor() as cursor:
             cursor.execute("LOCK TABLE video_video IN ACCESS EXCLUSIVE MODE")
@@ -150,8 +153,8 @@ class TestPatience:
 
     def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
-            redis = Heartbeats(RedisSettings(f"redis://127.0.0.1:{relay.port}/0", redis_timeout_seconds=1))
-            assert redis.pulses([SILENT]) is None
+            redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
+            assert redis.read([SILENT]) is None
 
 
 class TestKeeping:
@@ -161,7 +164,7 @@ class TestKeeping:
             store.measure_backlog()
             store.list_candidates()
         assert len(sessions(server)) == 1
-        store._drop()
+        store._session._drop()
 
     def test_a_read_survives_a_connection_that_was_cut_meanwhile(self, server):
         with Relay(server.port) as relay:
@@ -177,15 +180,15 @@ class TestKeeping:
             store.measure_backlog()
             relay.drop()
             with pytest.raises(StoreUnavailable):
-                store.take([SILENT], token="t", handoff_s=900)
-            assert store.take([SILENT], token="t", handoff_s=900).ids == []
+                store.lease_for_handoff([SILENT], token="t", handoff_s=900)
+            assert store.lease_for_handoff([SILENT], token="t", handoff_s=900).ids == []
 
     def test_a_backend_that_is_ended_by_the_server(self, server):
         store = Store(settings(server.port))
         store.measure_backlog()
         admin(server, f"SELECT pg_terminate_backend({sessions(server)[0][0]})")
         assert store.measure_backlog().uploaded == 0
-        store._drop()
+        store._session._drop()
 
     def test_a_former_primary_is_left_and_not_taken_again_until_it_may_write(self, server):
         store = Store(settings(server.port))
@@ -196,7 +199,7 @@ class TestKeeping:
             while admin(server, "SHOW default_transaction_read_only") != [("on",)]:
                 pass
             with pytest.raises(StoreUnavailable, match="read-only"):
-                store.take([SILENT], token="t", handoff_s=900)
+                store.lease_for_handoff([SILENT], token="t", handoff_s=900)
             assert not sessions(server)
             with pytest.raises(StoreUnavailable, match="read-only"):  # not even to read
                 store.measure_backlog()
@@ -205,8 +208,8 @@ class TestKeeping:
             admin(server, "SELECT pg_reload_conf()")
         while admin(server, "SHOW default_transaction_read_only") != [("off",)]:
             pass
-        assert store.take([SILENT], token="t", handoff_s=900).ids == []
-        store._drop()
+        assert store.lease_for_handoff([SILENT], token="t", handoff_s=900).ids == []
+        store._session._drop()
 
 
 class Vault:
@@ -247,47 +250,48 @@ class TestSigningIn:
         admin(server, "ALTER ROLE lambda PASSWORD 'first'")
 
     def test_with_rdss_own_secret_fetched_once_for_all_connections(self, server, vault):
-        given = settings(server.port, database_secret_arn=vault.holds(credentials("first")), database_user="")
+        given = settings(server.port, secret_arn=vault.holds(credentials("first")), user=None)
         for _ in range(2):
             store = Store(given)
             store.measure_backlog()
-            store._drop()
+            store._session._drop()
         assert vault.asked == 1
 
     def test_a_password_that_was_rotated_is_fetched_anew_once(self, server, vault):
-        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("first"))))
+        store = Store(settings(server.port, secret_arn=vault.holds(credentials("first"))))
         store.measure_backlog()
         admin(server, "ALTER ROLE lambda PASSWORD 'second'")
         vault.now_holds(credentials("second"))
         assert store.measure_backlog().uploaded == 0  # a connection that is open stays so
         assert vault.asked == 1
-        store._drop()
+        store._session._drop()
         assert store.measure_backlog().uploaded == 0
         assert vault.asked == 2
-        store._drop()
+        store._session._drop()
 
     def test_users_that_take_turns(self, server, vault):
-        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("x", "gone"))))
+        store = Store(settings(server.port, secret_arn=vault.holds(credentials("x", "gone"))))
         admin(server, "DROP ROLE IF EXISTS gone")
         admin(server, "CREATE ROLE gone LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")
         store.measure_backlog()
-        store._drop()
+        store._session._drop()
         admin(server, "DROP ROLE gone")
         vault.now_holds(credentials("first"))
         assert store.measure_backlog().uploaded == 0
-        store._drop()
+        store._session._drop()
 
     def test_a_password_that_is_wrong_is_not_tried_for_ever(self, server, vault):
-        store = Store(settings(server.port, database_secret_arn=vault.holds(credentials("marked-wrong"))))
+        store = Store(settings(server.port, secret_arn=vault.holds(credentials("marked-wrong"))))
         with pytest.raises(StoreUnavailable, match="authentication failed") as caught:
             store.measure_backlog()
         assert vault.asked == 2
         assert "marked-wrong" not in str(caught.value)
 
-    def test_a_server_that_is_away_is_no_reason_to_ask_for_the_secret_again(self, server, vault):
+    def test_a_server_that_is_away_is_no_reason_to_ask_for_the_secret_again(self, server, vault, monkeypatch):
+        monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT_S", 2)
         with Relay(server.port, mute=True) as relay:
             arn = vault.holds(credentials("first"))
-            store = Store(settings(relay.port, database_secret_arn=arn, database_connect_seconds=2))
+            store = Store(settings(relay.port, secret_arn=arn))
             with pytest.raises(StoreUnavailable, match="timeout expired"):
                 store.measure_backlog()
         assert vault.asked == 1
@@ -303,13 +307,13 @@ class TestSigningIn:
     )
     def test_a_secret_of_another_form_is_named_and_not_quoted(self, server, vault, text, complaint):
         with pytest.raises(StoreUnavailable, match=complaint) as caught:
-            Store(settings(server.port, database_secret_arn=vault.holds(text))).measure_backlog()
+            Store(settings(server.port, secret_arn=vault.holds(text))).measure_backlog()
         assert "marked-text" not in str(caught.value)
 
     def test_with_a_token_of_iam_for_this_host_and_user(self, monkeypatch):
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
         forget_clients()
-        given = settings(5432, database_user="lambda", database_iam_auth=True, database_sslmode="require")
+        given = settings(5432, user="lambda", iam_resource_id="db-ABC", ssl_mode="require")
         signed = adapter._credentials(given)
         forget_clients()
         assert signed["user"] == "lambda"
@@ -321,20 +325,20 @@ class TestSigningIn:
             "lambda", reset=True, enabled=True, passwords=["+one"], keys="*", commands=["+@all"]
         )
         secret = json.dumps({"username": "lambda", "password": "one"})
-        redis = Heartbeats(RedisSettings(valkey.url, redis_secret_arn=vault.holds(secret)))
-        assert redis.pulses([SILENT]) is not None
+        redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds(secret)))
+        assert redis.read([SILENT]) is not None
         academy.redis.execute_command("ACL", "SETUSER", "lambda", "resetpass", ">two")
         vault.now_holds(json.dumps({"username": "lambda", "password": "two"}))
         academy.redis.client_kill_filter(user="lambda")
-        assert redis.pulses([SILENT]) is not None
+        assert redis.read([SILENT]) is not None
         assert vault.asked == 2
 
     def test_redis_by_a_bare_token(self, academy, valkey, vault):
         academy.redis.config_set("requirepass", "bare")
         try:
-            redis = Heartbeats(RedisSettings(valkey.url, redis_secret_arn=vault.holds("bare")))
-            assert redis.pulses([SILENT]) is not None
-            stale = Heartbeats(RedisSettings(valkey.url))
-            assert stale.pulses([SILENT]) is None
+            redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds("bare")))
+            assert redis.read([SILENT]) is not None
+            stale = Heartbeats(Redis(valkey.url))
+            assert stale.read([SILENT]) is None
         finally:
             academy.redis.config_set("requirepass", "")

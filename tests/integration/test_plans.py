@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from video_reclaim import postgres
+from video_reclaim.adapters.postgres import statements
 
 HOLDER = "reclaim:mass.0123456789ab"
 OTHERS = 3_000
@@ -44,11 +44,11 @@ PARAMETERS = {
 @pytest.mark.parametrize(
     "statement",
     [
-        pytest.param(postgres.LOOK, id="look"),
-        pytest.param(postgres.TAKE, id="take"),
-        pytest.param(postgres.QUARANTINE, id="quarantine"),
-        pytest.param(postgres.READ_HANDOFFS, id="read-handoffs"),
-        pytest.param(postgres.CLEAR_HANDOFFS, id="clear-handoffs"),
+        pytest.param(statements.READ_VIDEOS, id="read-videos"),
+        pytest.param(statements.LEASE_FOR_HANDOFF, id="lease-for-handoff"),
+        pytest.param(statements.QUARANTINE, id="quarantine"),
+        pytest.param(statements.READ_HANDOFFS, id="read-handoffs"),
+        pytest.param(statements.CLEAR_HANDOFFS, id="clear-handoffs"),
     ],
 )
 def test_a_batch_is_found_by_its_ids_whatever_the_statistics_say(surprised_planner, statement):

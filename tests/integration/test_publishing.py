@@ -8,20 +8,30 @@ import pytest
 
 import publish_backlog
 from dev.testing.strict_aws import make_workers, strict_aws
-from video_reclaim import cloudwatch, fleet
-from video_reclaim.cloudwatch import Metric
-from video_reclaim.errors import InvalidSetting, MetricsUnavailable
-from video_reclaim.scaling import Point
+from video_reclaim.adapters import cloudwatch, ssm
+from video_reclaim.errors import InvalidInput, InvalidSetting, MetricsUnavailable
+from video_reclaim.metrics import METRICS, Series, series
+from video_reclaim.scaling.records import Point
 
 NAMESPACE = "Academy/Workers"
 GROUP = "academy-video-worker-asg"
 OVERRIDE = "/academy/workers/video/scaling-override"
-BACKLOG = Metric("BacklogCount")
+BACKLOG = series("BacklogCount", {})
 NOW = datetime.now(UTC).replace(second=40, microsecond=0)
 MINUTE = NOW.replace(second=0)
 LISTED = {"dryRun": False, "heartbeatsTrusted": True}
 
 
+EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
+SETTINGS = {
+    "METRICS_NAMESPACE": NAMESPACE,
+    "METRICS_DIMENSIONS": "{}",
+    "SCALING_MODE": "apply",
+    "SCALING_VIDEOS_PER_WORKER": "1",
+    "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
+    "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
+    "WORKERS_GROUP_NAME": GROUP,
+}
 QUEUES = {"Video": ["video"], "AI": ["lite", "basic"], "Messaging": ["messaging"]}
 
 
@@ -45,8 +55,9 @@ def aws(mocked, environment):
     mocked.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=1)
     for parameter in mocked.ssm.describe_parameters()["Parameters"]:
         mocked.ssm.delete_parameter(Name=parameter["Name"])
-    environment.setenv("QUEUE_URLS", json.dumps(urls))
-    environment.setenv("AUTO_SCALING_GROUP", GROUP)
+    for name, value in SETTINGS.items():
+        environment.setenv(name, value)
+    environment.setenv("QUEUES_URLS", json.dumps(urls))
     mocked.urls = urls
     return mocked
 
@@ -55,8 +66,10 @@ def _queue(mocked, name):
     return mocked.sqs.create_queue(QueueName=name)["QueueUrl"]
 
 
-def published(aws, results=(), *, run=LISTED, retried=False):
-    return publish_backlog.handler({"run": run, "results": list(results), "retried": retried}, None)
+def published(aws, results=(), *, run=LISTED, retried=False, given=None):
+    done = {"results": list(results), "retried": retried}
+    event = {"input": given or {}, "run": run, "pass": done, "execution": EXECUTION}
+    return publish_backlog.handler(event, None)
 
 
 def values(aws, name, **dimensions):
@@ -65,7 +78,7 @@ def values(aws, name, **dimensions):
 
 
 def _unit(name):
-    return "Seconds" if name == "OldestBacklogAge" else "Count"
+    return METRICS[name].unit
 
 
 class TestReadingBack:
@@ -73,8 +86,7 @@ class TestReadingBack:
         cloudwatch.put(namespace, {metric: value}, at=NOW - timedelta(minutes=minutes_ago))
 
     def read(self, metric=BACKLOG, window_s=1200):
-        (points,) = cloudwatch.maxima(NAMESPACE, [metric], at=NOW, window_s=window_s)
-        return points
+        return cloudwatch.maxima(NAMESPACE, metric, at=NOW, window_s=window_s)
 
     def test_points_come_oldest_first_with_their_minutes_maximum(self, aws):
         self.put(2, 5)
@@ -99,8 +111,8 @@ class TestReadingBack:
     @pytest.mark.parametrize(
         "other",
         [
-            pytest.param(Metric("BacklogCount", "Seconds"), id="unit"),
-            pytest.param(Metric("BacklogCount", "Count", (("Stage", "test"),)), id="dimensions"),
+            pytest.param(Series("BacklogCount", "Seconds", ()), id="unit"),
+            pytest.param(series("BacklogCount", {"Stage": "test"}), id="dimensions"),
         ],
     )
     def test_finds_only_what_was_put_alike(self, aws, other):
@@ -117,7 +129,7 @@ class TestReadingBack:
 
     def test_cloudwatch_that_fails_says_nothing(self, aws):
         aws.cloudwatch_fault = "InternalServiceFault"
-        assert cloudwatch.maxima(NAMESPACE, [BACKLOG], at=NOW, window_s=1200) is None
+        assert cloudwatch.maxima(NAMESPACE, BACKLOG, at=NOW, window_s=1200) == ()
 
     def test_what_is_unknown_is_not_put(self, aws):
         cloudwatch.put(NAMESPACE, {BACKLOG: None}, at=NOW)
@@ -141,8 +153,8 @@ class TestMeasuring:
         published(
             aws,
             [
-                {"reclaimed": 3, "enqueued": 2, "quarantined": 1, "skipped": {}},
-                {"failed": {"videos": [8, 9], "error": "QueueUnavailable"}},
+                {"did": {"reclaimed": 3, "enqueued": 2, "quarantined": 1, "refused": 4}, "failed": 0},
+                {"error": "QueueUnavailable", "failed": 2},
             ],
         )
         assert values(aws, "BacklogCount") == [3.0]
@@ -153,6 +165,7 @@ class TestMeasuring:
         assert values(aws, "VideosEnqueued") == [2.0]
         assert values(aws, "VideosQuarantined") == [1.0]
         assert values(aws, "VideosFailed") == [2.0]
+        assert values(aws, "VideosRefused") == [4.0]
         assert values(aws, "HeartbeatsTrusted") == [1.0]
         assert values(aws, "DesiredWorkers") == [3.0]
         assert values(aws, "DecisionHeld") == [0.0]
@@ -162,12 +175,12 @@ class TestMeasuring:
         aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
         record = published(aws)["run"]["decision"]
         assert values(aws, "QueueDepth", WorkerType="Video") == [0.0]
-        assert record["inputs"]["inFlight"]["value"] == 1
+        assert record["inputs"]["inFlight"] == 1
 
     def test_the_database_away_is_unknown_and_never_0(self, academy, aws, environment):
         environment.setenv("DATABASE_PORT", "1")
         record = published(aws)["run"]["decision"]
-        assert record["inputs"]["uploaded"]["value"] is None
+        assert record["inputs"]["uploaded"] is None
         assert values(aws, "BacklogCount") == values(aws, "OldestBacklogAge") == []
         assert values(aws, "QueueDepth", WorkerType="AI") == [0.0]
 
@@ -186,7 +199,7 @@ class TestMeasuring:
         assert values(aws, "DecisionHeld") == [1.0]
 
     def test_a_group_that_is_gone_is_unknown(self, academy, aws, environment):
-        environment.setenv("AUTO_SCALING_GROUP", "another")
+        environment.setenv("WORKERS_GROUP_NAME", "another")
         answer = published(aws)
         assert answer["run"]["decision"]["inputs"]["group"] is None
         assert answer["setDesiredCapacity"] == {"needed": False, "to": 0}
@@ -198,7 +211,7 @@ class TestMeasuring:
         assert values(aws, "HeartbeatsTrusted") == []
 
     def test_dimensions_of_ones_own_leave_queue_depth_as_it_is(self, academy, aws, environment):
-        environment.setenv("METRIC_DIMENSIONS", '{"Stage": "test"}')
+        environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')
         published(aws)
         assert values(aws, "BacklogCount", Stage="test") == [0.0]
         assert values(aws, "QueueDepth", WorkerType="Video") == [0.0]
@@ -206,16 +219,16 @@ class TestMeasuring:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            pytest.param("QUEUE_URLS", '{"AI": []}', id="no-video-queue"),
-            pytest.param("SCALE_IN_WINDOW_SECONDS", "61", id="half-a-minute"),
-            pytest.param("VIDEOS_PER_WORKER", "0", id="nobody-works"),
+            pytest.param("QUEUES_URLS", '{"AI": []}', id="no-video-queue"),
+            pytest.param("SCALING_SCALE_IN_WINDOW_SECONDS", "61", id="half-a-minute"),
+            pytest.param("SCALING_VIDEOS_PER_WORKER", "0", id="nobody-works"),
         ],
     )
     def test_a_setting_that_makes_no_sense_is_named_and_nothing_is_put(
         self, academy, aws, environment, name, value
     ):
         environment.setenv(name, value)
-        with pytest.raises(InvalidSetting, match=rf"^{name} "):
+        with pytest.raises(InvalidSetting, match=rf"^{name}: "):
             published(aws)
         assert aws.points == {}
 
@@ -226,7 +239,7 @@ class TestDeciding:
             academy.add("UPLOADED")
         answer = published(aws)
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 12}
-        assert answer["run"]["decision"]["inputs"]["window"] == []
+        assert list(answer["run"]["decision"]["inputs"]["window"]) == []
 
     def test_advice_moves_nothing(self, academy, aws, environment):
         environment.setenv("SCALING_MODE", "advise")
@@ -257,11 +270,50 @@ class TestDeciding:
     def test_an_order_that_cannot_be_understood_is_reported_and_ignored(self, academy, aws):
         aws.ssm.put_parameter(Name=OVERRIDE, Value='{"mode": "stop"}', Type="String")
         answer = published(aws)
-        assert "override.mode" in answer["run"]["decision"]["inputs"]["overrideProblem"]
+        assert "mode" in answer["run"]["decision"]["inputs"]["overrideProblem"]
         assert answer["setDesiredCapacity"]["needed"] is False
 
     def test_no_order_is_known_to_be_none(self, aws):
-        assert fleet.override_text(OVERRIDE) == (None, True)
+        assert ssm.read_parameter(OVERRIDE) == (None, True)
 
     def test_a_mistake_in_the_parameters_name_makes_the_order_unknown(self, aws):
-        assert fleet.override_text("")[1] is False
+        assert ssm.read_parameter("")[1] is False
+
+
+class TestWithoutCloudWatch:
+    @pytest.fixture
+    def waiting(self, academy, aws):
+        for _ in range(12):
+            academy.add("UPLOADED")
+        aws.cloudwatch_fault = "InternalServiceFault"
+        return aws
+
+    def test_the_fleet_still_grows_and_the_record_says_what_was_not_published(self, waiting):
+        answer = published(waiting)
+        assert answer["setDesiredCapacity"] == {"needed": True, "to": 12}
+        assert answer["run"]["metricsError"].startswith("PutMetricData: ")
+        assert waiting.points == {}
+
+    def test_what_was_done_is_in_the_record_all_the_same(self, waiting):
+        answer = published(waiting, [{"did": {"reclaimed": 2, "enqueued": 2}, "failed": 0}])
+        assert answer["run"]["enqueued"] == 2
+
+
+class TestDryRun:
+    def test_it_decides_and_publishes_nothing(self, academy, aws):
+        for _ in range(12):
+            academy.add("UPLOADED")
+        answer = published(aws, run={"dryRun": True}, given={"dryRun": True})
+        assert answer["run"]["decision"]["desired"] == 12
+        assert answer["setDesiredCapacity"]["needed"] is False
+        assert aws.points == {}
+
+    def test_it_publishes_nothing_either_when_the_listing_failed(self, academy, aws):
+        answer = published(aws, run={}, given={"dryRun": True})
+        assert answer["run"]["dryRun"] is True
+        assert aws.points == {}
+
+    def test_a_wrong_input_publishes_nothing(self, aws):
+        with pytest.raises(InvalidInput, match=r"^dryrun: "):
+            published(aws, run={}, given={"dryrun": True})
+        assert aws.points == {}

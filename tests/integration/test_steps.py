@@ -11,7 +11,8 @@ from moto import mock_aws
 import enqueue
 import list_stale_videos
 import reclaim
-from video_reclaim import aws, queues
+from video_reclaim import aws
+from video_reclaim.adapters import sqs as sqs_adapter
 from video_reclaim.errors import (
     EnqueueIncomplete,
     InvalidInput,
@@ -20,6 +21,7 @@ from video_reclaim.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from video_reclaim.rules.handoff import token_for
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
 ANOTHER = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:second"
@@ -31,7 +33,7 @@ def queue(environment):
     with mock_aws():
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
-        environment.setenv("QUEUE_URL", url)
+        environment.setenv("QUEUES_URLS", json.dumps({"Video": [url]}))
         yield Queue(sqs, url)
 
 
@@ -49,12 +51,13 @@ class Queue:
         return bodies
 
 
-def listed(**given):
-    return list_stale_videos.handler(given, None)
+def listed(run=None, **given):
+    return list_stale_videos.handler({"input": given, "run": run or {}, "execution": EXECUTION}, None)
 
 
-def reclaimed(*videos, execution=EXECUTION, insist=False):
-    return reclaim.handler({"videos": list(videos), "execution": execution, "insist": insist}, None)
+def reclaimed(*videos, execution=EXECUTION, partial=False):
+    given = {"videos": list(videos), "execution": execution, "failOnPartial": partial}
+    return reclaim.handler(given, None)
 
 
 class TestListing:
@@ -68,6 +71,17 @@ class TestListing:
         assert answer["batches"] == [[expired], [silent]]
         assert answer["run"]["stale"] == {"leaseExpired": 1, "silentTwice": 1}
         assert answer["run"]["spared"] == {"beating": 1}
+
+    def test_a_second_look_confirms_what_the_first_saw(self, academy):
+        expired, silent = academy.add(until=-1), academy.add()
+        first = listed()
+        assert (first["batches"], first["firstMisses"]) == ([[expired]], 1)
+        academy.strike(silent, ago_s=60)
+        reclaimed(expired)
+        second = listed(run=first["run"])
+        assert (second["batches"], second["firstMisses"]) == ([[silent]], 0)
+        assert second["run"]["stale"] == {"leaseExpired": 1, "silentTwice": 1}
+        assert second["run"]["spared"] == {}
 
     def test_a_dry_run_tells_reasons_and_writes_nothing(self, academy):
         expired, silent, doubtful = academy.add(until=-1), academy.add(), academy.add(tenant=None)
@@ -108,7 +122,7 @@ class TestListing:
 
     def test_a_missing_setting_is_named(self, environment):
         environment.delenv("DATABASE_HOST")
-        with pytest.raises(InvalidSetting, match=r"^DATABASE_HOST is not set"):
+        with pytest.raises(InvalidSetting, match=r"^DATABASE_HOST: is not set"):
             listed()
 
     def test_the_database_away_is_a_named_error(self, academy, environment):
@@ -123,12 +137,8 @@ class TestReclaiming:
         answer = reclaimed(stale, ready, beating, 4242)
         assert answer["videos"] == [stale]
         assert answer["attempts"] == [2]
-        assert answer["report"] == {
-            "reclaimed": 1,
-            "quarantined": 0,
-            "skipped": {"beating": 1, "movedOn": 2},
-        }
-        assert academy.state(stale) == ("UPLOADED", f"reclaim:{answer['token']}", True)
+        assert answer["did"] == {"skipped": {"beating": 1, "movedOn": 2}}
+        assert academy.state(stale) == ("UPLOADED", f"reclaim:{token_for(EXECUTION)}", True)
 
     def test_a_retry_after_a_lost_answer_says_the_same(self, academy):
         video = academy.add(until=-1)
@@ -138,7 +148,7 @@ class TestReclaiming:
         video = academy.add(until=-1)
         reclaimed(video)
         answer = reclaimed(video, execution=ANOTHER)
-        assert (answer["videos"], answer["report"]["skipped"]) == ([], {"movedOn": 1})
+        assert (answer["videos"], answer["did"]["skipped"]) == ([], {"movedOn": 1})
 
     def test_an_orphan_is_adopted_and_not_counted_again(self, academy):
         video = academy.add(until=-1)
@@ -155,7 +165,7 @@ class TestReclaiming:
                 " leased_until = now() - interval '1 second'"
             )
         answer = reclaimed(video, execution=f"{EXECUTION}-7")
-        assert (answer["videos"], answer["report"]["quarantined"]) == ([], 1)
+        assert (answer["videos"], answer["did"]["quarantined"]) == ([], 1)
         assert academy.state(video) == ("FAILED", "", False)
         ((reason,),) = academy.sql("SELECT error_reason FROM video_video")
         assert "stuck 6 times" in reason
@@ -164,11 +174,11 @@ class TestReclaiming:
 
     def test_redis_away_never_quarantines_and_never_counts_silence(self, academy, environment):
         environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-        environment.setenv("MAX_RECLAIMS", "1")
+        environment.setenv("RECLAIMING_MAX_RECLAIMS", "1")
         expired, silent = academy.add(until=-1), academy.add()
         answer = reclaimed(expired, silent)
         assert (answer["videos"], answer["attempts"]) == ([expired], [2])
-        assert answer["report"]["skipped"] == {"heartbeatUnknown": 1}
+        assert answer["did"]["skipped"] == {"heartbeatUnknown": 1}
 
     def test_a_video_that_was_not_taken_is_not_counted(self, academy):
         video = academy.add(beats=True)
@@ -186,22 +196,30 @@ class TestReclaiming:
         good = academy.add(until=-1)
         answer = reclaimed(one_bad_row, good)
         assert answer["videos"] == [good]
-        assert answer["report"]["failed"] == {"videos": [one_bad_row], "error": "StoreRefused"}
+        assert answer["did"] == {"refused": 1}
 
-    def test_a_bad_row_alone_fails_and_is_named(self, one_bad_row):
-        with pytest.raises(StoreRefused, match=f"^1 video failed: {one_bad_row} .*odd"):
-            reclaimed(one_bad_row)
+    @pytest.mark.parametrize("partial", [False, True])
+    def test_a_bad_row_alone_is_counted_named_in_the_log_and_fails_nothing(
+        self, one_bad_row, capsys, partial
+    ):
+        answer = reclaimed(one_bad_row, partial=partial)
+        assert (answer["videos"], answer["did"]) == ([], {"refused": 1})
+        assert "odd" in json.loads(capsys.readouterr().out.splitlines()[-1])["refused"][str(one_bad_row)]
 
-    def test_a_bad_row_fails_the_pass_that_insists(self, academy, one_bad_row):
-        with pytest.raises(StoreRefused):
-            reclaimed(one_bad_row, academy.add(until=-1), insist=True)
+    def test_a_statement_that_is_refused_as_a_whole_fails(self, academy):
+        academy.sql("ALTER TABLE video_video RENAME COLUMN leased_until TO hidden")
+        try:
+            with pytest.raises(StoreRefused):
+                reclaimed(1)
+        finally:
+            academy.sql("ALTER TABLE video_video RENAME COLUMN hidden TO leased_until")
 
 
 class TestEnqueueing:
     def test_sends_one_exact_message_a_video_and_ends_the_handoff(self, academy, queue):
         video = academy.add(until=-1, tenant=2)
         report = enqueue.handler(reclaimed(video), None)
-        assert report == {"reclaimed": 1, "quarantined": 0, "skipped": {}, "enqueued": 1}
+        assert report == {"did": {"reclaimed": 1, "enqueued": 1}}
         (body,) = queue.messages()
         sent_at = datetime.fromisoformat(body.pop("created_at"))
         assert abs(datetime.now(UTC) - sent_at) < timedelta(minutes=1)
@@ -216,16 +234,16 @@ class TestEnqueueing:
 
     def test_a_retry_sends_nothing_twice(self, academy, queue):
         taken = reclaimed(*(academy.add(until=-1) for _ in range(25)))
-        assert enqueue.handler(taken, None)["enqueued"] == 25
+        assert enqueue.handler(taken, None)["did"]["enqueued"] == 25
         again = enqueue.handler(taken, None)
-        assert (again["enqueued"], again["skipped"]) == (0, {"movedOn": 25})
+        assert again["did"] == {"reclaimed": 25, "skipped": {"movedOn": 25}}
         assert len(queue.messages()) == 25
 
     def test_what_a_worker_has_claimed_meanwhile_stays_with_it(self, academy, queue):
         video = academy.add(until=-1)
         taken = reclaimed(video)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w-2'")
-        assert enqueue.handler(taken, None)["enqueued"] == 0
+        assert enqueue.handler(taken, None)["did"] == {"reclaimed": 1, "skipped": {"movedOn": 1}}
         assert queue.messages() == []
         assert academy.state(video) == ("PROCESSING", "w-2", True)
 
@@ -235,7 +253,7 @@ class TestEnqueueing:
         queue.sqs.delete_queue(QueueUrl=queue.url)
         with pytest.raises(QueueUnavailable, match=f"^1 video failed: {video} .*queue"):
             enqueue.handler(taken, None)
-        assert academy.state(video)[1] == f"reclaim:{taken['token']}"
+        assert academy.state(video)[1] == f"reclaim:{token_for(EXECUTION)}"
 
 
 class TestPartialFailures:
@@ -263,22 +281,21 @@ class TestPartialFailures:
                 return answer
 
         double = Refusing()
-        monkeypatch.setattr(queues, "aws", SimpleNamespace(client=lambda service: double, reason=aws.reason))
+        fake = SimpleNamespace(client=lambda service: double, describe=aws.describe)
+        monkeypatch.setattr(sqs_adapter, "aws", fake)
         return double
 
     def test_only_what_was_accepted_is_cleared_and_the_rest_is_named(self, academy, queue, refusing):
         videos = [academy.add(until=-1) for _ in range(12)]
         refusing.ids = {videos[3], videos[11]}
         taken = reclaimed(*videos)
-        report = enqueue.handler(taken, None)
-        assert (report["enqueued"], report["failed"]) == (
-            10,
-            {"videos": [videos[3], videos[11]], "error": "EnqueueIncomplete"},
-        )
+        answer = enqueue.handler(taken, None)
+        assert answer["did"] == {"reclaimed": 10, "enqueued": 10}
+        assert (answer["ids"], answer["error"]) == ([videos[3], videos[11]], "EnqueueIncomplete")
         carried = {video for video in videos if academy.state(video)[1]}
         assert carried == refusing.ids
         refusing.ids = frozenset()
-        assert enqueue.handler(taken, None)["enqueued"] == 2
+        assert enqueue.handler(taken, None)["did"]["enqueued"] == 2
         assert sorted(body["video_id"] for body in queue.messages()) == videos
 
     def test_all_refused_fails(self, academy, refusing):
@@ -287,38 +304,30 @@ class TestPartialFailures:
         with pytest.raises(EnqueueIncomplete, match=f"{video} \\(InternalError\\)"):
             enqueue.handler(reclaimed(video), None)
 
-    def test_any_refused_fails_the_pass_that_insists_after_the_rest_was_put_down(self, academy, refusing):
+    def test_any_refused_fails_the_second_pass_after_the_accepted_ones_were_cleared(self, academy, refusing):
         good, bad = academy.add(until=-1), academy.add(until=-1)
         refusing.ids = {bad}
         with pytest.raises(EnqueueIncomplete):
-            enqueue.handler({**reclaimed(good, bad), "insist": True}, None)
+            enqueue.handler(reclaimed(good, bad, partial=True), None)
         assert academy.state(good) == ("UPLOADED", "", False)
 
     def test_a_call_that_fails_in_the_middle_keeps_what_was_sent_before(self, academy, queue, refusing):
         videos = [academy.add(until=-1) for _ in range(25)]
         refusing.failing_call = 2
-        report = enqueue.handler(reclaimed(*videos), None)
-        assert (report["enqueued"], report["failed"]["error"]) == (10, "QueueUnavailable")
-        assert report["failed"]["videos"] == videos[10:]
+        answer = enqueue.handler(reclaimed(*videos), None)
+        assert (answer["did"]["enqueued"], answer["error"]) == (10, "QueueUnavailable")
+        assert answer["ids"] == videos[10:]
         assert len(queue.messages()) == 10
 
     def test_a_slow_queue_is_left_before_the_function_runs_out_of_time(
         self, academy, queue, refusing, monkeypatch
     ):
         videos = [academy.add(until=-1) for _ in range(25)]
-        monkeypatch.setattr(queues, "_PATIENCE_S", -1)
+        monkeypatch.setattr(sqs_adapter, "_TIME_LIMIT_S", -1)
         taken = reclaimed(*videos)
         for done in (10, 20):
-            report = enqueue.handler(taken, None)
-            assert report["failed"] == {"videos": videos[done:], "error": "QueueUnavailable"}
-            assert report["enqueued"] == 10
-        assert enqueue.handler(taken, None)["enqueued"] == 5
+            answer = enqueue.handler(taken, None)
+            assert (answer["ids"], answer["error"]) == (videos[done:], "QueueUnavailable")
+            assert answer["did"]["enqueued"] == 10
+        assert enqueue.handler(taken, None)["did"]["enqueued"] == 5
         assert sorted(body["video_id"] for body in queue.messages()) == videos
-
-    def test_failures_of_both_steps_are_reported_together(self, academy, refusing):
-        video = academy.add(until=-1)
-        second = academy.add(until=-1)
-        refusing.ids = {second}
-        taken = reclaimed(video, second)
-        taken["report"]["failed"] = {"videos": [99], "error": "StoreRefused"}
-        assert enqueue.handler(taken, None)["failed"]["videos"] == [99, second]

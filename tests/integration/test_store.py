@@ -1,23 +1,24 @@
 """The SQL, on a real PostgreSQL."""
 
 from contextlib import closing
-from dataclasses import replace
 
 import psycopg2
 import pytest
+from msgspec import structs
 
+from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.errors import StoreRefused, StoreUnavailable
-from video_reclaim.postgres import Job, Store
-from video_reclaim.settings import DatabaseSettings, read
+from video_reclaim.rules.platform import Job
+from video_reclaim.settings import Database, read
 
 
 @pytest.fixture
 def store(academy, environment):
-    return Store(read(DatabaseSettings))
+    return Store(read(Database))
 
 
 def look(store, *ids):
-    return {video.id: video for video in store.look(ids)}
+    return {video.id: video for video in store.read_videos(ids)}
 
 
 class TestListing:
@@ -62,19 +63,19 @@ def test_a_session_is_patient_and_writes_times_as_every_other_does(academy, envi
     academy.sql("ALTER ROLE postgres SET timezone = 'Asia/Seoul'")
     academy.sql("ALTER ROLE postgres SET datestyle = 'German'")
     try:
-        another = Store(read(DatabaseSettings))
+        another = Store(read(Database))
         assert look(another, video)[video].lease == usual
-        ((patience,),) = another._fetch("SHOW statement_timeout", {})
+        ((patience,),) = another._session.fetch("SHOW statement_timeout", {})
     finally:
         academy.sql("ALTER ROLE postgres RESET ALL")
-    assert patience == f"{read(DatabaseSettings).database_statement_seconds}s"
+    assert patience == f"{read(Database).statement_seconds}s"
 
 
 class TestTake:
     def test_leaves_the_video_uploaded_and_leased_to_the_handoff(self, academy, store):
         video = academy.add(until=-1)
         before = academy.rows()[video]
-        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+        assert store.lease_for_handoff(store.read_videos([video]), token="t", handoff_s=900).ids == [video]
         assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
         ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
         assert 890 < left_s <= 900
@@ -97,56 +98,58 @@ class TestTake:
     @pytest.mark.parametrize("lease", [("worker-1", 3600), ("", None)], ids=["leased", "without-lease"])
     def test_a_video_that_moved_on_is_left_alone(self, academy, store, change, lease):
         video = academy.add(by=lease[0], until=lease[1])
-        seen = store.look([video])
+        seen = store.read_videos([video])
         academy.sql(f"UPDATE video_video SET {change}")
         before = academy.rows()
-        taken = store.take(seen, token="t", handoff_s=900)
+        taken = store.lease_for_handoff(seen, token="t", handoff_s=900)
         assert (taken.ids, taken.refused) == ([], {})
         assert academy.rows() == before
 
     def test_a_lease_that_changed_and_expired_is_taken_all_the_same(self, academy, store):
         video = academy.add()
-        seen = store.look([video])
+        seen = store.read_videos([video])
         academy.sql("UPDATE video_video SET leased_by = 'w-2', leased_until = now() - interval '1 second'")
-        assert store.take(seen, token="t", handoff_s=900).ids == [video]
+        assert store.lease_for_handoff(seen, token="t", handoff_s=900).ids == [video]
 
     def test_a_deleted_video_is_no_error(self, academy, store):
         gone, there = academy.add(until=-1), academy.add(until=-1)
-        seen = store.look([gone, there])
+        seen = store.read_videos([gone, there])
         academy.sql("DELETE FROM video_video WHERE id = %s", (gone,))
-        assert store.take(seen, token="t", handoff_s=900).ids == [there]
+        assert store.lease_for_handoff(seen, token="t", handoff_s=900).ids == [there]
 
     def test_an_orphan_is_adopted_once(self, academy, store):
         video = academy.add("UPLOADED", by="reclaim:crashed", until=-1)
-        seen = store.look([video])
-        assert store.take(seen, token="first", handoff_s=900).ids == [video]
-        assert store.take(seen, token="second", handoff_s=900).ids == []
+        seen = store.read_videos([video])
+        assert store.lease_for_handoff(seen, token="first", handoff_s=900).ids == [video]
+        assert store.lease_for_handoff(seen, token="second", handoff_s=900).ids == []
         assert academy.state(video)[1] == "reclaim:first"
 
     def test_taking_again_under_the_same_token_renews(self, academy, store):
         video = academy.add(until=-1)
-        store.take(store.look([video]), token="t", handoff_s=300)
-        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+        store.lease_for_handoff(store.read_videos([video]), token="t", handoff_s=300)
+        assert store.lease_for_handoff(store.read_videos([video]), token="t", handoff_s=900).ids == [video]
         ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
         assert left_s > 600
 
     @pytest.mark.parametrize("name", ['a"b', "a\\b", "(a,b)", "Müller/🎬", "a\tb\nc", "%s", "{}", "\x7f"])
     def test_a_lease_is_recognised_whatever_its_holder_is_called(self, academy, store, name):
         video = academy.add(by=name)
-        assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+        assert store.lease_for_handoff(store.read_videos([video]), token="t", handoff_s=900).ids == [video]
 
     def test_a_row_that_somebody_holds_is_left_to_the_next_run(self, academy, store, postgres):
         held, free = academy.add(until=-1), academy.add(until=-1)
         with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
             cursor.execute("SELECT 1 FROM video_video WHERE id = %s FOR UPDATE", (held,))
-            assert store.take(store.look([held, free]), token="t", handoff_s=900).ids == [free]
+            assert store.lease_for_handoff(store.read_videos([held, free]), token="t", handoff_s=900).ids == [
+                free
+            ]
         assert academy.state(held) == ("PROCESSING", "worker-1", True)
 
     def test_a_row_that_the_database_refuses_does_not_stop_its_neighbours(self, academy, store):
         before, bad, after = (academy.add(until=-1) for _ in range(3))
         academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {bad} OR status <> 'UPLOADED')")
         try:
-            taken = store.take(store.look([before, bad, after]), token="t", handoff_s=900)
+            taken = store.lease_for_handoff(store.read_videos([before, bad, after]), token="t", handoff_s=900)
         finally:
             academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
         assert taken.ids == [before, after]
@@ -154,29 +157,33 @@ class TestTake:
         assert academy.state(bad) == ("PROCESSING", "worker-1", True)
 
     def test_of_nothing_asks_nothing(self, store):
-        assert Store(replace(store._settings, database_port=1)).take([], token="t", handoff_s=1).ids == []
+        nobody = Store(structs.replace(store._session._settings, port=1))
+        assert nobody.lease_for_handoff([], token="t", handoff_s=1).ids == []
 
 
 class TestQuarantine:
     def test_fails_the_video_with_its_own_reason(self, academy, store):
         one, two = academy.add(until=-1), academy.add(until=-1)
-        assert store.quarantine(store.look([one, two]), ["first", "second"]).ids == [one, two]
+        assert store.quarantine(store.read_videos([one, two]), {one: "first", two: "second"}).ids == [
+            one,
+            two,
+        ]
         assert academy.state(one) == academy.state(two) == ("FAILED", "", False)
         assert academy.sql("SELECT error_reason FROM video_video ORDER BY id") == [("first",), ("second",)]
 
     def test_is_fenced_like_a_reclaim(self, academy, store):
         video = academy.add()
-        seen = store.look([video])
+        seen = store.read_videos([video])
         academy.sql("UPDATE video_video SET leased_by = 'w-2'")
-        assert store.quarantine(seen, ["too often"]).ids == []
+        assert store.quarantine(seen, {seen[0].id: "too often"}).ids == []
         assert academy.state(video) == ("PROCESSING", "w-2", True)
 
 
 class TestHandoff:
     def test_reads_what_a_message_needs_of_those_that_carry_the_token(self, academy, store):
         mine, other, claimed = (academy.add(tenant=2, until=-1) for _ in range(3))
-        store.take(store.look([mine, claimed]), token="t", handoff_s=900)
-        store.take(store.look([other]), token="other", handoff_s=900)
+        store.lease_for_handoff(store.read_videos([mine, claimed]), token="t", handoff_s=900)
+        store.lease_for_handoff(store.read_videos([other]), token="other", handoff_s=900)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
         jobs = store.read_handoffs([mine, other, claimed], token="t", handoff_s=900)
         (until,) = academy.sql("SELECT leased_until::text FROM video_video WHERE id = %s", (mine,))[0]
@@ -220,7 +227,7 @@ class TestBacklog:
 
     @pytest.mark.parametrize("statement", ["LIST_CANDIDATES", "MEASURE_BACKLOG"])
     def test_plans_use_the_indexes(self, academy, environment, statement):
-        from video_reclaim import postgres
+        from video_reclaim.adapters.postgres import statements
 
         academy.sql(
             "INSERT INTO video_video (session_id, file_key, status, leased_by, created_at, updated_at)"
@@ -228,7 +235,7 @@ class TestBacklog:
         )
         academy.add(until=-1)
         academy.sql("VACUUM ANALYZE video_video")
-        plan = "\n".join(row[0] for row in academy.sql(f"EXPLAIN {getattr(postgres, statement)}"))
+        plan = "\n".join(row[0] for row in academy.sql(f"EXPLAIN {getattr(statements, statement)}"))
         assert "Seq Scan on video_video" not in plan
 
 
@@ -236,7 +243,7 @@ class TestTrouble:
     def test_nobody_there(self, academy, environment):
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
-            Store(read(DatabaseSettings)).list_candidates()
+            Store(read(Database)).list_candidates()
 
     def test_a_kept_connection_that_died_is_opened_anew(self, academy, store):
         store.measure_backlog()
@@ -255,10 +262,10 @@ class TestTrouble:
 
     def test_a_statement_that_takes_too_long_is_ended_and_the_connection_kept(self, academy, environment):
         environment.setenv("DATABASE_STATEMENT_SECONDS", "1")
-        store = Store(read(DatabaseSettings))
+        store = Store(read(Database))
         store.measure_backlog()
-        kept = store._connection
+        kept = store._session._connection
         with pytest.raises(StoreUnavailable, match="statement timeout"):
-            store._fetch("SELECT pg_sleep(5)", {})
-        assert store._connection is kept
+            store._session.fetch("SELECT pg_sleep(5)", {})
+        assert store._session._connection is kept
         assert store.measure_backlog().uploaded == 0

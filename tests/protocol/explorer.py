@@ -18,11 +18,15 @@ from unittest import mock
 
 import enqueue
 import reclaim
-from video_reclaim import log, postgres, queues
-from video_reclaim.postgres import Store
-from video_reclaim.queues import Sent
-from video_reclaim.settings import DatabaseSettings, QueueSettings, ReclaimSettings, StalenessSettings, read
-from video_reclaim.staleness import Pulse, Strike
+from video_reclaim import log
+from video_reclaim.adapters import sqs
+from video_reclaim.adapters.postgres import statements
+from video_reclaim.adapters.postgres.session import Session
+from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.rules.enqueueing import Sent
+from video_reclaim.rules.reclaiming import History
+from video_reclaim.rules.staleness import Heartbeat, Strike
+from video_reclaim.settings import Database, Queues, Reclaiming, read
 
 VIDEO = 1
 NEW = "<new>"
@@ -123,9 +127,9 @@ class Explorer:
         return State(row, messages, False, 0, runs, tuple(sorted(left.items())), excused)
 
     @staticmethod
-    def reclaim_run(execution, insist=False):
+    def reclaim_run(execution, fail_on_partial=False):
         arn = f"arn:aws:states:::execution:m:{execution}"
-        given = {"videos": [VIDEO], "execution": arn, "insist": insist}
+        given = {"videos": [VIDEO], "execution": arn, "failOnPartial": fail_on_partial}
         return Run(execution, "Reclaim", json.dumps(given))
 
     def explore(self, start, *, limit=400_000):
@@ -288,12 +292,10 @@ class Explorer:
     def follow(self, run, outcome, after):
         """What the state machine starts once an invocation has ended."""
         kind, answer = outcome
-        if kind == "answered" and run.step == "Reclaim" and answer["videos"]:
-            given = {**answer, "insist": json.loads(run.given)["insist"]}
-            return (Run(run.execution, "Enqueue", json.dumps(given)),)
-        unfinished = kind == "failed" or "failed" in answer.get("report", answer)
-        if unfinished and after.may("retries"):
-            return (self.reclaim_run(run.execution, insist=True),)
+        if kind == "answered" and run.step == "Reclaim":
+            return (Run(run.execution, "Enqueue", json.dumps(answer)),) if answer["videos"] else ()
+        if (kind == "failed" or answer.get("ids")) and after.may("retries"):
+            return (self.reclaim_run(run.execution, fail_on_partial=True),)
         return ()
 
     # Calls of a handler
@@ -324,7 +326,7 @@ class Explorer:
                 f" VALUES ({VIDEO}, 1, 'key', %s, %s, %s, %s, '2020-01-01', '2020-01-01')",
                 self.row,
             )
-        rows = Store._fetch(self.store, statement, parameters)
+        rows = Session.fetch(self.store._session, statement, parameters)
         left = self.academy.sql(
             "SELECT status, leased_by, (leased_until AT TIME ZONE 'UTC')::text || '+00',"
             " (processing_started_at AT TIME ZONE 'UTC')::text || '+00' FROM video_video"
@@ -334,7 +336,7 @@ class Explorer:
         if until and until != self.row[2]:
             row = (*row[:2], NEW, row[3])
             rows = [tuple(NEW if value == until else value for value in r) for r in rows]
-        if statement == postgres.LOOK:
+        if statement == statements.READ_VIDEOS:
             rows = [(*r[:6], 0.0) for r in rows]
         return row, tuple(map(tuple, rows))
 
@@ -349,29 +351,28 @@ class Explorer:
                 return Sent(accepted=videos)
             if self.choice == "refused":
                 return Sent(refused=dict.fromkeys(videos, "InternalError"))
-            return Sent(untried=videos, fault="no answer")
+            return Sent(not_sent=videos, error="no answer")
 
         return _Sent.of(self.answer(lambda: _Sent.frozen(perform())))
 
-    def pulses_and_reclaims(self, videos, _claims):
+    def read_and_count(self, videos, _claims):
         def perform():
             return tuple((video.id, self.alive, video.lease) for video in videos)
 
         heard = self.answer(perform)
-        return {id_: Pulse(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard}, {}, set()
+        return History({id_: Heartbeat(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard})
 
-    def uncount(self, *_):
+    def undo_counts(self, *_):
         pass
 
-    def forget_reclaims(self, *_):
+    def clear_counts(self, *_):
         pass
 
     @contextlib.contextmanager
     def installed(self):
         settings = {
-            StalenessSettings: StalenessSettings(),
-            ReclaimSettings: ReclaimSettings(max_reclaims=0),
-            QueueSettings: QueueSettings("queue"),
+            Reclaiming: Reclaiming(confirm_silence_seconds=30, handoff_seconds=900, max_reclaims=0),
+            Queues: Queues({"Video": ["queue"]}),
         }
         with contextlib.ExitStack() as undo:
 
@@ -381,8 +382,8 @@ class Explorer:
             put(reclaim, "store", lambda: self.store)
             put(enqueue, "store", lambda: self.store)
             put(reclaim, "heartbeats", lambda: self)
-            put(queues, "send", self.send)
-            put(log, "event", lambda _name, **_details: None)
+            put(sqs, "send", self.send)
+            put(log, "_write", lambda _level, _message, _details: None)
             for module in (reclaim, enqueue):
                 put(module, "read", settings.__getitem__)
             yield
@@ -397,20 +398,25 @@ class _Sent:
 
     @staticmethod
     def frozen(sent):
-        return (tuple(sent.accepted), tuple(sent.refused.items()), tuple(sent.untried), sent.fault)
+        return (tuple(sent.accepted), tuple(sent.refused.items()), tuple(sent.not_sent), sent.error)
 
     @staticmethod
     def of(frozen):
-        accepted, refused, untried, fault = frozen
-        return Sent(list(accepted), dict(refused), list(untried), fault)
+        accepted, refused, not_sent, error = frozen
+        return Sent(list(accepted), dict(refused), list(not_sent), error)
 
 
 class _Store(Store):
     def __init__(self, explorer):
-        super().__init__(read(DatabaseSettings))
+        self._session = _Session(explorer)
+
+
+class _Session(Session):
+    def __init__(self, explorer):
+        super().__init__(read(Database))
         self.explorer = explorer
 
-    def _fetch(self, statement, parameters):
+    def fetch(self, statement, parameters):
         return [
             tuple(row) for row in self.explorer.answer(lambda: self.explorer.fetch(statement, parameters))
         ]

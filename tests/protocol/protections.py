@@ -11,30 +11,33 @@ from dataclasses import dataclass, field
 from unittest import mock
 
 import reclaim
-from video_reclaim import heartbeats, postgres, queues, reclaiming, staleness
+from video_reclaim.adapters import heartbeats, sqs
+from video_reclaim.adapters.postgres import statements
+from video_reclaim.rules import reclaiming, staleness
+from video_reclaim.rules.reclaiming import History
 
 
 def sql(name, *changes):
     """A statement with parts of it replaced."""
-    statement = getattr(postgres, name)
+    statement = getattr(statements, name)
     for part, instead in changes:
         assert part in statement, f"{name} has changed: look again at what this takes away"
         statement = statement.replace(part, instead)
-    return lambda: mock.patch.object(postgres, name, statement)
+    return lambda: mock.patch.object(statements, name, statement)
 
 
 def put(owner, name, value):
     return lambda: mock.patch.object(owner, name, value)
 
 
-def sending_is_clearing(url, bodies, send=queues.send):
+def sending_is_clearing(url, bodies, send=sqs.send):
     sent = send(url, bodies)
     sent.accepted = list(bodies)
     return sent
 
 
 def missing_for_unknown(self, videos, claims):
-    return {video.id: staleness.Pulse(beating=False) for video in videos}, {}, set()
+    return History({video.id: staleness.Heartbeat(present=False) for video in videos})
 
 
 class Anyone(str):
@@ -54,22 +57,26 @@ def a_strike_against_anyone(value, strike=heartbeats._strike):
     return found and staleness.Strike(found.at_s, Anyone(found.lease))
 
 
-def handed_over_to_anyone(video, pulse, judge=staleness.judge, **given):
+def handed_over_to_anyone(video, heartbeat, judge=staleness.judge, **given):
     if video.handoff_token:
-        return staleness.Verdict.ORPHANED
-    return judge(video, pulse, **given)
+        return staleness.Reason.ORPHANED
+    return judge(video, heartbeat, **given)
 
 
-def a_stranger_to_itself(video, pulse, judge=staleness.judge, own_token=None, **given):
-    return judge(video, pulse, **given)
+def a_stranger_to_itself(video, heartbeat, judge=staleness.judge, own_token=None, **given):
+    return judge(video, heartbeat, **given)
 
 
-EXPIRED = postgres._EXPIRED
-SEEN = f"{postgres._LEASE} = seen.lease"
+def without_limit(*given, plan=reclaiming.plan, **named):
+    return plan(*given, **{**named, "max_reclaims": 0})
+
+
+EXPIRED = statements._EXPIRED
+SEEN = f"{statements._LEASE} = seen.lease"
 HOLDER = " AND v.leased_by = %(holder)s"
 TERM = "\n  AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
-UPLOADED = f" AND {postgres._STATUS} = 'UPLOADED'"
-TAKEN = "leased_by = %(holder)s, leased_until = now() + make_interval(secs => %(handoff_s)s)\nFROM"
+UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
+TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)\nFROM"
 
 
 @dataclass(frozen=True)
@@ -106,40 +113,42 @@ PROTECTIONS = [
     ),
     Protection(
         "Redis error is unknown",
-        put(heartbeats.Heartbeats, "pulses_and_reclaims", missing_for_unknown),
+        put(heartbeats.Heartbeats, "read_and_count", missing_for_unknown),
         "test_redis_misleads.py::test_a_redis_that_cannot_answer_says_nothing",
         {"failure": "unreachable"},
-        put(heartbeats.Heartbeats, "pulses", lambda _self, videos: missing_for_unknown(None, videos, {})[0]),
+        put(
+            heartbeats.Heartbeats,
+            "read",
+            lambda _self, videos: missing_for_unknown(None, videos, {}).heartbeats,
+        ),
     ),
     Protection(
         "heartbeats looked at afresh",
         put(
             heartbeats.Heartbeats,
-            "pulses_and_reclaims",
-            lambda _self, videos, _claims: (
-                {v.id: staleness.Pulse(False, staleness.Strike(0.0, v.lease)) for v in videos},
-                {},
-                set(),
+            "read_and_count",
+            lambda _self, videos, _claims: History(
+                {v.id: staleness.Heartbeat(False, staleness.Strike(0.0, v.lease)) for v in videos}
             ),
         ),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
     ),
-    Protection("fence", sql("TAKE", (SEEN, "true")), ORDER, order("overlap")),
+    Protection("fence", sql("LEASE_FOR_HANDOFF", (SEEN, "true")), ORDER, order("overlap")),
     Protection(
         "a handoff's term is no worker's lease",
-        sql("TAKE", (EXPIRED, "v.leased_until < now()")),
+        sql("LEASE_FOR_HANDOFF", (EXPIRED, "v.leased_until < now()")),
         "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
-        also=sql("LOOK", (EXPIRED, "v.leased_until < now()")),
+        also=sql("READ_VIDEOS", (EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
         "handoff lease",
-        sql("TAKE", (TAKEN, "leased_by = '', leased_until = NULL\nFROM")),
+        sql("LEASE_FOR_HANDOFF", (TAKEN, "leased_by = '', leased_until = NULL\nFROM")),
         ORDER,
         order("overlap"),
     ),
     Protection(
         "orphans are listed",
-        sql("LIST_CANDIDATES", (postgres._ORPHANED, "false")),
+        sql("LIST_CANDIDATES", (statements._ORPHANED, "false")),
         "test_handoff.py::test_an_orphan_is_found_by_the_next_listing",
     ),
     Protection(
@@ -155,7 +164,7 @@ PROTECTIONS = [
     ),
     Protection(
         "no waiting for locked rows",
-        sql("TAKE", (" SKIP LOCKED", "")),
+        sql("LEASE_FOR_HANDOFF", (" SKIP LOCKED", "")),
         "test_races.py::test_a_locked_row_does_not_hold_up_the_others",
     ),
     Protection(
@@ -173,7 +182,7 @@ PROTECTIONS = [
     ),
     Protection(
         "clear only what SQS accepted",
-        put(queues, "send", sending_is_clearing),
+        put(sqs, "send", sending_is_clearing),
         "test_handoff.py::test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass",
     ),
     Protection(
@@ -192,22 +201,22 @@ PROTECTIONS = [
     ),
     Protection(
         "only reclaims are counted",
-        put(reclaim, "to_count", lambda videos: {v.id: v.lease for v in videos}),
+        put(reclaim, "claims_to_count", lambda videos: {v.id: v.lease for v in videos}),
         "test_poison.py::test_a_queue_that_is_away_for_hours_quarantines_nothing",
     ),
     Protection(
         "a claim counts once",
-        put(reclaim, "to_count", lambda videos: {v.id: str(uuid.uuid4()) for v in videos}),
+        put(reclaim, "claims_to_count", lambda videos: {v.id: str(uuid.uuid4()) for v in videos}),
         "test_poison.py::test_executions_that_overlap_count_a_stuck_claim_once",
     ),
     Protection(
         "counts of reclaims that did not happen are taken back",
-        put(heartbeats.Heartbeats, "uncount", lambda *_: None),
+        put(heartbeats.Heartbeats, "undo_counts", lambda *_: None),
         "test_poison.py::test_a_video_that_was_spared_is_not_counted",
     ),
     Protection(
         "limit to reclaims",
-        put(reclaiming, "Quarantine", lambda *_: None),
+        put(reclaim, "plan", without_limit),
         "test_poison.py::test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is",
     ),
 ]

@@ -24,8 +24,8 @@ def run_and_be_killed(ports, queue, timing, arn, videos, point):
     world = World(*relays, SimpleNamespace(**queue), timing, Record(), strike)
     with boundary(world):
         lambdas = Lambdas(world)
-        taken = lambdas.invoke("Reclaim", {"videos": videos, "execution": arn, "insist": False})
-        lambdas.invoke("Enqueue", {**taken, "insist": False})
+        taken = lambdas.invoke("Reclaim", {"videos": videos, "execution": arn, "failOnPartial": False})
+        lambdas.invoke("Enqueue", taken)
         lambdas.close()
 
 

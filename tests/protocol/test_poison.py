@@ -40,7 +40,7 @@ def test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is(sta
     assert academy.state(poison) == ("FAILED", "", False)
     ((reason,),) = academy.sql("SELECT error_reason FROM video_video")
     assert reason.startswith(f"Quarantined by video-reclaim: stuck {LIMIT + 1} times within 7 days")
-    assert [item["quarantined"] for item in last.report] == [1]
+    assert [item["did"]["quarantined"] for item in last.results] == [1]
     assert not stage.messages()
     assert stage.violated(*verdicts.RULES) == []
 

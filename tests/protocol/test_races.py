@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from video_reclaim.postgres import Store
-from video_reclaim.settings import DatabaseSettings, read
+from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.settings import Database, read
 
 
 @pytest.fixture
 def store(academy, environment):
-    return Store(read(DatabaseSettings))
+    return Store(read(Database))
 
 
 @pytest.fixture
@@ -36,15 +36,15 @@ def wait_until_blocked(academy, *, sessions=1):
 
 
 def test_two_executions_never_take_the_same_video(academy, environment, in_thread):
-    stores = [Store(read(DatabaseSettings)) for _ in range(2)]
+    stores = [Store(read(Database)) for _ in range(2)]
     for round_ in range(15):
         videos = [academy.add(until=-1) for _ in range(40)]
-        seen = [store.look(videos) for store in stores]
+        seen = [store.read_videos(videos) for store in stores]
         start = threading.Barrier(2)
 
         def take(index, seen=seen, start=start, round_=round_):
             start.wait()
-            return stores[index].take(seen[index], token=f"{index}-{round_}", handoff_s=900).ids
+            return stores[index].lease_for_handoff(seen[index], token=f"{index}-{round_}", handoff_s=900).ids
 
         first, second = (take_.result() for take_ in [in_thread(take, 0), in_thread(take, 1)])
         assert sorted(first + second) == videos
@@ -52,12 +52,12 @@ def test_two_executions_never_take_the_same_video(academy, environment, in_threa
 
 def test_a_locked_row_does_not_hold_up_the_others(academy, store, session):
     locked, free = academy.add(until=-1), academy.add(until=-1)
-    seen = store.look([locked, free])
-    store._read("SELECT set_config('lock_timeout', '2s', false)", {})  # rather than wait for ever
+    seen = store.read_videos([locked, free])
+    store._session.fetch("SELECT set_config('lock_timeout', '2s', false)", {})  # rather than wait for ever
     with session() as worker, worker.cursor() as cursor:
         cursor.execute("UPDATE video_video SET status = 'READY' WHERE id = %s", (locked,))
         try:
-            taken = store.take(seen, token="t", handoff_s=900).ids
+            taken = store.lease_for_handoff(seen, token="t", handoff_s=900).ids
         except Exception as exc:
             taken = repr(exc)
         assert taken == [free]
@@ -66,7 +66,7 @@ def test_a_locked_row_does_not_hold_up_the_others(academy, store, session):
 def test_a_claim_that_commits_first_keeps_its_video(academy, store, session, in_thread):
     """Workers renew their leases as fast as they can, while executions take what they saw expired."""
     videos = [academy.add(until=-1) for _ in range(300)]
-    seen = store.look(videos)
+    seen = store.read_videos(videos)
     start = threading.Barrier(2)
 
     def renew():
@@ -87,7 +87,7 @@ def test_a_claim_that_commits_first_keeps_its_video(academy, store, session, in_
     start.wait()
     taken = []
     for first in range(0, len(seen), 5):
-        taken += store.take(seen[first : first + 5], token="t", handoff_s=900).ids
+        taken += store.lease_for_handoff(seen[first : first + 5], token="t", handoff_s=900).ids
     renewed = renewing.result()
     assert not set(taken) & set(renewed)
     assert {academy.state(video)[:2] for video in renewed} <= {("PROCESSING", "alive")}
@@ -121,10 +121,10 @@ def test_whoever_is_about_to_send_goes_on_if_the_adoption_comes_to_nothing(
 def test_nobody_adopts_what_is_about_to_be_sent(academy, store):
     """Listed as an orphan, renewed by its first owner, and only then taken by the adopter."""
     video = academy.add("UPLOADED", by="reclaim:old", until=-1)
-    seen = store.look([video])
+    seen = store.read_videos([video])
     assert len(store.read_handoffs([video], token="old", handoff_s=900)) == 1
-    assert store.take(seen, token="new", handoff_s=900).ids == []
-    assert not store.look([video])[0].lease_expired
+    assert store.lease_for_handoff(seen, token="new", handoff_s=900).ids == []
+    assert not store.read_videos([video])[0].lease_expired
 
 
 def test_a_claim_between_sending_and_clearing_keeps_its_lease(academy, store, session, in_thread):
@@ -147,7 +147,7 @@ def test_a_later_handoff_of_the_same_execution_is_not_cleared_for_an_earlier_one
     academy.sql(
         "UPDATE video_video SET status = 'PROCESSING', leased_by = 'dead', leased_until = '2020-01-01'"
     )
-    assert store.take(store.look([video]), token="t", handoff_s=900).ids == [video]
+    assert store.lease_for_handoff(store.read_videos([video]), token="t", handoff_s=900).ids == [video]
     assert store.clear_handoffs(late, token="t") == 0
     assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
 
@@ -186,7 +186,7 @@ def test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed(
     video = academy.add("UPLOADED", by="reclaim:t", until=900)
     academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = now()")
     academy.sql("UPDATE video_video SET leased_until = now() - interval '1 hour'")
-    (seen,) = store.look([video])
+    (seen,) = store.read_videos([video])
     assert not seen.lease_expired
     academy.sql("UPDATE video_video SET processing_started_at = now()")  # another claim of the same kind
-    assert store.take([seen], token="t", handoff_s=900).ids == []
+    assert store.lease_for_handoff([seen], token="t", handoff_s=900).ids == []

@@ -1,6 +1,6 @@
 import pytest
 
-from video_reclaim.batching import batches
+from video_reclaim.rules.batching import batches
 
 
 @pytest.mark.parametrize(

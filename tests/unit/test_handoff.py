@@ -1,7 +1,7 @@
 import pytest
 
-from video_reclaim.handoff import token_for
-from video_reclaim.staleness import HANDOFF_PREFIX
+from video_reclaim.rules.handoff import token_for
+from video_reclaim.rules.staleness import HANDOFF_PREFIX
 
 MACHINE = "arn:aws:states:eu-west-1:123456789012:execution:reclaim-videos"
 

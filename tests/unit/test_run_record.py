@@ -1,54 +1,172 @@
-from video_reclaim.run_record import extend, total
+import json
+from datetime import UTC, datetime
 
-BEGUN = {"dryRun": False, "stale": {"leaseExpired": 3}, "heartbeatsTrusted": True}
+import msgspec
+import pytest
+
+from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.run_record import ListedVideo, PassResult, PublishEvent, RunRecord, add_pass
+from video_reclaim.rules.staleness import Reason
+from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.records import Group, Inputs, Point, Policy
+
+AT = datetime(2026, 3, 2, 12, 0, 7, tzinfo=UTC)
+BEGUN = RunRecord(stale={"leaseExpired": 3}, heartbeats_trusted=True)
+DECISION = decide(
+    Inputs(
+        at=AT,
+        uploaded=3,
+        processing=None,
+        visible=3,
+        in_flight=0,
+        window=(Point(AT, 3.0),),
+        group=Group(min=1, max=20, desired=1, in_service=1, protected=True),
+        policy=Policy(videos_per_worker=1, scale_in_window_s=1200, measured_every_s=60),
+    )
+)
+
+
+def one_pass(*results, retried=False):
+    return PassResult(list(results), retried)
+
+
+def failed(error, count):
+    return ItemResult(error=error, failed=count)
+
+
+def did(**counts):
+    return ItemResult(Counts(**counts))
+
+
+def through_json(record):
+    return from_builtins(json.loads(json.dumps(to_builtins(record))), type(record))
 
 
 def test_items_add_up():
-    assert total(
-        [
-            {"reclaimed": 2, "quarantined": 1, "skipped": {"movedOn": 1}, "enqueued": 2},
-            {"reclaimed": 1, "quarantined": 0, "skipped": {"movedOn": 2, "beating": 1}},
-            {"failed": {"videos": [7, 8], "error": "QueueUnavailable"}},
-            {
-                "reclaimed": 1,
-                "enqueued": 0,
-                "skipped": {},
-                "failed": {"videos": [9], "error": "StoreRefused"},
-            },
-        ]
-    ) == {
-        "reclaimed": 4,
-        "enqueued": 2,
-        "quarantined": 1,
-        "skipped": {"movedOn": 3, "beating": 1},
-        "failed": {"QueueUnavailable": 2, "StoreRefused": 1},
-    }
+    totals = one_pass(
+        did(reclaimed=2, quarantined=1, skipped={"movedOn": 1}, enqueued=2),
+        did(reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}),
+        failed("QueueUnavailable", 2),
+        ItemResult(Counts(reclaimed=1), "StoreRefused", 1),
+    ).total()
+    assert totals.did == Counts(
+        reclaimed=4, enqueued=2, quarantined=1, refused=3, skipped={"movedOn": 3, "beating": 1}
+    )
+    assert totals.failed == {"QueueUnavailable": 2, "StoreRefused": 1}
+
+
+def test_items_that_failed_alike_add_up_by_error():
+    assert one_pass(failed("A", 2), failed("A", 3), failed("B", 1)).total().failed == {"A": 5, "B": 1}
 
 
 def test_no_item_adds_up_to_nothing():
-    assert total([]) == {"reclaimed": 0, "enqueued": 0, "quarantined": 0, "skipped": {}, "failed": {}}
+    totals = one_pass().total()
+    assert (totals.did, totals.failed) == (Counts(), {})
+
+
+def test_adding_up_leaves_the_results_as_they_are():
+    results = one_pass(did(reclaimed=1, skipped={"movedOn": 1}), did(reclaimed=1, skipped={"movedOn": 1}))
+    assert results.total() == results.total()
+    assert results.results[0].did == Counts(reclaimed=1, skipped={"movedOn": 1})
 
 
 def test_the_first_pass_keeps_what_the_listing_said():
-    run = extend(BEGUN, total([{"reclaimed": 1, "enqueued": 1, "skipped": {}}]), retried=False)
-    assert run == {
-        **BEGUN,
-        "reclaimed": 1,
-        "enqueued": 1,
-        "quarantined": 0,
-        "skipped": {},
-        "failed": {},
-    }
+    run = add_pass(BEGUN, one_pass(did(reclaimed=1, enqueued=1, quarantined=2, refused=1)))
+    assert run == RunRecord(
+        stale={"leaseExpired": 3},
+        heartbeats_trusted=True,
+        reclaimed=1,
+        enqueued=1,
+        quarantined=2,
+        refused=1,
+    )
+
+
+def test_the_counts_of_both_passes_add_up():
+    counts = did(reclaimed=1, enqueued=2, quarantined=3, refused=4, skipped={"movedOn": 5})
+    run = add_pass(add_pass(BEGUN, one_pass(counts)), one_pass(counts, retried=True))
+    assert (run.reclaimed, run.enqueued, run.quarantined, run.refused) == (2, 4, 6, 8)
+    assert run.skipped == {"movedOn": 10}
 
 
 def test_what_failed_first_and_succeeded_later_is_recovered():
-    first = extend(BEGUN, total([{"failed": {"videos": [1, 2], "error": "QueueUnavailable"}}]), retried=False)
-    assert first["failed"] == {"QueueUnavailable": 2}
-    second = extend(first, total([{"reclaimed": 0, "enqueued": 2, "skipped": {"movedOn": 1}}]), retried=True)
-    assert (second["failed"], second["recovered"], second["enqueued"]) == ({}, 2, 2)
+    first = add_pass(BEGUN, one_pass(failed("QueueUnavailable", 2)))
+    assert (first.failed, first.recovered) == ({"QueueUnavailable": 2}, msgspec.UNSET)
+    second = add_pass(first, one_pass(did(enqueued=2, skipped={"movedOn": 1}), retried=True))
+    assert (second.failed, second.recovered, second.enqueued) == ({}, 2, 2)
 
 
 def test_both_passes_at_once_when_the_first_could_not_be_published():
-    results = [{"failed": {"videos": [1], "error": "StoreUnavailable"}}, {"reclaimed": 1, "enqueued": 1}]
-    run = extend(BEGUN, total(results), retried=True)
-    assert (run["failed"], run["recovered"], run["reclaimed"]) == ({}, 1, 1)
+    results = one_pass(failed("StoreUnavailable", 1), did(reclaimed=1, enqueued=1), retried=True)
+    run = add_pass(BEGUN, results)
+    assert (run.failed, run.recovered, run.reclaimed) == ({}, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(RunRecord(), id="an-empty-record"),
+        pytest.param(
+            RunRecord(
+                dry_run=True,
+                stale={"orphaned": 1},
+                spared={"tenantUnknown": 2},
+                heartbeats_trusted=False,
+                left_to_next_run=4,
+                tenant_unknown=[8, 9],
+                videos=[ListedVideo(7, Reason.ORPHANED), ListedVideo(8, Reason.TENANT_UNKNOWN)],
+                reclaimed=1,
+                enqueued=2,
+                quarantined=3,
+                refused=4,
+                skipped={"beating": 5},
+                failed={"QueueUnavailable": 6},
+                recovered=7,
+                decision=DECISION,
+                metrics_error="denied",
+                scaling_error="AutoScaling.ScalingActivityInProgress",
+            ),
+            id="a-record-with-every-field",
+        ),
+        pytest.param(DECISION, id="a-decision"),
+    ],
+)
+def test_a_record_survives_json(record):
+    assert through_json(record) == record
+
+
+def test_the_json_form_leaves_out_what_does_not_apply():
+    assert set(to_builtins(RunRecord())) == {
+        "dryRun",
+        "stale",
+        "spared",
+        "leftToNextRun",
+        "reclaimed",
+        "enqueued",
+        "quarantined",
+        "refused",
+        "skipped",
+        "failed",
+    }
+
+
+def test_the_event_of_publish_backlog_is_read():
+    event = {
+        "input": {},
+        "execution": "arn:aws:states:x",
+        "run": {"stale": {"orphaned": 1}},
+        "pass": {
+            "results": [{"did": {"reclaimed": 1.0}}, {"error": "StoreRefused", "failed": 2}],
+            "retried": True,
+        },
+    }
+    given = from_builtins(event, PublishEvent, strict=False)
+    assert given.run == RunRecord(stale={"orphaned": 1})
+    assert given.pass_ == one_pass(did(reclaimed=1), failed("StoreRefused", 2), retried=True)
+
+
+def test_a_reason_that_does_not_exist_is_refused():
+    with pytest.raises(Malformed) as caught:
+        from_builtins({"videos": [{"id": 1, "reason": "bored"}]}, RunRecord)
+    assert caught.value.field == "videos[0].reason"

@@ -1,18 +1,19 @@
 """What holds of the scaling decision whatever goes in."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from video_reclaim.scaling import Decision, Group, Inputs, Override, Point, Policy, Reading, decide
+from video_reclaim.records import from_builtins, to_builtins
+from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.records import Decision, Group, Inputs, Override, Point, Policy
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 READINGS = ("uploaded", "processing", "visible", "in_flight")
-UNKNOWN = Reading(None, None)
 
 # A slow machine is no failure; what is asked for beyond `assume` is rare on purpose.
 patient = settings(
@@ -20,15 +21,12 @@ patient = settings(
 )
 
 counts = st.one_of(st.integers(0, 5), st.integers(0, 60))
-readings = st.one_of(
-    st.builds(Reading, counts, st.floats(0, 100)),
-    st.builds(Reading, counts, st.floats(0, 100)),
-    st.builds(Reading, st.none() | counts, st.none() | st.floats(0, 400)),
-)
+readings = st.one_of(counts, counts, st.none() | counts)
 policies = st.builds(
     Policy,
     videos_per_worker=st.integers(1, 4),
     scale_in_window_s=st.integers(2, 6).map(lambda minutes: 60 * minutes),
+    measured_every_s=st.just(60),
     max_step_out=st.none() | st.integers(1, 10),
 )
 overrides = st.builds(
@@ -72,7 +70,6 @@ def any_inputs(draw):
         at=AT + timedelta(seconds=draw(st.integers(0, 59))),
         **{name: draw(readings) for name in READINGS},
         window=draw(windows()),
-        queue_window=draw(windows()),
         group=draw(st.none() | groups()) if draw(st.integers(0, 9)) == 0 else draw(groups()),
         override=draw(st.none() | overrides),
         override_problem=None,
@@ -88,11 +85,10 @@ def nearly_calm_inputs(draw):
     minutes = draw(st.integers(2, 6))
     calm = Inputs(
         at=AT + timedelta(seconds=draw(st.integers(0, 59))),
-        **{name: Reading(draw(small), 1.0) for name in READINGS},
+        **{name: draw(small) for name in READINGS},
         window=tuple(Point(AT - timedelta(minutes=ago), float(draw(small))) for ago in range(minutes + 2)),
-        queue_window=(),
         group=Group(min=1, max=20, desired=draw(st.integers(10, 22)), in_service=20, protected=True),
-        policy=Policy(videos_per_worker=draw(st.integers(1, 3)), scale_in_window_s=60 * minutes),
+        policy=Policy(draw(st.integers(1, 3)), scale_in_window_s=60 * minutes, measured_every_s=60),
     )
     index = draw(st.integers(0, minutes + 1))
     before, after = calm.window[:index], calm.window[index + 1 :]
@@ -100,8 +96,8 @@ def nearly_calm_inputs(draw):
         "none": {},
         "gap": {"window": before + after},
         "peak": {"window": (*before, replace(calm.window[index], value=9.0), *after)},
-        "busy": {draw(st.sampled_from(READINGS)): Reading(draw(st.integers(0, 12)), 1.0)},
-        "stale": {draw(st.sampled_from(READINGS)): Reading(0, 121.0)},
+        "busy": {draw(st.sampled_from(READINGS)): draw(st.integers(0, 12))},
+        "unknown": {draw(st.sampled_from(READINGS)): None},
         "override unknown": {"override_known": False},
         "override": {"override": draw(overrides)},
         "unprotected": {"group": replace(calm.group, protected=False)},
@@ -118,10 +114,6 @@ def ordered(inputs_):
     """Tell whether an operator's order to a fixed size is in force: it may do what the rules must not."""
     order = inputs_.override
     return inputs_.override_known and order is not None and order.mode == "fixed" and order.until > inputs_.at
-
-
-def fresh(reading, policy):
-    return reading.value is not None and reading.age_s is not None and reading.age_s <= policy.fresh_within_s
 
 
 def covered(inputs_):
@@ -141,9 +133,6 @@ def test_desired_is_never_outside_the_live_limits(given_inputs):
     else:
         assert group.min <= decision.desired <= group.max
         assert decision.want is None or group.min <= decision.want <= group.max
-        assert decision.legacy_desired is None or (
-            group.min <= decision.legacy_desired <= group.max or decision.legacy_desired == group.desired
-        )
 
 
 @patient
@@ -168,7 +157,7 @@ def test_never_in_on_doubt(given_inputs):
         given_inputs.group is None
         or not given_inputs.override_known
         or not covered(given_inputs)
-        or any(not fresh(getattr(given_inputs, name), given_inputs.policy) for name in READINGS)
+        or any(getattr(given_inputs, name) is None for name in READINGS)
     )
     decision = decide(given_inputs)
     assert not (doubt and decision.action == "scale-in")
@@ -183,8 +172,8 @@ def test_never_in_below_processing_nor_below_the_windows_highest_want(given_inpu
         policy, group = given_inputs.policy, given_inputs.group
         oldest = AT - timedelta(seconds=policy.scale_in_window_s)
         seen = [point.value for point in given_inputs.window if point.at >= oldest]
-        seen.append(given_inputs.uploaded.value + given_inputs.processing.value)
-        assert decision.desired >= group.clamp(given_inputs.processing.value)
+        seen.append(given_inputs.uploaded + given_inputs.processing)
+        assert decision.desired >= group.clamp(given_inputs.processing)
         assert decision.desired >= group.clamp(ceil(max(seen) / policy.videos_per_worker))
         assert decision.desired >= decision.want
 
@@ -194,15 +183,15 @@ def test_never_in_below_processing_nor_below_the_windows_highest_want(given_inpu
 def test_an_unprotected_group_keeps_its_size_while_anything_is_processing(given_inputs):
     assume(not ordered(given_inputs))
     assume(given_inputs.group is not None and not given_inputs.group.protected)
-    assert decide(given_inputs).action != "scale-in" or given_inputs.processing.value == 0
+    assert decide(given_inputs).action != "scale-in" or given_inputs.processing == 0
 
 
 @patient
 @given(inputs(), st.sampled_from(READINGS), st.integers(1, 20))
 def test_more_backlog_never_means_fewer_workers(given_inputs, name, more):
     reading = getattr(given_inputs, name)
-    assume(given_inputs.group is not None and reading.value is not None)
-    raised = replace(given_inputs, **{name: replace(reading, value=reading.value + more)})
+    assume(given_inputs.group is not None and reading is not None)
+    raised = replace(given_inputs, **{name: reading + more})
     assert decide(raised).desired >= decide(given_inputs).desired
 
 
@@ -220,7 +209,7 @@ def test_a_busier_minute_in_the_window_never_means_fewer_workers(given_inputs, i
 @given(inputs(), st.sets(st.sampled_from(READINGS), min_size=1))
 def test_an_unknown_source_can_raise_but_not_lower(given_inputs, names):
     assume(given_inputs.group is not None and not ordered(given_inputs))
-    blind = replace(given_inputs, **dict.fromkeys(names, UNKNOWN))
+    blind = replace(given_inputs, **dict.fromkeys(names))
     decision = decide(blind)
     assert decision.action != "scale-in"
     before = decide(given_inputs)
@@ -247,9 +236,9 @@ def test_a_lost_point_never_lowers(given_inputs, index):
 @given(inputs())
 def test_replay_is_exact(given_inputs):
     decision = decide(given_inputs)
-    record = json.loads(json.dumps(decision.to_record()))
-    assert Decision.from_record(record) == decision
-    assert decide(Inputs.from_record(record["inputs"])).to_record() == record
+    record = json.loads(json.dumps(to_builtins(decision)))
+    assert from_builtins(record, Decision) == decision
+    assert decide(from_builtins(record["inputs"], Inputs)) == decision
 
 
 @patient

@@ -2,14 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from video_reclaim.staleness import (
-    UNKNOWN_PULSE,
-    Pulse,
+from video_reclaim.rules.staleness import (
+    UNKNOWN_HEARTBEAT,
+    Heartbeat,
+    Reason,
     Strike,
-    Verdict,
     Video,
     judge,
     silence_confirmed,
+    strike_memory_s,
     strikes_to_keep,
 )
 
@@ -19,23 +20,23 @@ LEASED = Video(
 )
 EXPIRED = replace(LEASED, lease_expired=True)
 HANDED_OVER = replace(LEASED, status="UPLOADED", leased_by="reclaim:other", lease="(reclaim:other,…)")
-BEATING = Pulse(beating=True)
-SILENT = Pulse(beating=False)
+BEATING = Heartbeat(present=True)
+SILENT = Heartbeat(present=False)
 
 
 def struck(ago_s, lease=LEASED.lease):
-    return Pulse(beating=False, strike=Strike(at_s=NOW_S - ago_s, lease=lease))
+    return Heartbeat(present=False, strike=Strike(at_s=NOW_S - ago_s, lease=lease))
 
 
 @pytest.mark.parametrize(
     ("strike", "after_s", "confirmed"),
     [
-        pytest.param(None, 60, False, id="first-miss"),
-        pytest.param(Strike(NOW_S - 60, "a"), 60, True, id="silent-for-exactly-the-limit"),
-        pytest.param(Strike(NOW_S - 59.9, "a"), 60, False, id="a-moment-short"),
-        pytest.param(Strike(NOW_S - 600, "b"), 60, False, id="strike-belongs-to-another-lease"),
-        pytest.param(None, 0, True, id="zero-switches-the-wait-off"),
-        pytest.param(Strike(NOW_S + 5, "a"), 60, False, id="the-clock-went-back"),
+        pytest.param(None, 60, False, id="the-first-miss-does-not-count"),
+        pytest.param(Strike(NOW_S - 60, "a"), 60, True, id="silence-of-exactly-the-limit-counts"),
+        pytest.param(Strike(NOW_S - 59.9, "a"), 60, False, id="silence-just-below-the-limit-does-not-count"),
+        pytest.param(Strike(NOW_S - 600, "b"), 60, False, id="a-strike-under-another-lease-does-not-count"),
+        pytest.param(None, 0, True, id="with-zero-the-first-miss-counts"),
+        pytest.param(Strike(NOW_S + 5, "a"), 60, False, id="a-strike-in-the-future-does-not-count"),
     ],
 )
 def test_silence_needs_two_strikes_under_one_lease(strike, after_s, confirmed):
@@ -43,86 +44,142 @@ def test_silence_needs_two_strikes_under_one_lease(strike, after_s, confirmed):
 
 
 @pytest.mark.parametrize(
-    ("video", "pulse", "verdict"),
+    ("video", "heartbeat", "reason"),
     [
-        pytest.param(EXPIRED, SILENT, Verdict.LEASE_EXPIRED, id="expired-and-silent"),
-        pytest.param(EXPIRED, BEATING, Verdict.LEASE_EXPIRED, id="expired-though-it-beats"),
-        pytest.param(EXPIRED, UNKNOWN_PULSE, Verdict.LEASE_EXPIRED, id="expired-and-redis-away"),
-        pytest.param(LEASED, BEATING, Verdict.BEATING, id="beats"),
-        pytest.param(LEASED, SILENT, Verdict.SILENT_ONCE, id="first-miss"),
-        pytest.param(LEASED, struck(60), Verdict.SILENT_TWICE, id="second-miss"),
-        pytest.param(LEASED, struck(600, "other"), Verdict.SILENT_ONCE, id="first-miss-under-this-lease"),
-        pytest.param(LEASED, UNKNOWN_PULSE, Verdict.HEARTBEAT_UNKNOWN, id="redis-away-says-nothing"),
-        pytest.param(replace(LEASED, leased_by=""), struck(60), Verdict.SILENT_TWICE, id="no-lease-at-all"),
-        pytest.param(replace(LEASED, tenant_id=None), SILENT, Verdict.TENANT_UNKNOWN, id="no-tenant-no-key"),
+        pytest.param(EXPIRED, SILENT, Reason.LEASE_EXPIRED, id="an-expired-lease-is-stale"),
         pytest.param(
-            replace(EXPIRED, tenant_id=None), SILENT, Verdict.TENANT_UNKNOWN, id="no-tenant-no-message"
+            EXPIRED, BEATING, Reason.LEASE_EXPIRED, id="an-expired-lease-is-stale-despite-heartbeats"
         ),
-        pytest.param(HANDED_OVER, SILENT, Verdict.MOVED_ON, id="another-run-is-carrying-it"),
-        pytest.param(replace(HANDED_OVER, lease_expired=True), SILENT, Verdict.ORPHANED, id="orphan"),
+        pytest.param(
+            EXPIRED, UNKNOWN_HEARTBEAT, Reason.LEASE_EXPIRED, id="an-expired-lease-is-stale-without-redis"
+        ),
+        pytest.param(LEASED, BEATING, Reason.BEATING, id="a-heartbeat-spares-a-live-lease"),
+        pytest.param(LEASED, SILENT, Reason.SILENT_ONCE, id="a-first-miss-spares-a-live-lease"),
+        pytest.param(LEASED, struck(60), Reason.SILENT_TWICE, id="a-second-miss-is-stale"),
+        pytest.param(
+            LEASED, struck(600, "other"), Reason.SILENT_ONCE, id="a-miss-under-another-lease-is-not-counted"
+        ),
+        pytest.param(
+            LEASED, UNKNOWN_HEARTBEAT, Reason.HEARTBEAT_UNKNOWN, id="without-redis-a-live-lease-is-spared"
+        ),
+        pytest.param(
+            replace(LEASED, leased_by=""),
+            struck(60),
+            Reason.SILENT_TWICE,
+            id="a-second-miss-without-a-lease-is-stale",
+        ),
+        pytest.param(
+            replace(LEASED, tenant_id=None),
+            SILENT,
+            Reason.TENANT_UNKNOWN,
+            id="a-live-lease-without-tenant-is-spared",
+        ),
+        pytest.param(
+            replace(EXPIRED, tenant_id=None),
+            SILENT,
+            Reason.TENANT_UNKNOWN,
+            id="an-expired-lease-without-tenant-is-spared",
+        ),
+        pytest.param(
+            HANDED_OVER, SILENT, Reason.MOVED_ON, id="a-live-handoff-of-another-execution-is-left-alone"
+        ),
+        pytest.param(
+            replace(HANDED_OVER, lease_expired=True),
+            SILENT,
+            Reason.ORPHANED,
+            id="an-expired-handoff-is-orphaned",
+        ),
         pytest.param(
             replace(HANDED_OVER, leased_by="reclaim:mine"),
             SILENT,
-            Verdict.ORPHANED,
-            id="taken-by-a-lost-attempt",
+            Reason.ORPHANED,
+            id="a-live-handoff-of-this-execution-is-orphaned",
         ),
         pytest.param(
             replace(HANDED_OVER, lease_expired=True, tenant_id=None),
             SILENT,
-            Verdict.TENANT_UNKNOWN,
-            id="orphan-without-tenant",
+            Reason.TENANT_UNKNOWN,
+            id="an-expired-handoff-without-tenant-is-spared",
         ),
         pytest.param(
-            replace(LEASED, status="UPLOADED", leased_by=""), SILENT, Verdict.MOVED_ON, id="waiting"
+            replace(LEASED, status="UPLOADED", leased_by=""),
+            SILENT,
+            Reason.MOVED_ON,
+            id="a-waiting-video-is-left-alone",
         ),
         pytest.param(
-            replace(EXPIRED, status="UPLOADED", leased_by="w-1"), SILENT, Verdict.MOVED_ON, id="not-our-lease"
+            replace(EXPIRED, status="UPLOADED", leased_by="w-1"),
+            SILENT,
+            Reason.MOVED_ON,
+            id="a-worker-lease-on-an-uploaded-video-is-left-alone",
         ),
-        pytest.param(replace(LEASED, status="PENDING"), SILENT, Verdict.MOVED_ON, id="pending"),
-        pytest.param(replace(EXPIRED, status="READY"), SILENT, Verdict.MOVED_ON, id="ready"),
-        pytest.param(replace(EXPIRED, status="FAILED"), SILENT, Verdict.MOVED_ON, id="failed"),
+        pytest.param(
+            replace(LEASED, status="PENDING"), SILENT, Reason.MOVED_ON, id="a-pending-video-is-left-alone"
+        ),
+        pytest.param(
+            replace(EXPIRED, status="READY"), SILENT, Reason.MOVED_ON, id="a-ready-video-is-left-alone"
+        ),
+        pytest.param(
+            replace(EXPIRED, status="FAILED"), SILENT, Reason.MOVED_ON, id="a-failed-video-is-left-alone"
+        ),
     ],
 )
-def test_verdict(video, pulse, verdict):
-    assert judge(video, pulse, confirm_silence_s=60, own_token="mine") is verdict
+def test_what_is_found_about_a_video(video, heartbeat, reason):
+    assert judge(video, heartbeat, confirm_silence_s=60, own_token="mine") is reason
 
 
 def test_without_the_second_strike_the_first_miss_counts():
-    assert judge(LEASED, SILENT, confirm_silence_s=0) is Verdict.SILENT_TWICE
+    assert judge(LEASED, SILENT, confirm_silence_s=0) is Reason.SILENT_TWICE
 
 
 def test_unknown_is_never_silence_even_without_the_second_strike():
-    assert judge(LEASED, UNKNOWN_PULSE, confirm_silence_s=0) is Verdict.HEARTBEAT_UNKNOWN
+    assert judge(LEASED, UNKNOWN_HEARTBEAT, confirm_silence_s=0) is Reason.HEARTBEAT_UNKNOWN
 
 
-@pytest.mark.parametrize("verdict", list(Verdict))
-def test_only_three_verdicts_are_stale(verdict):
-    assert verdict.stale is (verdict in ("leaseExpired", "silentTwice", "orphaned"))
+@pytest.mark.parametrize("reason", list(Reason))
+def test_only_three_reasons_are_stale(reason):
+    assert reason.stale is (reason in ("leaseExpired", "silentTwice", "orphaned"))
+    assert reason.meaning
 
 
 @pytest.mark.parametrize(
-    ("video", "pulse", "changes"),
+    ("video", "heartbeat", "changes"),
     [
-        pytest.param(LEASED, SILENT, {7: Strike(NOW_S, LEASED.lease)}, id="first-miss-is-recorded"),
-        pytest.param(LEASED, struck(30), {}, id="second-miss-leaves-the-first-standing"),
-        pytest.param(
-            LEASED, struck(30, "other"), {7: Strike(NOW_S, LEASED.lease)}, id="a-new-lease-begins-anew"
-        ),
-        pytest.param(LEASED, BEATING, {}, id="a-beat-needs-nothing"),
+        pytest.param(LEASED, SILENT, {7: Strike(NOW_S, LEASED.lease)}, id="a-first-miss-is-recorded"),
+        pytest.param(LEASED, struck(30), {}, id="a-second-miss-keeps-the-first-strike"),
         pytest.param(
             LEASED,
-            Pulse(beating=True, strike=Strike(NOW_S - 30, LEASED.lease)),
-            {7: None},
-            id="a-beat-wipes-the-slate",
+            struck(30, "other"),
+            {7: Strike(NOW_S, LEASED.lease)},
+            id="a-miss-under-a-new-lease-replaces-the-strike",
         ),
-        pytest.param(LEASED, UNKNOWN_PULSE, {}, id="unknown-changes-nothing"),
+        pytest.param(LEASED, BEATING, {}, id="a-heartbeat-without-a-strike-changes-nothing"),
+        pytest.param(
+            LEASED,
+            Heartbeat(present=True, strike=Strike(NOW_S - 30, LEASED.lease)),
+            {7: None},
+            id="a-heartbeat-deletes-the-strike",
+        ),
+        pytest.param(LEASED, UNKNOWN_HEARTBEAT, {}, id="an-unknown-heartbeat-changes-nothing"),
         pytest.param(EXPIRED, SILENT, {}, id="an-expired-lease-needs-no-strike"),
-        pytest.param(replace(LEASED, tenant_id=None), SILENT, {}, id="no-tenant-no-key"),
+        pytest.param(replace(LEASED, tenant_id=None), SILENT, {}, id="a-video-without-tenant-gets-no-strike"),
     ],
 )
-def test_strikes_to_keep(video, pulse, changes):
-    assert strikes_to_keep([video], {video.id: pulse}) == changes
+def test_strikes_to_keep(video, heartbeat, changes):
+    assert strikes_to_keep([video], {video.id: heartbeat}) == changes
 
 
 def test_a_video_that_redis_was_not_asked_about_gets_no_strike():
     assert strikes_to_keep([LEASED], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("confirm_silence_s", "rate_minutes", "memory_s"),
+    [
+        pytest.param(60, 1, 900, id="at-least-fifteen-minutes"),
+        pytest.param(60, 14, 2580, id="three-runs-after-the-silence-counts"),
+        pytest.param(1800, 10, 3600, id="a-long-silence-makes-it-longer"),
+    ],
+)
+def test_a_strike_is_remembered_until_three_runs_can_confirm_it(confirm_silence_s, rate_minutes, memory_s):
+    assert strike_memory_s(confirm_silence_s, rate_minutes) == memory_s

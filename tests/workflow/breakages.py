@@ -1,4 +1,4 @@
-"""Ways to break the definition, each of which some check of this folder must see."""
+"""Ways to break the definition; some check of this folder must notice each of them."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,10 @@ def _inside(definition, map_state):
 
 
 def _second_map_gets_a_catch(definition):
+    states = _inside(definition, "RetryFailedVideos")
+    states["Ignore"] = {"Type": "Pass", "End": True, "Output": {}}
     for state in ("ReclaimAgain", "EnqueueAgain"):
-        _inside(definition, "RetryFailedVideos")[state]["Catch"] = [
-            {
-                "ErrorEquals": ["States.ALL"],
-                "Output": {"report": {"reclaimed": 0}},
-                "Next": "NothingToEnqueueAgain",
-            }
-        ]
+        states[state]["Catch"] = [{"ErrorEquals": ["States.ALL"], "Next": "Ignore"}]
 
 
 def _second_map_is_caught_as_a_whole(definition):
@@ -36,27 +32,23 @@ def _outputs_carry_whole_videos(definition):
     )
 
 
-def _enqueue_forgets_its_token(definition):
+def _enqueue_gets_another_execution(definition):
     for map_state, state in (("ReclaimVideos", "Enqueue"), ("RetryFailedVideos", "EnqueueAgain")):
-        _inside(definition, map_state)[state]["Arguments"]["Payload"]["token"] = ""
-
-
-def _publishing_failures_are_swallowed(definition):
-    definition["States"]["PublishBacklogAgain"]["Catch"] = [{"ErrorEquals": ["States.ALL"], "Next": "Report"}]
+        _inside(definition, map_state)[state]["Arguments"]["Payload"] = (
+            "{% $merge([$states.input, {'execution': 'arn:aws:states:::execution:m:another'}]) %}"
+        )
 
 
 def _listing_failures_are_swallowed(definition):
-    definition["States"]["ListStaleVideosAgain"]["Catch"] = [
-        {"ErrorEquals": ["States.ALL"], "Next": "Report"}
-    ]
+    definition["States"]["NotListed"] = {"Type": "Pass", "End": True}
 
 
 def _group_errors_fail_the_execution(definition):
     del definition["States"]["SetDesiredCapacity"]["Catch"]
 
 
-def _publishing_is_not_caught(definition):
-    del definition["States"]["PublishBacklog"]["Catch"]
+def _second_look_never_ends(definition):
+    definition["States"]["ListStaleVideos"]["Arguments"]["Payload"]["run"] = {}
 
 
 BREAKAGES = {
@@ -64,16 +56,15 @@ BREAKAGES = {
     "second-map-is-caught-as-a-whole": _second_map_is_caught_as_a_whole,
     "first-map-loses-its-own": _first_map_loses_its_own,
     "outputs-carry-whole-videos": _outputs_carry_whole_videos,
-    "enqueue-forgets-its-token": _enqueue_forgets_its_token,
-    "publishing-failures-are-swallowed": _publishing_failures_are_swallowed,
+    "enqueue-gets-another-execution": _enqueue_gets_another_execution,
     "listing-failures-are-swallowed": _listing_failures_are_swallowed,
     "group-errors-fail-the-execution": _group_errors_fail_the_execution,
-    "publishing-is-not-caught": _publishing_is_not_caught,
+    "second-look-never-ends": _second_look_never_ends,
 }
 
 
 def broken(breakage):
-    """The definition after one breakage."""
+    """Return the definition after one breakage."""
     definition = json.loads(DEFINITION.read_text())
     breakage(definition)
     return definition

@@ -26,6 +26,7 @@ import boto3
 import jsonata
 import moto.stepfunctions.parser.asl.component.common.retry.retrier_decl as moto_retry
 import moto.stepfunctions.parser.asl.component.state.exec.state_task.lambda_eval_utils as moto_lambda
+import moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function as moto_wait
 import moto.stepfunctions.parser.asl.eval.states as moto_states
 import moto.stepfunctions.parser.asl.eval.variable_store as moto_variables
 import moto.stepfunctions.parser.asl.jsonata.jsonata as moto_jsonata
@@ -39,8 +40,8 @@ from dev.testing.messages import Queue
 from dev.testing.servers import common_settings, forget_clients
 from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from tests.workflow.breakages import DEFINITION
-from video_reclaim.heartbeats import heartbeats
-from video_reclaim.postgres import store
+from video_reclaim.adapters.heartbeats import heartbeats
+from video_reclaim.adapters.postgres.store import store
 
 GROUP = "academy-video-worker-asg"
 NAMESPACE = "Academy/Workers"
@@ -80,7 +81,8 @@ class Workflow:
     """The workflow with everything around it.
 
     ``around[function]`` is called as ``(payload, call)`` in place of the function; ``call(payload)`` is the
-    function itself. ``environment[function]`` may be changed.
+    function itself. ``environment[function]`` may be changed. ``waits`` are the seconds before each retry,
+    ``second_looks`` those of each Wait state; ``meanwhile()`` is called during a Wait state.
     """
 
     def __init__(self, aws, settings):
@@ -106,6 +108,7 @@ class Workflow:
         if self.ssm.describe_parameters()["Parameters"]:
             self.ssm.delete_parameter(Name=OVERRIDE)
         self.calls, self.around, self.waits = [], {}, []
+        self.second_looks, self.meanwhile = [], lambda: None
         self.environment = self._environments(self._settings)
         self.state_machine_arn = self._make_state_machine(json.dumps(definition), concurrency)
         for function in MODULES:
@@ -156,7 +159,7 @@ class Workflow:
         return set(entered - left)
 
     def failed(self, execution):
-        """The items that the first Map left to the second: each one's videos."""
+        """The items that the first Map leaves to the second: the videos of each."""
         left = [
             event["stateExitedEventDetails"]["assignedVariables"]["failed"]
             for event in self.history(execution)
@@ -212,6 +215,7 @@ class Workflow:
         if (definition, concurrency) not in self._machines:
             values = {f"{name}Arn": arn for name, arn in self._arns.items()}
             values |= {"AutoScalingGroupName": GROUP, "MaxConcurrency": str(concurrency)}
+            values |= {"ConfirmSilenceSeconds": "62", "Partition": "aws"}
             self._machines[definition, concurrency] = self._stepfunctions.create_state_machine(
                 name=f"reclaim-videos-{len(self._machines)}",
                 definition=re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], definition),
@@ -220,18 +224,31 @@ class Workflow:
         return self._machines[definition, concurrency]
 
     def _environments(self, settings):
-        store = {name: value for name, value in settings.items() if name.startswith("DATABASE_")}
-        redis = {"REDIS_URL": settings["REDIS_URL"]}
+        store, redis, reclaiming, schedule = (
+            {name: value for name, value in settings.items() if name.startswith(section)}
+            for section in ("DATABASE_", "REDIS_", "RECLAIMING_", "SCHEDULE_")
+        )
         kinds = {
             "Video": [self._queues["academy-video-jobs"]],
             "AI": [self._queues[name] for name in OTHER_QUEUES[:2]],
             "Messaging": [self._queues[OTHER_QUEUES[2]]],
         }
         return {
-            "ListStaleVideos": {**store, **redis},
-            "Reclaim": {**store, **redis},
-            "Enqueue": {**store, "QUEUE_URL": kinds["Video"][0]},
-            "PublishBacklog": {**store, "QUEUE_URLS": json.dumps(kinds), "AUTO_SCALING_GROUP": GROUP},
+            "ListStaleVideos": {**store, **redis, **reclaiming, **schedule},
+            "Reclaim": {**store, **redis, **reclaiming},
+            "Enqueue": {**store, **reclaiming, "QUEUES_URLS": json.dumps(kinds)},
+            "PublishBacklog": {
+                **store,
+                **schedule,
+                "QUEUES_URLS": json.dumps(kinds),
+                "METRICS_NAMESPACE": NAMESPACE,
+                "METRICS_DIMENSIONS": "{}",
+                "SCALING_MODE": "apply",
+                "SCALING_VIDEOS_PER_WORKER": "1",
+                "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
+                "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
+                "WORKERS_GROUP_NAME": GROUP,
+            },
         }
 
     def _keep_warm(self, function):
@@ -327,6 +344,10 @@ def one_workflow(postgres, valkey):
     def sleep(seconds):
         running[0].waits.append(seconds)
 
+    def wait(_self, env, wait_seconds):
+        running[0].second_looks.append(wait_seconds)
+        running[0].meanwhile()
+
     with contextlib.ExitStack() as stack:
         stack.callback(forget_clients)
         aws = stack.enter_context(strict_aws(STEP_FUNCTIONS_AND_LAMBDA))
@@ -337,6 +358,7 @@ def one_workflow(postgres, valkey):
         stack.enter_context(patch.object(LambdaSimpleBackend, "invoke", invoke))
         stack.enter_context(patch.object(moto_lambda, "boto_client_for", one_client))
         stack.enter_context(patch.object(moto_retry, "time", types.SimpleNamespace(sleep=sleep)))
+        stack.enter_context(patch.object(moto_wait.WaitFunction, "_wait_interval", wait))
         forget_clients()
         running.append(Workflow(aws, common_settings(postgres, valkey)))
         yield running[0]

@@ -8,7 +8,7 @@ from dev.local.processes import free_port
 from tests.mixture import check_main_job
 from tests.workflow.breakages import BREAKAGES, broken
 
-IDLE = ["ListStaleVideos", "AnyStale", "PublishBacklog", "WhatIsLeft", "Report"]
+IDLE = ["ListStaleVideos", "ReclaimVideos", "PublishBacklog", "WhatIsLeft", "Report"]
 
 
 def check(workflow, academy):
@@ -24,7 +24,9 @@ def test_exactly_the_stale_videos_of_any_mixture_go_back_to_work(workflow, acade
     check(workflow, academy)
 
 
-@pytest.mark.parametrize("definition", [broken(BREAKAGES["enqueue-forgets-its-token"])], ids=["no-token"])
+@pytest.mark.parametrize(
+    "definition", [broken(BREAKAGES["enqueue-gets-another-execution"])], ids=["other-token"]
+)
 def test_the_check_above_sees_an_enqueue_without_its_token(workflow, academy):
     with pytest.raises(AssertionError):
         check(workflow, academy)
@@ -56,6 +58,7 @@ def troubled(workflow, academy):
     academy.add("UPLOADED", by="reclaim:crashed", until=-5)
     academy.add(beats=True)
     workflow.calls.clear()
+    workflow.second_looks.clear()
     return workflow
 
 
@@ -74,23 +77,25 @@ def test_a_dry_run_tells_each_video_with_its_reason_and_writes_nothing_anywhere(
         7: "beating",
     }
     assert execution["record"]["spared"] == {"silentOnce": 1, "beating": 1}
-    assert {call.function for call in troubled.calls} == {"ListStaleVideos"}
+    assert execution["record"]["decision"]["want"] == 7
+    assert {call.function for call in troubled.calls} == {"ListStaleVideos", "PublishBacklog"}
+    assert troubled.second_looks == []
 
 
 @pytest.mark.parametrize(
     ("given", "field", "problem"),
     [
-        pytest.param({"dryRun": "yes"}, "dryRun", "not a string", id="dry-run-is-a-string"),
-        pytest.param({"dryRun": 1}, "dryRun", "not the number 1", id="dry-run-is-a-number"),
-        pytest.param({"dryRun": None}, "dryRun", "not null", id="dry-run-is-null"),
-        pytest.param({"limit": "5"}, "limit", "not a string", id="limit-is-a-string"),
-        pytest.param({"limit": 2.5}, "limit", "not the number 2.5", id="limit-is-a-fraction"),
-        pytest.param({"limit": True}, "limit", "not a boolean", id="limit-is-a-boolean"),
-        pytest.param({"limit": 0}, "limit", "1 to 10000", id="limit-is-zero"),
-        pytest.param({"limit": 10_001}, "limit", "1 to 10000", id="limit-is-beyond-the-cap"),
-        pytest.param({"dryrun": True}, "dryrun", "not a field", id="misspelt-field"),
-        pytest.param([], "input", "must be a JSON object", id="a-list"),
-        pytest.param(0, "input", "must be a JSON object", id="a-number"),
+        pytest.param({"dryRun": "yes"}, "dryRun", "got `str`", id="dry-run-is-a-string"),
+        pytest.param({"dryRun": 1}, "dryRun", "got `int`", id="dry-run-is-a-number"),
+        pytest.param({"dryRun": None}, "dryRun", "got `null`", id="dry-run-is-null"),
+        pytest.param({"limit": "5"}, "limit", "got `str`", id="limit-is-a-string"),
+        pytest.param({"limit": 2.5}, "limit", "got `float`", id="limit-is-a-fraction"),
+        pytest.param({"limit": True}, "limit", "got `bool`", id="limit-is-a-boolean"),
+        pytest.param({"limit": 0}, "limit", ">= 1", id="limit-is-zero"),
+        pytest.param({"limit": 10_001}, "limit", "<= 10000", id="limit-is-beyond-the-cap"),
+        pytest.param({"dryrun": True}, "dryrun", "is not a field", id="misspelt-field"),
+        pytest.param([], "input", "Expected `object`", id="a-list"),
+        pytest.param(0, "input", "Expected `object`", id="a-number"),
     ],
 )
 def test_a_wrong_input_fails_before_any_write_and_names_the_field(workflow, academy, given, field, problem):
@@ -114,11 +119,9 @@ def test_a_wrong_input_fails_before_any_write_and_names_the_field(workflow, acad
         pytest.param("ListStaleVideos", "REDIS_URL", "ListStaleVideos", id="listing-without-redis"),
         pytest.param("Reclaim", "DATABASE_NAME", "ReclaimAgain", id="reclaiming-without-database"),
         pytest.param("Reclaim", "REDIS_URL", "ReclaimAgain", id="reclaiming-without-redis"),
-        pytest.param("Enqueue", "QUEUE_URL", "EnqueueAgain", id="enqueueing-without-queue"),
-        pytest.param("PublishBacklog", "QUEUE_URLS", "PublishBacklogAgain", id="publishing-without-queues"),
-        pytest.param(
-            "PublishBacklog", "AUTO_SCALING_GROUP", "PublishBacklogAgain", id="publishing-without-group"
-        ),
+        pytest.param("Enqueue", "QUEUES_URLS", "EnqueueAgain", id="enqueueing-without-queue"),
+        pytest.param("PublishBacklog", "QUEUES_URLS", "PublishBacklog", id="publishing-without-queues"),
+        pytest.param("PublishBacklog", "WORKERS_GROUP_NAME", "PublishBacklog", id="publishing-without-group"),
     ],
 )
 def test_a_missing_setting_fails_with_its_name_and_is_not_retried(
@@ -130,12 +133,12 @@ def test_a_missing_setting_fails_with_its_name_and_is_not_retried(
     execution = workflow.run()
 
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidSetting")
-    assert json.loads(execution["cause"])["errorMessage"] == f"{setting} is not set"
+    assert json.loads(execution["cause"])["errorMessage"] == f"{setting}: is not set"
     assert workflow.route(execution)[-1] == failing
     assert workflow.waits == []
 
 
-def test_where_nothing_is_stale_there_is_no_map(workflow, academy):
+def test_an_idle_run_enters_five_states(workflow, academy):
     academy.add(beats=True)
 
     execution = workflow.run()
@@ -143,6 +146,62 @@ def test_where_nothing_is_stale_there_is_no_map(workflow, academy):
     assert execution["status"] == "SUCCEEDED"
     assert workflow.route(execution) == IDLE
     assert workflow.published("BacklogCount") == [1]
+    assert [call.function for call in workflow.calls] == ["ListStaleVideos", "PublishBacklog"]
+
+
+class TestSecondLook:
+    def test_a_run_confirms_what_it_saw_for_the_first_time(self, workflow, academy):
+        expired, silent = academy.add(until=-5), academy.add()
+        workflow.meanwhile = lambda: academy.strike(silent, ago_s=61)
+
+        execution = workflow.run()
+
+        assert execution["status"] == "SUCCEEDED"
+        assert workflow.second_looks == [62]
+        assert workflow.queue.take_ids() == [expired, silent]
+        assert execution["record"]["stale"] == {"leaseExpired": 1, "silentTwice": 1}
+        assert execution["record"]["enqueued"] == 2
+        assert workflow.published("VideosEnqueued") == [1, 1]
+
+    def test_a_worker_that_beats_meanwhile_keeps_its_video(self, workflow, academy):
+        silent = academy.add()
+        workflow.meanwhile = lambda: academy.redis.set(f"tenant:1:video:{silent}:heartbeat", "1")
+
+        execution = workflow.run()
+
+        assert execution["record"]["spared"] == {"beating": 1}
+        assert academy.state(silent)[0] == "PROCESSING"
+
+    def test_there_is_one_second_look_a_run(self, workflow, academy):
+        academy.add()
+        workflow.meanwhile = lambda: academy.add()
+
+        assert workflow.run()["record"]["spared"] == {"silentOnce": 2}
+        assert len(workflow.second_looks) == 1
+
+    def test_the_limit_holds_over_both_looks(self, workflow, academy):
+        academy.add(until=-5)
+        silent = academy.add()
+        workflow.meanwhile = lambda: academy.strike(silent, ago_s=61)
+
+        record = workflow.run({"limit": 1})["record"]
+
+        assert (record["enqueued"], record["leftToNextRun"]) == (1, 1)
+
+    def test_a_second_listing_that_fails_keeps_what_was_done_and_fails_the_execution(self, workflow, academy):
+        academy.add(until=-5)
+        academy.add()
+
+        def lose_the_database():
+            workflow.environment["ListStaleVideos"]["DATABASE_PORT"] = str(free_port())
+
+        workflow.meanwhile = lose_the_database
+        execution = workflow.run()
+
+        assert (execution["status"], execution["error"]) == ("FAILED", "StoreUnavailable")
+        assert workflow.route(execution)[-1] == "NotListed"
+        assert len(workflow.queue.take_ids()) == 1
+        assert workflow.asked("PublishBacklog")[-1]["run"]["enqueued"] == 1
 
 
 def test_twelve_videos_move_the_group_from_one_to_twelve_in_one_execution(workflow, academy):
@@ -194,6 +253,6 @@ def test_silence_says_nothing_while_redis_is_away(workflow, academy):
     assert execution["status"] == "SUCCEEDED"
     assert execution["record"]["heartbeatsTrusted"] is False
     assert execution["record"]["spared"] == {"heartbeatUnknown": 1}
-    assert workflow.published("HeartbeatsTrusted") == [1, 0]
+    assert workflow.published("HeartbeatsTrusted")[-1] == 0
     assert academy.state(silent)[0] == "PROCESSING"
     assert workflow.queue.take_ids() == [expired, expired_meanwhile]

@@ -85,7 +85,7 @@ def test_held_where_the_queue_can_t_say(at_nine):
         pytest.param({"mode": "no-scale-in"}, 1, [], "In force", id="no-scale-in"),
         pytest.param({"mode": "no-scale-out"}, 1, [1], "In force", id="no-scale-out-leaves-the-way-in"),
         pytest.param({"mode": "hold"}, -1, [1], "expired", id="expired"),
-        pytest.param({"mode": "stop"}, 1, [1], "override.mode", id="malformed"),
+        pytest.param({"mode": "stop"}, 1, [1], "mode", id="malformed"),
     ],
 )
 def test_an_operator_s_order_goes_first_while_it_holds(at_nine, order, hours, desired, verdict):

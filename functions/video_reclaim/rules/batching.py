@@ -1,4 +1,4 @@
-"""How the stale videos of one run become the items of a Map."""
+"""How the stale videos of a run are divided into the items of a Map."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ MAX_BATCH_SIZE = 100
 
 
 def batches(video_ids: Sequence[int]) -> list[list[int]]:
-    """Split ids into Map items, keeping their order.
+    """Divide ids into Map items and keep their order.
 
-    Up to 40 videos make items of one; more make at most 40 items of equal size, until an item reaches 100.
+    Up to 40 videos give items of one video. More give at most 40 items of equal size, until an item has 100.
     """
     size = min(MAX_BATCH_SIZE, -(-len(video_ids) // MAX_SINGLE_ITEMS)) or 1
     return [list(video_ids[start : start + size]) for start in range(0, len(video_ids), size)]

@@ -1,0 +1,90 @@
+"""CloudWatch: puts metrics, and reads them back with GetMetricData."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from video_reclaim import aws, log
+from video_reclaim.errors import MetricsUnavailable
+from video_reclaim.metrics import Series
+from video_reclaim.scaling.records import Point
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef
+
+_PERIOD_S = 60
+
+
+def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) -> None:
+    """Put one value per series, all in one call. None is unknown and is left out.
+
+    A retry puts the points once more: sums then count twice, maxima don't.
+
+    Raises:
+        MetricsUnavailable: CloudWatch did not accept them.
+    """
+    known = {series: value for series, value in values.items() if value is not None}
+    if not known:
+        return
+    cloudwatch: CloudWatchClient = aws.client("cloudwatch")
+    try:
+        cloudwatch.put_metric_data(
+            Namespace=namespace,
+            MetricData=[
+                {
+                    "MetricName": series.name,
+                    "Dimensions": _dimensions(series),
+                    "Unit": series.unit,
+                    "Timestamp": at,
+                    "Value": float(value),
+                }
+                for series, value in known.items()
+            ],
+        )
+    except (BotoCoreError, ClientError) as exc:
+        raise MetricsUnavailable(f"PutMetricData: {aws.describe(exc)}") from exc
+
+
+def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tuple[Point, ...]:
+    """Read back the maximum per minute over the window before ``at``, oldest first.
+
+    A minute without a point is absent; nothing is filled in. The points of the last minutes may not be
+    readable yet. When CloudWatch can't answer, every minute is absent.
+    """
+    cloudwatch: CloudWatchClient = aws.client("cloudwatch")
+    minute = at.replace(second=0, microsecond=0)
+    points: dict[datetime, float] = {}
+    try:
+        for page in cloudwatch.get_paginator("get_metric_data").paginate(
+            MetricDataQueries=[
+                {
+                    "Id": "maximum",
+                    "MetricStat": {
+                        "Metric": {
+                            "Namespace": namespace,
+                            "MetricName": series.name,
+                            "Dimensions": _dimensions(series),
+                        },
+                        "Period": _PERIOD_S,
+                        "Stat": "Maximum",
+                        "Unit": series.unit,
+                    },
+                }
+            ],
+            StartTime=minute - timedelta(seconds=window_s),
+            EndTime=minute + timedelta(seconds=_PERIOD_S),
+            ScanBy="TimestampAscending",
+        ):
+            for result in page["MetricDataResults"]:
+                points.update(zip(result["Timestamps"], result["Values"], strict=True))
+    except (BotoCoreError, ClientError) as exc:
+        log.warning("metrics unreadable", error=type(exc).__name__, cause=aws.describe(exc))
+        return ()
+    return tuple(Point(minute, value) for minute, value in sorted(points.items()))
+
+
+def _dimensions(series: Series) -> "list[DimensionTypeDef]":
+    return [{"Name": name, "Value": value} for name, value in series.dimensions]

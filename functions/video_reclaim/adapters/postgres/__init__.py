@@ -1,0 +1,1 @@
+"""PostgreSQL: the statements, the session, and the store that the functions use."""

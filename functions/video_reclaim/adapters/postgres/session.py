@@ -1,0 +1,148 @@
+"""One session with the database, opened on first use and again after it was lost."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+from psycopg2.extensions import connection as Connection
+
+from video_reclaim import aws, secrets
+from video_reclaim.adapters.postgres.statements import SET_UP_SESSION
+from video_reclaim.errors import InvalidSetting, RowRefused, SecretUnavailable, StoreRefused, StoreUnavailable
+from video_reclaim.settings import LAYERS, Database
+
+Rows = list[tuple[Any, ...]]
+
+_CONNECT_TIMEOUT_S = 5
+# Classes of SQLSTATE that concern the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error Codes"): data
+# exception, integrity constraint violation, triggered data change violation, check option, PL/pgSQL error.
+_ROW_ERRORS = ("22", "23", "27", "44", "P0")
+
+
+class Session:
+    """A connection that survives its own loss; each statement is a transaction of its own."""
+
+    def __init__(self, settings: Database) -> None:
+        self._settings = settings
+        self._connection: Connection | None = None
+
+    def fetch(self, statement: str, parameters: Mapping[str, object]) -> Rows:
+        """Run a statement and return its rows.
+
+        Raises:
+            StoreUnavailable: no answer; whether the statement had an effect is unknown.
+            RowRefused: the data of a row was refused; the statement had no effect.
+        StoreRefused: the statement was refused for another reason.
+        """
+        with self._cursor() as cursor:
+            cursor.execute(statement, parameters)
+            rows: Rows = cursor.fetchall()
+            return rows
+
+    def fetch_again_if_lost(self, statement: str, parameters: Mapping[str, object]) -> Rows:
+        """Like `fetch`, but when a kept connection was lost since its last use, run it once more on a new one.
+
+        For statements that may run twice.
+        """
+        reused = self._connection is not None
+        try:
+            return self.fetch(statement, parameters)
+        except StoreUnavailable:
+            if not reused or self._connection is not None:
+                raise
+            return self.fetch(statement, parameters)
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._settings)
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.errors.ReadOnlySqlTransaction as exc:  # a former primary, after a failover
+            self._drop()
+            raise StoreUnavailable(f"PostgreSQL is read-only: {_first_line(exc)}") from exc
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
+            if self._connection is None or self._connection.closed or exc.pgcode is None:
+                self._drop()
+            raise StoreUnavailable(f"PostgreSQL: {_first_line(exc)}") from exc
+        except psycopg2.Error as exc:
+            refusal = RowRefused if (exc.pgcode or "").startswith(_ROW_ERRORS) else StoreRefused
+            raise refusal(f"PostgreSQL refused: {_first_line(exc)}") from exc
+        except SecretUnavailable as exc:
+            raise StoreUnavailable(str(exc)) from exc
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.close()
+        self._connection = None
+
+
+def _first_line(exc: psycopg2.Error) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
+
+
+def _connect(settings: Database) -> Connection:
+    credentials = _credentials(settings)
+    try:
+        return _open(settings, credentials)
+    except psycopg2.OperationalError as exc:
+        # Before there is a connection, a refused password has no code, and text in the server's language.
+        if not settings.secret_arn or _server_not_reached(exc):
+            raise
+        secrets.forget()
+        renewed = _credentials(settings)
+        if renewed == credentials:
+            raise
+        return _open(settings, renewed)  # the secret was rotated after it was fetched
+
+
+def _server_not_reached(exc: psycopg2.OperationalError) -> bool:
+    """Tell whether libpq never reached the server; its own texts are in English here."""
+    return any(
+        words in str(exc) for words in ("timeout expired", "Connection refused", "translate host name")
+    )
+
+
+def _open(settings: Database, credentials: dict[str, Any]) -> Connection:
+    statement_ms = settings.statement_seconds * 1000
+    roots: dict[str, Any] = {}
+    if settings.ssl_mode.startswith("verify"):
+        if not settings.ssl_root_cert:
+            raise InvalidSetting("DATABASE_SSL_ROOT_CERT", f"is needed for {settings.ssl_mode}")
+        roots["sslrootcert"] = str(Path(LAYERS) / settings.ssl_root_cert)
+    connection: Connection = psycopg2.connect(
+        host=settings.host,
+        port=settings.port,
+        dbname=settings.name,
+        sslmode=settings.ssl_mode,
+        **roots,
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        tcp_user_timeout=statement_ms,
+        keepalives_idle=30,
+        application_name="video-reclaim",
+        target_session_attrs="read-write",
+        **credentials,
+    )
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(SET_UP_SESSION, {"statement_ms": statement_ms})
+    return connection
+
+
+def _credentials(settings: Database) -> dict[str, Any]:
+    if settings.secret_arn:
+        secret = secrets.fields(settings.secret_arn, "username", "password")
+        return {"user": secret["username"], "password": secret["password"]}
+    if not settings.user:
+        return {}
+    if settings.iam_resource_id:
+        token = aws.client("rds").generate_db_auth_token(
+            DBHostname=settings.host, Port=settings.port, DBUsername=settings.user
+        )
+        return {"user": settings.user, "password": token}
+    return {"user": settings.user}

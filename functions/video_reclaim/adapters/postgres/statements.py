@@ -1,0 +1,140 @@
+"""Every SQL statement of the product, by name.
+
+Only ``status``, ``leased_by``, ``leased_until`` and, for a quarantined video, ``error_reason`` are ever written.
+Each statement is a transaction of its own, and the clock is always the database's.
+"""
+
+from video_reclaim.rules.platform import (
+    HANDOFF_PREFIX,
+    LECTURES,
+    SESSIONS,
+    TENANTS,
+    VIDEOS,
+    Column,
+    Status,
+)
+
+_ID, _STATUS = f"v.{Column.ID}", f"v.{Column.STATUS}"
+_LEASED_BY, _LEASED_UNTIL = f"v.{Column.LEASED_BY}", f"v.{Column.LEASED_UNTIL}"
+_STARTED_AT = f"v.{Column.PROCESSING_STARTED_AT}"
+
+_LEASE = f"ROW({_LEASED_BY}, {_LEASED_UNTIL}, {_STARTED_AT})::text"
+
+_IN_HANDOFF = f"starts_with({_LEASED_BY}, '{HANDOFF_PREFIX}')"
+
+# A worker on the older path may leave the lease columns as it found them. The term of the handoff lease then
+# outlives the claim and says nothing about the worker.
+_EXPIRED = f"({_LEASED_UNTIL} < now() AND NOT ({_STATUS} = '{Status.PROCESSING}' AND {_IN_HANDOFF}))"
+
+_ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_LEASED_UNTIL} < now() AND {_IN_HANDOFF}"
+
+_VIDEO = f"""
+{_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease,
+coalesce({_EXPIRED}, false) AS lease_expired, date_part('epoch', now()) AS now_s
+"""
+
+_VIDEO_AND_TENANT = f"""
+{VIDEOS} v
+LEFT JOIN {SESSIONS} s ON s.id = v.{Column.SESSION_ID}
+LEFT JOIN {LECTURES} l ON l.id = s.lecture_id
+LEFT JOIN {TENANTS} t ON t.id = l.tenant_id
+"""
+
+# Every video that may be stuck: all in PROCESSING, by the index on status, and the orphans of crashed runs, by
+# an index on status or on leased_until. The oldest claim comes first.
+LIST_CANDIDATES = f"""
+SELECT {Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, lease_expired, now_s FROM (
+    SELECT {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_STATUS} = '{Status.PROCESSING}'
+    UNION ALL
+    SELECT {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
+) AS candidate
+ORDER BY {Column.PROCESSING_STARTED_AT} NULLS FIRST, {Column.ID}
+"""
+
+# The same columns for the videos of one batch, in whatever status they are now.
+READ_VIDEOS = f"SELECT {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ID} = ANY(%(ids)s) ORDER BY {_ID}"
+
+# The status as an expression that no index serves, where rows are found by their ids; likewise the terms in
+# CLEAR_HANDOFFS. In a mass reclaim the planner's statistics lag behind and know of hardly any UPLOADED row.
+# By the index on status each batch would then read all rows that the batches before it reclaimed (ADR 10).
+_UNINDEXED_STATUS = f"({_STATUS} || '')"
+
+# Rows that are still as they were read, or whose lease has expired. They are locked in the order of their ids,
+# so that two executions can't deadlock; a row that somebody else has locked is skipped. One JSON text is
+# quicker to write and to parse than an array of as many literals.
+_FENCED = f"""
+WITH fenced AS (
+    SELECT {_ID} FROM {VIDEOS} v
+    JOIN json_each_text(%(leases)s) AS seen (id, lease) ON seen.id::bigint = {_ID}
+    WHERE ({_UNINDEXED_STATUS} = '{Status.PROCESSING}' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
+       OR ({_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_IN_HANDOFF} AND {_LEASE} = seen.lease)
+    ORDER BY {_ID}
+    FOR UPDATE OF v SKIP LOCKED
+)
+"""
+
+# Reclaim: UPLOADED, under a handoff lease until the message is in the queue.
+LEASE_FOR_HANDOFF = f"""{_FENCED}
+UPDATE {VIDEOS} v
+SET {Column.STATUS} = '{Status.UPLOADED}', {Column.LEASED_BY} = %(holder)s,
+    {Column.LEASED_UNTIL} = now() + make_interval(secs => %(handoff_s)s)
+FROM fenced WHERE {_ID} = fenced.id
+RETURNING {_ID}
+"""
+
+# Give up videos that were reclaimed too often.
+QUARANTINE = f"""{_FENCED}
+UPDATE {VIDEOS} v
+SET {Column.STATUS} = '{Status.FAILED}', {Column.LEASED_BY} = '', {Column.LEASED_UNTIL} = NULL,
+    {Column.ERROR_REASON} = because.reason
+FROM fenced
+JOIN json_each_text(%(reasons)s) AS because (id, reason) ON because.id::bigint = fenced.id
+WHERE {_ID} = fenced.id
+RETURNING {_ID}
+"""
+
+# What a message needs, for the videos that still carry the token. A handoff lease that could expire while the
+# messages are being sent is renewed first; a video that another execution adopts meanwhile is left out.
+READ_HANDOFFS = f"""
+WITH renewed AS (
+    UPDATE {VIDEOS} v SET {Column.LEASED_UNTIL} = now() + make_interval(secs => %(handoff_s)s)
+    WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
+      AND {_LEASED_UNTIL} - make_interval(secs => %(handoff_s)s / 2.0) < now()
+    RETURNING {_ID}, {_LEASED_UNTIL}
+)
+SELECT {_ID}, coalesce(v.{Column.FILE_KEY}, ''), t.id AS tenant_id, t.code AS tenant_code,
+       coalesce(renewed.{Column.LEASED_UNTIL}, {_LEASED_UNTIL})::text AS handoff_until
+FROM {VIDEOS} v
+LEFT JOIN renewed ON renewed.id = {_ID}
+JOIN {SESSIONS} s ON s.id = v.{Column.SESSION_ID}
+JOIN {LECTURES} l ON l.id = s.lecture_id
+JOIN {TENANTS} t ON t.id = l.tenant_id
+WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
+  AND ({_LEASED_UNTIL} - make_interval(secs => %(handoff_s)s / 2.0) >= now()
+       OR renewed.id IS NOT NULL)
+ORDER BY {_ID}
+"""
+
+# End the handoff of the videos whose messages SQS accepted, unless a worker has claimed them already. The
+# terms tell these handoffs from later ones of the same execution, whose messages are not sent yet: a later
+# handoff ends later than any that was read before it, so the terms need not be matched video by video.
+CLEAR_HANDOFFS = f"""
+UPDATE {VIDEOS} v SET {Column.LEASED_BY} = '', {Column.LEASED_UNTIL} = NULL
+WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
+  AND {_LEASED_UNTIL} + interval '0' = ANY(%(untils)s::timestamptz[])
+RETURNING {_ID}
+"""
+
+# Session settings: the statement timeout, and a fixed form of times, since a lease is identified by its text.
+# They are no connection options because RDS Proxy refuses these; a session with SET is pinned there (AWS,
+# "Avoiding pinning an RDS Proxy").
+SET_UP_SESSION = "SET statement_timeout = %(statement_ms)s; SET timezone = 'UTC'; SET datestyle = 'ISO'"
+
+# The backlog, by an index that starts with the status.
+MEASURE_BACKLOG = f"""
+SELECT count(*) FILTER (WHERE {Column.STATUS} = '{Status.UPLOADED}') AS uploaded,
+       count(*) FILTER (WHERE {Column.STATUS} = '{Status.PROCESSING}') AS processing,
+       date_part('epoch', now() - min({Column.UPDATED_AT}) FILTER (WHERE {Column.STATUS} = '{Status.UPLOADED}'))
+           AS oldest_uploaded_s
+FROM {VIDEOS} WHERE {Column.STATUS} IN ('{Status.UPLOADED}', '{Status.PROCESSING}')
+"""

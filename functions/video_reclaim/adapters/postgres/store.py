@@ -1,0 +1,130 @@
+"""The platform's videos: what the functions read and write of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from video_reclaim.adapters.postgres import statements
+from video_reclaim.adapters.postgres.session import Session
+from video_reclaim.errors import RowRefused
+from video_reclaim.rules.platform import HANDOFF_PREFIX, Job
+from video_reclaim.rules.reclaiming import Written
+from video_reclaim.rules.staleness import Video
+from video_reclaim.settings import Database, read
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The videos that wait or are being encoded.
+
+    Attributes:
+        uploaded: number of videos in UPLOADED.
+        processing: number of videos in PROCESSING.
+        oldest_uploaded_s: seconds since ``updated_at`` of the UPLOADED video that was changed longest ago; 0
+            when none waits.
+    """
+
+    uploaded: int
+    processing: int
+    oldest_uploaded_s: float
+
+
+class Store:
+    """The database, over one connection that is opened on first use and again after it was lost."""
+
+    def __init__(self, settings: Database) -> None:
+        self._session = Session(settings)
+
+    def list_candidates(self) -> list[Video]:
+        """Return all videos that may be stuck, the oldest claim first.
+
+        Raises:
+            StoreUnavailable, StoreRefused: nothing was read.
+        """
+        return [Video(*row) for row in self._session.fetch_again_if_lost(statements.LIST_CANDIDATES, {})]
+
+    def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
+        """Return these videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""
+        return [
+            Video(*row)
+            for row in self._session.fetch_again_if_lost(statements.READ_VIDEOS, {"ids": list(video_ids)})
+        ]
+
+    def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
+        """Reclaim videos: UPLOADED, under a handoff lease of ``handoff_s`` seconds.
+
+        A video that is no longer as read is left alone, unless its lease has expired all the same. A retry with
+        the same token renews the lease. One row that PostgreSQL refuses never stops the others.
+
+        Raises:
+            StoreUnavailable: the outcome is unknown; any row written carries the token.
+            StoreRefused: the statement was refused; nothing was written.
+        """
+        parameters = {"holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
+        return self._write(statements.LEASE_FOR_HANDOFF, videos, parameters)
+
+    def quarantine(self, videos: Sequence[Video], reasons: Mapping[int, str]) -> Written:
+        """Set videos to FAILED with a reason by id, under the same fence as `lease_for_handoff`."""
+        return self._write(statements.QUARANTINE, videos, {"reasons": _json(reasons)})
+
+    def read_handoffs(self, video_ids: Sequence[int], *, token: str, handoff_s: int) -> list[Job]:
+        """Return the jobs of the videos that still carry the token.
+
+        No other execution adopts them for at least half of ``handoff_s`` seconds from now.
+
+        Raises:
+            StoreUnavailable, StoreRefused: at most the term of some handoff leases has changed.
+        """
+        parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
+        return [Job(*row) for row in self._session.fetch_again_if_lost(statements.READ_HANDOFFS, parameters)]
+
+    def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> int:
+        """End the handoffs of these jobs that are still as they were read; return their number.
+
+        A lost connection is opened again once: what can't be cleared now is sent again later.
+
+        Raises:
+            StoreUnavailable: the videos may still carry the token and may be sent again, which makes duplicate
+                messages; none is lost.
+        """
+        parameters = {
+            "ids": [job.video_id for job in jobs],
+            "untils": sorted({job.handoff_until for job in jobs}),
+            "holder": HANDOFF_PREFIX + token,
+        }
+        return len(self._session.fetch_again_if_lost(statements.CLEAR_HANDOFFS, parameters))
+
+    def measure_backlog(self) -> Backlog:
+        """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
+        uploaded, processing, oldest_uploaded_s = self._session.fetch_again_if_lost(
+            statements.MEASURE_BACKLOG, {}
+        )[0]
+        return Backlog(uploaded, processing, max(0.0, oldest_uploaded_s or 0.0))
+
+    def _write(self, statement: str, videos: Sequence[Video], parameters: Mapping[str, object]) -> Written:
+        if not videos:
+            return Written()
+        leases = _json({video.id: video.lease for video in videos})
+        try:
+            rows = self._session.fetch(statement, {**parameters, "leases": leases})
+            return Written([row[0] for row in rows])
+        except RowRefused as exc:
+            if len(videos) == 1:
+                return Written(refused={videos[0].id: str(exc)})
+        result = Written()
+        for video in videos:  # one of the rows was refused: find out which
+            written = self._write(statement, [video], parameters)
+            result.ids.extend(written.ids)
+            result.refused.update(written.refused)
+        return result
+
+
+def _json(by_id: Mapping[int, str]) -> str:
+    return json.dumps(by_id, ensure_ascii=False)  # a database in another encoding may reject the escapes
+
+
+@cache
+def store() -> Store:
+    """Return the database that the environment names. Raises InvalidSetting."""
+    return Store(read(Database))

@@ -1,0 +1,56 @@
+"""The metrics, from ``metrics.json``: the one list that the functions, alarms, dashboard and documents use."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from video_reclaim.records import from_json
+
+WORKER_TYPE = "WorkerType"
+VIDEO = "Video"
+"""The worker type whose queue reclaimed videos are sent to."""
+
+Unit = Literal["Count", "Seconds"]
+
+
+class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of the list.
+
+    Attributes:
+        name: metric name.
+        unit: CloudWatch's unit.
+        dimension: the one dimension that it has; None for the dimensions of the stage.
+        meaning: one line for people.
+    """
+
+    name: str
+    unit: Unit
+    dimension: Literal["WorkerType"] | None
+    meaning: str
+
+
+METRICS = {
+    metric.name: metric
+    for metric in from_json(Path(__file__).with_suffix(".json").read_bytes(), list[Metric])
+}
+
+
+class Series(msgspec.Struct, frozen=True):
+    """A metric with its dimensions, by which CloudWatch identifies it.
+
+    Attributes:
+        name: metric name.
+        unit: CloudWatch's unit; a query finds only what was put with the same one.
+        dimensions: names and values, sorted.
+    """
+
+    name: str
+    unit: Unit
+    dimensions: tuple[tuple[str, str], ...]
+
+
+def series(name: str, dimensions: Mapping[str, str]) -> Series:
+    """Return the series of a metric of the list. Raises KeyError for any other name."""
+    return Series(name, METRICS[name].unit, tuple(sorted(dimensions.items())))

@@ -1,0 +1,83 @@
+"""What Enqueue is given, and what it answers."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, describe_failures
+from video_reclaim.rules.counts import Counts
+from video_reclaim.rules.staleness import Reason
+
+
+class Batch(msgspec.Struct, rename="camel"):
+    """The answer of Reclaim, which is the event of Enqueue.
+
+    Attributes:
+        execution: ARN of the execution, from which the token follows.
+        fail_on_partial: raise unless every message is accepted.
+        videos: ids of the videos that carry the token.
+        attempts: for each of them, the ``attempt`` of its message.
+        did: what was done so far.
+    """
+
+    execution: str
+    fail_on_partial: bool
+    videos: list[int]
+    attempts: list[int]
+    did: Counts
+
+
+class ItemOutput(msgspec.Struct, omit_defaults=True):
+    """The output of one item of a Map.
+
+    Attributes:
+        did: what was done.
+        error: name of the error, when SQS did not accept some of the messages.
+        ids: the videos of these messages.
+    """
+
+    did: Counts
+    error: str = ""
+    ids: list[int] = msgspec.field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Sent:
+    """The result of sending several messages.
+
+    Attributes:
+        accepted: video ids that SQS accepted.
+        refused: SQS's reason, by video id.
+        not_sent: video ids of the call that failed as a whole, and of those after it.
+        error: why they were not sent; '' if all were.
+    """
+
+    accepted: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    not_sent: list[int] = field(default_factory=list)
+    error: str = ""
+
+
+def output(batch: Batch, sent: Sent, *, jobs: int) -> ItemOutput:
+    """Return the output of the item, or raise what is left to a retry.
+
+    Args:
+        batch: what Enqueue was given.
+        sent: the result of sending.
+        jobs: number of videos that still carried the token; the others moved on.
+
+    Raises:
+        QueueUnavailable: a call failed as a whole, and nothing was accepted or everything must be.
+        EnqueueIncomplete: SQS refused messages, and accepted none or should have accepted all.
+    """
+    failed = sent.refused | dict.fromkeys(sent.not_sent, sent.error)
+    failure = QueueUnavailable if sent.error else EnqueueIncomplete
+    if failed and (batch.fail_on_partial or not sent.accepted):
+        raise failure(describe_failures(failed))
+    skipped = dict(batch.did.skipped)
+    if moved_on := len(batch.videos) - jobs:
+        skipped[Reason.MOVED_ON] = skipped.get(Reason.MOVED_ON, 0) + moved_on
+    did = msgspec.structs.replace(
+        batch.did, reclaimed=len(batch.videos) - len(failed), enqueued=len(sent.accepted), skipped=skipped
+    )
+    return ItemOutput(did, failure.__name__ if failed else "", list(failed))

@@ -1,0 +1,35 @@
+"""The input of an execution: ``{"dryRun": bool, "limit": int}``, both optional."""
+
+from typing import Annotated, Self
+
+import msgspec
+
+from video_reclaim.errors import InvalidInput
+from video_reclaim.records import Malformed, from_builtins
+
+MAX_VIDEOS_PER_RUN = 10_000
+"""The most videos that one execution reclaims; the next execution takes the rest."""
+
+
+class ExecutionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What the caller of an execution asks for.
+
+    Attributes:
+        dry_run: report what would be reclaimed and decided; write nothing.
+        limit: the most videos to reclaim, 1 to 10,000.
+    """
+
+    dry_run: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_VIDEOS_PER_RUN)] = MAX_VIDEOS_PER_RUN
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read an execution's input.
+
+        Raises:
+            InvalidInput: a field is unknown, of the wrong type or out of range; the message names it.
+        """
+        try:
+            return from_builtins(value, cls)
+        except Malformed as exc:
+            raise InvalidInput(exc.field or "input", exc.problem) from exc

@@ -1,0 +1,128 @@
+"""The record of an execution, which is its output: one JSON object that a person can read."""
+
+from collections import Counter
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.staleness import Reason
+from video_reclaim.scaling.records import Decision
+
+
+class ListedVideo(msgspec.Struct, frozen=True):
+    """A video in the record of a dry run."""
+
+    id: int
+    reason: Reason
+
+
+class RunRecord(msgspec.Struct, rename="camel"):
+    """The record of an execution.
+
+    Attributes:
+        dry_run: nothing was written.
+        stale: number of stale videos by reason.
+        spared: number of videos that were looked at and left alone, by reason.
+        heartbeats_trusted: Redis could be read and written. Absent when the listing failed.
+        left_to_next_run: stale videos beyond the limit.
+        tenant_unknown: the first 100 ids of videos without a tenant; absent if there are none.
+        videos: of a dry run, the first 1,000 videos with their reasons, stale ones first.
+        reclaimed: see `Counts`, like the next four.
+        enqueued: see `Counts`.
+        quarantined: see `Counts`.
+        refused: see `Counts`.
+        skipped: see `Counts`.
+        failed: number of videos that failed and were not recovered, by error name.
+        recovered: number of videos that failed in the first pass and succeeded in the second.
+        decision: the scaling decision with all its inputs, which can be replayed.
+        metrics_error: why CloudWatch did not accept metrics of this run.
+        scaling_error: name of the error with which the group refused its new size; set by the workflow.
+    """
+
+    dry_run: bool = False
+    stale: dict[str, int] = msgspec.field(default_factory=dict)
+    spared: dict[str, int] = msgspec.field(default_factory=dict)
+    heartbeats_trusted: bool | UnsetType = UNSET
+    left_to_next_run: int = 0
+    tenant_unknown: list[int] | UnsetType = UNSET
+    videos: list[ListedVideo] | UnsetType = UNSET
+    reclaimed: int = 0
+    enqueued: int = 0
+    quarantined: int = 0
+    refused: int = 0
+    skipped: dict[str, int] = msgspec.field(default_factory=dict)
+    failed: dict[str, int] = msgspec.field(default_factory=dict)
+    recovered: int | UnsetType = UNSET
+    decision: Decision | UnsetType = UNSET
+    metrics_error: str | UnsetType = UNSET
+    scaling_error: str | UnsetType = UNSET
+
+
+class PassTotals(msgspec.Struct):
+    """The sums over all items of one pass.
+
+    Attributes:
+        did: what was done.
+        failed: number of videos that failed, by error name.
+    """
+
+    did: Counts
+    failed: dict[str, int]
+
+
+class PassResult(msgspec.Struct):
+    """One pass over a Map.
+
+    Attributes:
+        results: of each item.
+        retried: this was the pass over the failed items.
+    """
+
+    results: list[ItemResult]
+    retried: bool
+
+    def total(self) -> PassTotals:
+        """Add up the results."""
+        did, skipped, failed = Counts(), Counter[str](), Counter[str]()
+        for result in self.results:
+            for name in ("reclaimed", "enqueued", "quarantined", "refused"):
+                setattr(did, name, getattr(did, name) + getattr(result.did, name))
+            skipped.update(result.did.skipped)
+            if result.failed:
+                failed[result.error] += result.failed
+        did.skipped = dict(skipped)
+        return PassTotals(did, dict(failed))
+
+
+class PublishEvent(msgspec.Struct):
+    """The event of PublishBacklog.
+
+    Attributes:
+        run: the record so far.
+        pass_: the pass that has just ended; ``pass`` in JSON.
+    """
+
+    run: RunRecord
+    pass_: PassResult = msgspec.field(name="pass")
+
+
+def add_pass(run: RunRecord, done: PassResult) -> RunRecord:
+    """Return the record with one pass added.
+
+    The pass over failed items only ends once all of them succeeded, so everything that had failed before is
+    then recovered.
+    """
+    totals = done.total()
+    failed = dict(Counter(run.failed) + Counter(totals.failed))
+    recovered = (run.recovered or 0) + sum(failed.values())
+    return msgspec.structs.replace(
+        run,
+        reclaimed=run.reclaimed + totals.did.reclaimed,
+        enqueued=run.enqueued + totals.did.enqueued,
+        quarantined=run.quarantined + totals.did.quarantined,
+        refused=run.refused + totals.did.refused,
+        skipped=dict(Counter(run.skipped) + Counter(totals.did.skipped)),
+        failed={} if done.retried else failed,
+        recovered=recovered if done.retried else run.recovered,
+    )

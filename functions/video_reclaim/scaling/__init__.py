@@ -1,0 +1,1 @@
+"""The scaling decision: records, the window of published points, and the rules."""
