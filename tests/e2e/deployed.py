@@ -107,11 +107,11 @@ class Relay:
 
         self.change_request, self.change_answer = drop, tell
 
-    def fail(self, action, *, code, status=400):
-        """Have every call of one action fail with this error."""
+    def fail(self, action, *, code, status=400, about=""):
+        """Have every call of one action that mentions ``about`` fail with this error."""
 
         def fail(asked, body):
-            if asked != action:
+            if asked != action or about not in body.decode():
                 return body
             return status, json.dumps({"__type": code, "message": f"{code} by the relay"}).encode()
 
@@ -224,16 +224,31 @@ class Deployed:
 
     def machine_without_retries_of(self, error):
         """Make the deployed state machine once more, but for the retries of one error; return its ARN."""
+
+        def change(definition):
+            for states in (definition["States"], *map(_item_states, definition["States"].values())):
+                for state in states.values():
+                    for retrier in state.get("Retry", ()):
+                        retrier["MaxAttempts"] *= error not in retrier["ErrorEquals"]
+
+        return self._changed_machine(f"without-retries-of-{error}", change)
+
+    def machine_that_waits(self, seconds):
+        """Make the deployed state machine once more, with another wait before the second look."""
+
+        def change(definition):
+            definition["States"]["ConfirmSilence"]["Seconds"] = seconds
+
+        return self._changed_machine(f"waits-{seconds}-s", change)
+
+    def _changed_machine(self, name, change):
         deployed = self.clients.stepfunctions.describe_state_machine(
             stateMachineArn=self.stack.state_machine_arn
         )
         definition = json.loads(deployed["definition"])
-        for states in (definition["States"], *map(_item_states, definition["States"].values())):
-            for state in states.values():
-                for retrier in state.get("Retry", ()):
-                    retrier["MaxAttempts"] *= error not in retrier["ErrorEquals"]
+        change(definition)
         return self.clients.stepfunctions.create_state_machine(
-            name=f"without-retries-of-{error}", definition=json.dumps(definition), roleArn=deployed["roleArn"]
+            name=name, definition=json.dumps(definition), roleArn=deployed["roleArn"]
         )["stateMachineArn"]
 
     def redrive(self, execution):
