@@ -49,7 +49,7 @@ def documented_user(servers_folder):
         pytest.param("SELECT id FROM video_video FOR UPDATE SKIP LOCKED", id="lock-videos"),
         pytest.param(
             "UPDATE video_video"
-            " SET status = 'FAILED', leased_by = '', leased_until = NULL, error_reason = 'reclaimed too often'",
+            " SET status = 'FAILED', leased_by = '', leased_until = NULL, error_reason = 'too often'",
             id="update-the-four-columns",
         ),
     ],
