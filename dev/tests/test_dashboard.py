@@ -5,8 +5,7 @@ import json
 import pytest
 
 from dev.bench.dashboard import Day, draw, key_of
-from dev.bench.definition import widgets
-from tests.infra.conftest import synthesized
+from dev.bench.definition import synthesize, widgets
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def day():
 def test_the_day_holds_every_series_of_the_dashboard_and_no_other(day):
     shown = {
         key_of(series)
-        for graph in widgets(synthesized("existing").template)
+        for graph in widgets(synthesize("existing"))
         for series in graph["properties"]["metrics"]
     }
     assert shown == set(day.put)
@@ -28,7 +27,7 @@ def test_the_day_holds_every_series_of_the_dashboard_and_no_other(day):
 def test_every_graph_has_a_place_of_its_own(day):
     import matplotlib.pyplot as plt
 
-    graphs = widgets(synthesized("existing").template)
+    graphs = widgets(synthesize("existing"))
     figure = draw(graphs, day.put)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
     plt.close(figure)
@@ -36,7 +35,7 @@ def test_every_graph_has_a_place_of_its_own(day):
 
 
 def test_a_series_without_a_name_on_the_day_is_an_error(day):
-    graphs = json.loads(json.dumps(widgets(synthesized("existing").template)))
+    graphs = json.loads(json.dumps(widgets(synthesize("existing"))))
     graphs[0]["properties"]["metrics"][0][1] = "Unheard"
     with pytest.raises(KeyError, match="Unheard"):
         draw(graphs, day.put)

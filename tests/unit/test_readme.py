@@ -1,4 +1,4 @@
-"""The README's picture is the workflow, its settings and figures are true, and its links lead somewhere."""
+"""The README agrees with the code: workflow diagram, settings with their defaults, and measured figures."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ MACHINE = json.loads((ROOT / "state_machines" / "reclaim_videos.asl.json").read_
 
 
 def transitions(machine):
-    """Every arrow of a state machine and of the Maps within it."""
+    """Every transition of a state machine, including those inside its Maps, as (from, to)."""
     yield "[*]", machine["StartAt"]
     for name, state in machine["States"].items():
         following = [state.get("Next"), state.get("Default")]
@@ -26,13 +26,14 @@ def transitions(machine):
             yield from transitions(state["ItemProcessor"])
 
 
-def drawn():
-    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
-    return set(re.findall(r"^\s*(\S+) --> (\S+?)(?::.*)?$", picture, re.MULTILINE))
+def drawn_transitions():
+    """Every arrow of the README's diagram, as (from, to)."""
+    (diagram,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    return set(re.findall(r"^\s*(\S+) --> (\S+?)(?::.*)?$", diagram, re.MULTILINE))
 
 
-def test_the_picture_shows_every_transition_and_no_other():
-    assert drawn() - {("Report", "[*]")} == set(transitions(MACHINE))
+def test_diagram_shows_exactly_the_transitions_of_the_workflow():
+    assert drawn_transitions() - {("Report", "[*]")} == set(transitions(MACHINE))
 
 
 def stage_keys():
@@ -49,6 +50,7 @@ def stage_keys():
 
 
 def default_of(value):
+    """The default that a field is declared with; None if there is none."""
     if isinstance(value, ast.Call):
         named = {keyword.arg: keyword.value for keyword in value.keywords}
         return ast.literal_eval(named["default"]) if "default" in named else None
@@ -58,7 +60,7 @@ def default_of(value):
 @pytest.mark.parametrize(
     ("part", "key", "default"), re.findall(r"^\| `(\w+)\.(\w+)` \| (\S+)", README, re.MULTILINE)
 )
-def test_a_setting_exists_with_that_default(part, key, default):
+def test_listed_setting_exists_and_has_the_listed_default(part, key, default):
     actual = default_of(stage_keys()[part.capitalize()][key])
     shown = default.strip("`")
     assert shown == (
@@ -67,21 +69,16 @@ def test_a_setting_exists_with_that_default(part, key, default):
 
 
 @pytest.mark.parametrize("part", ["Reclaiming", "Scaling", "Metrics", "Schedule"])
-def test_every_setting_of_behaviour_is_listed(part):
+def test_every_setting_of_these_sections_is_listed(part):
     listed = set(re.findall(rf"`{part.lower()}\.(\w+)`", README))
     assert listed == set(stage_keys()[part])
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
-def test_a_link_leads_somewhere(target):
-    assert target.startswith("https://") or (ROOT / target).exists()
 
 
 @pytest.mark.parametrize(
     ("section", "key"),
     [("execution", "faster_than_platform"), ("round-trips", "per_video"), ("cost", "idle_month")],
 )
-def test_its_figures_are_those_of_the_stored_run(section, key):
+def test_figure_is_the_one_of_the_stored_benchmark_run(section, key):
     figure = report.load(compare.BASELINE)[section].figure(key)
     (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m dev.bench {section}` \|$", README, re.MULTILINE)
     assert number(figure.median) in row

@@ -1,0 +1,42 @@
+"""Document links point to existing files and headings; the changelog begins with the project version."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def text_of(document):
+    """The document without its code blocks, where brackets and # mean something else."""
+    return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def links():
+    for document in DOCUMENTS:
+        for target in sorted(set(re.findall(r"\]\(([^)\s]+)\)", text_of(document)))):
+            if not target.startswith("https://"):
+                yield pytest.param(document, target, id=f"{document.relative_to(ROOT)}:{target}")
+
+
+def anchors(document):
+    """The anchors that GitHub gives the headings: lower case, punctuation dropped, spaces as hyphens."""
+    headings = re.findall(r"^#+ (.*)$", text_of(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("document", "target"), list(links()))
+def test_relative_link_points_to_an_existing_file_and_heading(document, target):
+    name, _, anchor = target.partition("#")
+    linked = (document.parent / name) if name else document
+    assert linked.exists()
+    assert not anchor or anchor in anchors(linked)
+
+
+def test_newest_version_in_the_changelog_is_the_project_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = re.findall(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == project["version"]
