@@ -58,10 +58,10 @@ types: setup
 	$(VENV)/bin/mypy
 
 up: setup ## start the local stack: deployed, healthy, with the schedule off
-	$(PY) -m dev.local.stack up
+	$(PY) -m dev.local up
 
 down: ## stop the local stack
-	@[ ! -x $(PY) ] || $(PY) -m dev.local.stack down
+	@[ ! -x $(PY) ] || $(PY) -m dev.local down
 
 # The CDK's check of the finished template takes longer than making it; diff and deploy don't do without.
 synth: setup ## write the templates of STAGE into cdk.out/, offline

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from dev.local.launch import running
 from dev.local.platform_tables import Filling, fill
-from dev.local.stack import Stack, running
+from dev.local.stack import Stack
 from dev.local.worker import Pace, Worker, WorkerProcess
 
 BEATS = 1 / 10  # the demo's workers live ten times faster: silent after 6 s instead of 60
@@ -337,7 +338,7 @@ def main() -> int:
         # The workers live faster here, so silence is confirmed sooner: by the first scheduled run.
         quick = {"schedule": {"enabled": True}, "reclaiming": {"confirmSilenceSeconds": 30}}
         with running(
-            home, overrides=quick, say=lambda line: console.print(f"  [dim]{line}[/dim]")
+            home, overrides=quick, report=lambda line: console.print(f"  [dim]{line}[/dim]")
         ) as started:
             Demo(started.stack, console, home).play()
     console.print("\n[green]Done.[/green] Nothing is left running.")

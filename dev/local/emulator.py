@@ -1,8 +1,8 @@
-"""The AWS emulator: ministack in a process of ours, with its `corrections` and with `redrive`.
+"""The AWS emulator: ministack in a process of its own, with `corrections` and with `redrive`.
 
-``python -m dev.local.emulator`` serves until it is told to stop. It reads GATEWAY_PORT (4566), AUTH
-("true": the roles of Lambda functions are enforced), SFN_WAIT_SCALE (1: what Step Functions'
-waits and retry intervals are multiplied with), LOG_LEVEL and STATE_DIR from its environment, and takes nothing else from there.
+``python -m dev.local.emulator`` serves until SIGTERM or SIGINT. It reads these variables and no others:
+GATEWAY_PORT (default 4566), AUTH ("true" enforces the roles of Lambda functions), SFN_WAIT_SCALE (default 1,
+a factor for Step Functions' waits and retry intervals), LOG_LEVEL and STATE_DIR.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
+from dev.local import ROOT
 from dev.local.processes import Child, Server, require_free_port
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 
-_ROOT = Path(__file__).resolve().parents[2]
 _SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL", "STATE_DIR")
 _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # Listeners on fixed ports that this project has no use for, and that two emulators would fight about; and the
@@ -70,7 +70,7 @@ class Emulator(Server):
         (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
         env = {name: os.environ[name] for name in _MACHINE if name in os.environ} | self._settings
         command = [sys.executable, "-m", "dev.local.emulator"]
-        self._child = Child("The emulator", command, log=self._log, env=env, cwd=_ROOT)
+        self._child = Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
 
     def wait_ready(self) -> None:
         """Return once requests are answered.

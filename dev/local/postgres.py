@@ -17,7 +17,8 @@ from typing import Self
 
 import psycopg2
 
-from dev.local.processes import Child, ChildFailed, Server, require_free_port
+from dev.local.identity import ChildFailed
+from dev.local.processes import Child, Server, require_free_port
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # A commit still reaches the kernel before it is acknowledged (synchronous_commit stays on), so that killing

@@ -6,23 +6,18 @@ everything a child starts itself can be ended with it, as its process group.
 
 import abc
 import contextlib
-import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-_POLL_S = 0.01
+from dev.local.identity import POLL_S, ChildFailed, ProcessIdentity, kill_group
+
 _LOG_TAIL_CHARACTERS = 3000
-
-
-class ChildFailed(RuntimeError):
-    """A process of the local stack did not start, ended before its time, or would not end."""
 
 
 def free_port() -> int:
@@ -53,39 +48,6 @@ def require_free_port(port: int, *, name: str) -> None:
             raise ChildFailed(
                 f"{name} can't have port {port} of 127.0.0.1: another process holds it ({exc.strerror})"
             ) from exc
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Tells one process from all others, also from a later one that was given the same id."""
-
-    name: str
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, name: str, pid: int) -> "Mark":
-        """Mark the running process ``pid``; one that is gone gets a mark that is never alive."""
-        return cls(name, pid, _started(pid) or "gone")
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs; one that has ended but was not waited for does not."""
-        return _started(self.pid) == self.started
-
-
-def _started(pid: int) -> str | None:
-    """Say when ``pid`` was started, in the system's own words; None if it doesn't run."""
-    if Path("/proc/self/stat").exists():
-        try:
-            # The second field is the program's name in parentheses, and may hold anything.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
-    state, _, started = shown.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
 
 
 class Child:
@@ -125,12 +87,12 @@ class Child:
                 )
         except OSError as exc:
             raise ChildFailed(f"{name} can't be started: {exc}") from exc
-        self.mark = Mark.of(name, self._process.pid)
+        self.identity = ProcessIdentity.of(name, self._process.pid)
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.mark.name
+        return self.identity.name
 
     @property
     def running(self) -> bool:
@@ -154,7 +116,7 @@ class Child:
                 raise ChildFailed(f"{self.name} ended while it started:\n{self._log_tail()}")
             if time.monotonic() > give_up:
                 raise ChildFailed(f"{self.name} was not ready after {limit_s:g} s:\n{self._log_tail()}")
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
 
     def wait_done(self, *, limit_s: float = 300) -> None:
         """Wait for a process that is to end by itself.
@@ -180,7 +142,7 @@ class Child:
             self.send(first)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-        _kill_group(self.mark.pid)
+        kill_group(self.identity.pid)
         self._process.wait()
 
     def _log_tail(self) -> str:
@@ -223,42 +185,3 @@ class Server(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def end(mark: Mark, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
-    """End a process that another program started, and its group; harmless if it is gone.
-
-    Raises:
-        ChildFailed: it belongs to somebody else, or survives being killed.
-    """
-    if not mark.alive:
-        return
-    try:
-        os.kill(mark.pid, signal.SIGCONT)
-        os.kill(mark.pid, first)
-        if not _gone(mark, grace_s):
-            os.kill(mark.pid, signal.SIGKILL)
-        _kill_group(mark.pid)
-    except ProcessLookupError:
-        return
-    except PermissionError as exc:
-        raise ChildFailed(
-            f"{mark.name} (process {mark.pid}) belongs to another user: stop it as they"
-        ) from exc
-    if not _gone(mark, grace_s):
-        raise ChildFailed(f"{mark.name} (process {mark.pid}) would not end")
-
-
-def _gone(mark: Mark, limit_s: float) -> bool:
-    give_up = time.monotonic() + limit_s
-    while mark.alive:
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(_POLL_S)
-    return True
-
-
-def _kill_group(leader: int) -> None:
-    # Also after the leader has ended: its id stays the group's while a member lives.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)

@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from dev.local.processes import Child, ChildFailed, Server, require_free_port
+from dev.local.identity import ChildFailed
+from dev.local.processes import Child, Server, require_free_port
 
 
 class Valkey(Server):

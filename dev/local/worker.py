@@ -27,6 +27,7 @@ from psycopg2.extensions import connection as Connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dev.local import ROOT
 from dev.local.processes import Child
 
 if TYPE_CHECKING:
@@ -329,9 +330,8 @@ class WorkerProcess(Child):
         Raises:
             ChildFailed: it can't be started.
         """
-        root = Path(__file__).resolve().parents[2]
         command = [sys.executable, "-m", "dev.local.worker", "--name", name, *arguments]
-        super().__init__(name, command, log=log, env=dict(os.environ), cwd=root)
+        super().__init__(name, command, log=log, env=dict(os.environ), cwd=ROOT)
 
     def kill(self) -> None:
         """End it in the midst of whatever it does."""

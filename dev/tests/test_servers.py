@@ -15,9 +15,10 @@ import pytest
 import redis
 
 from dev.local.emulator import healthy
+from dev.local.identity import ChildFailed, ProcessIdentity, end
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
-from dev.local.processes import Child, ChildFailed, Mark, end, free_port
+from dev.local.processes import Child, free_port
 from dev.local.valkey import Valkey
 
 
@@ -48,7 +49,7 @@ def listens(port):
 def test_postgres_serves_its_database_and_stops(folder):
     with Postgres(folder) as postgres:
         assert execute(postgres, "SELECT current_database(), current_user") == [("academy", "postgres")]
-        mark = postgres.child.mark
+        mark = postgres.child.identity
 
     assert not listens(postgres.port)
     assert not mark.alive
@@ -110,7 +111,7 @@ def test_valkey_serves_and_stops(folder):
     with Valkey(folder) as valkey:
         with closing(client(valkey)) as connection:
             assert connection.set("key", "value") and connection.get("key") == b"value"
-        mark = valkey.child.mark
+        mark = valkey.child.identity
 
     assert not listens(valkey.port)
     assert not mark.alive
@@ -200,7 +201,7 @@ with Emulator(folder) as emulator:
     threading.Thread(target=functions.invoke, kwargs=call, daemon=True).start()
     while not (folder / "pid").exists() or not (folder / "pid").read_text():
         time.sleep(0.02)
-    print(emulator.endpoint_url, emulator.child.mark.pid, (folder / "pid").read_text())
+    print(emulator.endpoint_url, emulator.child.identity.pid, (folder / "pid").read_text())
 """
     shown = subprocess.run(
         [sys.executable, "-c", script, str(folder)],
@@ -212,8 +213,8 @@ with Emulator(folder) as emulator:
 
     endpoint_url, emulator, worker = shown.stdout.split()
     assert not healthy(endpoint_url)
-    assert not Mark.of("emulator", int(emulator)).alive
-    assert not Mark.of("worker", int(worker)).alive
+    assert not ProcessIdentity.of("emulator", int(emulator)).alive
+    assert not ProcessIdentity.of("worker", int(worker)).alive
     assert not (folder / "tmp").exists()
 
 
@@ -259,7 +260,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(f
     )
     child = sleeper(folder, source)
     child.wait_ready(lambda: child.log.read_text().endswith("\n"))
-    grandchild = Mark.of("grandchild", int(child.log.read_text()))
+    grandchild = ProcessIdentity.of("grandchild", int(child.log.read_text()))
     assert grandchild.alive
 
     child.stop(grace_s=0.1)
@@ -272,14 +273,14 @@ def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(f
 def test_a_process_is_ended_by_its_mark(folder):
     child = sleeper(folder)
 
-    end(child.mark, signal.SIGTERM)
+    end(child.identity, signal.SIGTERM)
 
-    assert not child.mark.alive and not child.running
+    assert not child.identity.alive and not child.running
 
 
 def test_a_mark_does_not_fit_a_later_process_with_the_same_id(folder):
     child = sleeper(folder)
-    earlier = Mark("Earlier", child.mark.pid, "1")
+    earlier = ProcessIdentity("Earlier", child.identity.pid, "1")
 
     end(earlier)
 

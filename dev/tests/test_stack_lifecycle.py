@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from dev.local.emulator import healthy
-from dev.local.processes import Mark, end
+from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +36,10 @@ class Home:
         self.path = path
 
     def begin(self, command):
-        call = f"main([{command!r}], home=stack.Path({str(self.path)!r}))"
+        call = f"main([{command!r}], home=Path({str(self.path)!r}))"
+        imports = "import sys; from pathlib import Path; from dev.local.commands import main"
         return subprocess.Popen(
-            [sys.executable, "-c", f"import sys; from dev.local import stack; sys.exit(stack.{call})"],
+            [sys.executable, "-c", f"{imports}; sys.exit({call})"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -68,7 +69,7 @@ class Home:
         return json.loads((self.path / "processes.json").read_text())
 
     def marks(self):
-        return [Mark(**process) for process in self.ledger["processes"]]
+        return [ProcessIdentity(**process) for process in self.ledger["processes"]]
 
     def left(self):
         return {path.name for path in self.path.iterdir()} - {"logs", "lock"}
@@ -129,7 +130,7 @@ def test_an_interrupt_leaves_nothing_running(home):
     said, _ = program.communicate()
 
     assert program.returncode == 130
-    assert said.endswith("Interrupted: nothing of it is left running\n")
+    assert said.endswith("Interrupted: nothing is left running\n")
     assert not any(mark.alive for mark in started.values())
     assert not scratch.exists()
     assert home.left() == set()
@@ -159,5 +160,5 @@ def test_a_half_dead_stack_is_told_and_replaced(home):
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
-    assert said.startswith("The stack is not whole (Valkey has ended): starting anew")
+    assert said.startswith("The stack is not complete (Valkey has ended): starting a new one")
     assert not any(mark.alive for mark in (*started.values(), *anew.values()))

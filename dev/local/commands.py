@@ -1,0 +1,110 @@
+"""The commands `make up` and `make down`: start the stack of this checkout, and stop it."""
+
+import argparse
+import contextlib
+import fcntl
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from dev.local.emulator import healthy
+from dev.local.files import make_scratch_folder
+from dev.local.identity import ChildFailed
+from dev.local.launch import Report, start
+from dev.local.ledger import Ledger
+from dev.local.stack import HOME, NoStack, Stack
+
+
+def print_line(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
+    """Start the stack of this checkout; one that runs and is healthy is left as it is.
+
+    One that lacks a server is stopped first. A failure, or an interrupt, leaves nothing running.
+
+    Raises:
+        ChildFailed: a server did not start or the app was not deployed; the message shows its log.
+    """
+    with _locked(home, report):
+        ledger = Ledger(home)
+        if ledger.exists:
+            if (ended := ledger.ended_server()) is None:
+                with contextlib.suppress(NoStack):
+                    stack = Stack.load(home)
+                    if healthy(stack.endpoint_url):
+                        report(f"The stack runs already: {home / 'stack.json'}")
+                        return stack
+            problem = f"{ended} has ended" if ended else "it was not deployed"
+            report(f"The stack is not complete ({problem}): starting a new one")
+            ledger.clear()
+        logs = home / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        try:
+            scratch = make_scratch_folder()
+            ledger.begin(scratch)
+            stack = start(scratch, logs, report=report, record=ledger.add).stack
+            stack.save(home)
+        except BaseException:
+            ledger.clear()
+            raise
+        report(f"Ready: {home / 'stack.json'}")
+        return stack
+
+
+def down(home: Path = HOME, *, report: Report = print_line) -> None:
+    """Stop all that `up` started here and remove its temporary folder; harmless if nothing runs.
+
+    Raises:
+        ChildFailed: a process belongs to another user or does not end.
+    """
+    with _locked(home, report):
+        ledger = Ledger(home)
+        if not ledger.exists:
+            report("No stack runs here")
+            return
+        ledger.clear()
+        report("Stopped")
+
+
+@contextlib.contextmanager
+def _locked(home: Path, report: Report) -> Iterator[None]:
+    """Let one command at a time work on a stack; the second waits."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("Another command works on this stack: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None, *, home: Path = HOME) -> int:
+    """Run ``up`` or ``down`` as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dev.local", description="The local stack.")
+    parser.add_argument("command", choices=("up", "down"))
+    command = parser.parse_args(arguments).command
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        if command == "up":
+            up(home)
+        else:
+            down(home)
+    except ChildFailed as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: nothing is left running", file=sys.stderr)
+        return 130
+    return 0
