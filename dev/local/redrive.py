@@ -35,7 +35,7 @@ from typing import Any
 from ministack.core.responses import AccountRegionScopedDict, error_response_json, json_response, now_iso
 from ministack.services import stepfunctions as sf
 
-from dev.local.corrections import reviewed
+from dev.local.corrections.review import reviewed
 
 REDRIVABLE_DAYS = 14
 MAX_EVENTS = 24_999
