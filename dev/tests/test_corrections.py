@@ -130,6 +130,28 @@ def test_a_function_sees_its_own_environment_and_lambdas_alone(bench):
     assert set(seen) - lambdas_own - machine - python == {"MINE", "LOG_LEVEL"}
 
 
+@pytest.mark.parametrize("given", ["", "{", "'single quotes'", '{"limit": NaN}', "not JSON"])
+def test_an_input_that_is_not_json_starts_no_execution(bench, given):
+    machine = bench.machine({"Done": {"Type": "Succeed"}})
+    stepfunctions = bench.clients.stepfunctions
+
+    with pytest.raises(stepfunctions.exceptions.InvalidExecutionInput) as refused:
+        stepfunctions.start_execution(stateMachineArn=machine, input=given)
+
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert stepfunctions.list_executions(stateMachineArn=machine)["executions"] == []
+
+
+@pytest.mark.parametrize("given", ["{}", "[1, 2]", '"text"', "7", "null"])
+def test_an_input_may_be_any_json_value(bench, given):
+    machine = bench.machine({"Done": {"Type": "Succeed"}})
+    started = bench.clients.stepfunctions.start_execution(stateMachineArn=machine, input=given)
+
+    ended = bench.ended(started["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", json.loads(given))
+
+
 @pytest.mark.parametrize(
     "limit", [pytest.param(1, id="number"), pytest.param("{% 2 - 1 %}", id="expression")]
 )

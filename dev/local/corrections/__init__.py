@@ -41,6 +41,7 @@ def apply() -> None:
     """
     lambda_functions.report_exceptions()
     lambda_functions.isolate_environment()
+    step_functions.refuse_invalid_input()
     step_functions.evaluate_task_timeouts()
     step_functions.add_autoscaling_tasks()
     step_functions.name_sdk_errors()

@@ -3,13 +3,44 @@
 # ruff: noqa: ANN401 - ministack's objects have no types
 
 import functools
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from ministack.core.responses import _service_model
+from ministack.core.responses import _service_model, error_response_json
 from ministack.services import stepfunctions as sf
 
 from dev.local.corrections.review import EmulatorChanged, reviewed
+
+
+def refuse_invalid_input() -> None:
+    """Refuse to start an execution whose input isn't JSON.
+
+    AWS returns InvalidExecutionInput, "The provided JSON input data is not valid" (StartExecution and
+    StartSyncExecution, Step Functions API Reference). Ministack starts the execution, which then fails.
+    """
+    for name, expected in (
+        ("_start_execution", "9923282fc76c"),
+        ("_start_sync_execution", "8600470a0208"),
+    ):
+        setattr(sf, name, _with_valid_input(reviewed(sf, name, expected)))
+
+
+def _with_valid_input(start_execution: Any) -> Any:
+    @functools.wraps(start_execution)
+    def start(request: dict[str, Any]) -> Any:
+        try:
+            json.loads(request.get("input", "{}"), parse_constant=_refuse_constant)
+        except ValueError as exc:
+            message = f"Invalid State Machine Execution Input: '{exc}'"
+            return error_response_json("InvalidExecutionInput", message, 400)
+        return start_execution(request)
+
+    return start
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")  # Python's parser accepts NaN and Infinity
 
 
 def evaluate_task_timeouts() -> None:
