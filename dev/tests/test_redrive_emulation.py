@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from dev.local import redrive
+from dev.local.redrive import api
 
 # Notes each call in a file of the test's, and does as other files there say for its name.
 WORKER = """
@@ -505,7 +505,7 @@ def test_age_and_history_set_limits(days_ago, events, reason):
     execution = {"status": "FAILED", "events": [None] * events}
     journal = types.SimpleNamespace(ended_s=time.time() - days_ago * 86_400)
 
-    assert redrive.why_not_redrivable(execution, journal) == reason
+    assert api.why_not_redrivable(execution, journal) == reason
 
 
 def test_the_aws_cli_redrives(bench, worker, yard):
