@@ -307,6 +307,64 @@ def test_rounds_of_a_loop_that_finished_are_not_repeated(bench, worker, yard):
     assert yard.calls() == ["round-2", "round-3"]
 
 
+@pytest.fixture
+def looping(bench, worker, yard):
+    """A machine that enters its Map twice, with a Wait state and a task between."""
+    name = "{% 'work-' & $string($round) & '-' & $string($states.input) %}"
+    work = bench.task(worker, None, {"folder": str(yard.folder), "name": name})
+    between = {"folder": str(yard.folder), "name": "{% 'between-' & $string($round) %}"}
+    return bench.machine(
+        {
+            "Begin": {"Type": "Pass", "Assign": {"round": 1}, "Next": "Each"},
+            "Each": over([1, 2], {"Work": work}, Next="Wait", Assign={"seen": "{% $states.result %}"}),
+            "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Between"},
+            "Between": bench.task(worker, "Again", between, Assign={"round": "{% $round + 1 %}"}),
+            "Again": {
+                "Type": "Choice",
+                "Choices": [{"Condition": "{% $round <= 2 %}", "Next": "Each"}],
+                "Default": "End",
+            },
+            "End": {"Type": "Pass", "Output": "{% $seen %}", "End": True},
+        }
+    )
+
+
+def test_a_map_entered_for_the_first_time_after_a_redrive_runs_all_its_items(bench, yard, looping):
+    yard.breaks("between-1")
+    failed = bench.run(looping)
+    assert yard.calls() == ["between-1", "work-1-1", "work-1-2"]
+    yard.mends("between-1")
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["work-2-1", "work-2-2"])
+    assert yard.calls() == ["between-1", "between-2", "work-2-1", "work-2-2"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        pytest.param("work-1-2", ["between-1", "between-2", "work-1-2", "work-2-1", "work-2-2"], id="first"),
+        pytest.param("work-2-1", ["between-2", "work-2-1"], id="second"),
+    ],
+)
+def test_a_map_that_failed_in_one_visit_keeps_the_finished_items_of_that_visit(
+    bench, yard, looping, broken, left
+):
+    yard.breaks(broken)
+    failed = bench.run(looping)
+    assert failed["status"] == "FAILED"
+    yard.calls()
+    yard.mends(broken)
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["work-2-1", "work-2-2"])
+    assert yard.calls() == left
+
+
 def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_counts_for_nothing(
     bench, worker, yard
 ):

@@ -36,7 +36,7 @@ def journal_state(execute: Any) -> Any:
             output, successor, variables = copy.deepcopy(attempt.recorded[visit])
             context["variables"].update(variables)
             return output, successor
-        token = place.set(at)
+        token = place.set((*at, (name, number)))
         try:
             output, successor = execute(state, raw_input, *rest)
         except Exception:
