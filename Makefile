@@ -44,7 +44,7 @@ build/.layers: requirements/layer.txt cdk/bundle.py $(VENV)/.installed
 	@touch $@
 
 demo: setup ## show the workflow at work on a small academy
-	$(PY) -m dev.local.demo
+	$(PY) -m dev.local demo
 
 test: setup lint types ## lint, types, all tests
 	$(PY) -m pytest -n auto --dist loadgroup $(ARGS)

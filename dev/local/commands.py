@@ -1,14 +1,12 @@
-"""The commands `make up` and `make down`: start the stack of this checkout, and stop it."""
+"""The commands `make up`, `make down` and `make demo`."""
 
 import argparse
 import contextlib
 import fcntl
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from dev.local.emulator import healthy
 from dev.local.files import make_scratch_folder
@@ -16,6 +14,7 @@ from dev.local.identity import ChildFailed
 from dev.local.launch import Report, start
 from dev.local.ledger import Ledger
 from dev.local.stack import HOME, NoStack, Stack
+from dev.local.watchdog import watchdog
 
 
 def print_line(line: str) -> None:
@@ -26,7 +25,8 @@ def print_line(line: str) -> None:
 def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
     """Start the stack of this checkout; one that runs and is healthy is left as it is.
 
-    One that lacks a server is stopped first. A failure, or an interrupt, leaves nothing running.
+    One that lacks a server is stopped first. A failure or a signal leaves nothing running; after success the
+    servers outlive this program.
 
     Raises:
         ChildFailed: a server did not start or the app was not deployed; the message shows its log.
@@ -50,6 +50,7 @@ def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
             ledger.begin(scratch)
             stack = start(scratch, logs, report=report, record=ledger.add).stack
             stack.save(home)
+            watchdog.release()
         except BaseException:
             ledger.clear()
             raise
@@ -85,26 +86,25 @@ def _locked(home: Path, report: Report) -> Iterator[None]:
         yield
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def main(arguments: Sequence[str] | None = None, *, home: Path = HOME) -> int:
-    """Run ``up`` or ``down`` as the command line says; return the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.local", description="The local stack.")
-    parser.add_argument("command", choices=("up", "down"))
-    command = parser.parse_args(arguments).command
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, does in (("up", "start the stack"), ("down", "stop it")):
+        command = commands.add_parser(name, help=does)
+        command.add_argument("--home", type=Path, default=HOME, help="folder of stack.json and the logs")
+    commands.add_parser("demo", help="show the workflow at work")
+    given = parser.parse_args(arguments)
     try:
-        if command == "up":
-            up(home)
+        if given.command == "up":
+            up(given.home)
+        elif given.command == "down":
+            down(given.home)
         else:
-            down(home)
+            from dev.local import demo
+
+            return demo.main()
     except ChildFailed as exc:
         print(exc, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Interrupted: nothing is left running", file=sys.stderr)
-        return 130
     return 0

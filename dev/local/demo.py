@@ -5,8 +5,6 @@ run by hand, a broken queue with its redrive, and a run that the schedule starte
 """
 
 import json
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from dev.local.files import scratch_folder
 from dev.local.launch import running
 from dev.local.platform_tables import Filling, fill
 from dev.local.stack import Stack
@@ -333,8 +332,7 @@ def main() -> int:
     """Play the demo; 0 if every act ended as it should."""
     console = Console(highlight=False)
     console.print(Panel("video-reclaim: a small academy whose workers die", expand=False))
-    with tempfile.TemporaryDirectory(prefix="video-reclaim-demo-") as folder:
-        home = Path(folder)
+    with scratch_folder() as home:
         # The workers live faster here, so silence is confirmed sooner: by the first scheduled run.
         quick = {"schedule": {"enabled": True}, "reclaiming": {"confirmSilenceSeconds": 30}}
         with running(
@@ -343,7 +341,3 @@ def main() -> int:
             Demo(started.stack, console, home).play()
     console.print("\n[green]Done.[/green] Nothing is left running.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -66,7 +66,7 @@ def end(process: ProcessIdentity, first: signal.Signals = signal.SIGTERM, *, gra
         os.kill(process.pid, first)
         if not _ended(process, grace_s):
             os.kill(process.pid, signal.SIGKILL)
-        kill_group(process.pid)
+        kill_group(process)
     except ProcessLookupError:
         return
     except PermissionError as exc:
@@ -77,11 +77,13 @@ def end(process: ProcessIdentity, first: signal.Signals = signal.SIGTERM, *, gra
         raise ChildFailed(f"{process.name} (process {process.pid}) does not end")
 
 
-def kill_group(leader: int) -> None:
-    """Kill a process group, also after its leader has ended; harmless if it has no member."""
-    # The system doesn't reuse the leader's id while a member of the group lives.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+def kill_group(leader: ProcessIdentity) -> None:
+    """Kill the process group of a process, also after that has ended; harmless if the group is empty."""
+    # The system doesn't reuse the leader's id while a member of the group lives: another process with this id
+    # means that the group is empty.
+    if start_time(leader.pid) in (None, leader.started):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader.pid, signal.SIGKILL)
 
 
 def _ended(process: ProcessIdentity, limit_s: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dev.local.cdk_runner import DIRECT, CdkRunner
 from dev.local.emulator import REGION, Emulator
-from dev.local.files import make_scratch_folder, remove_scratch_folder
+from dev.local.files import scratch_folder
 from dev.local.identity import ChildFailed, ProcessIdentity
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
@@ -55,15 +55,9 @@ def running(
     Raises:
         ChildFailed: a server did not start or the app was not deployed; nothing is left running.
     """
-    scratch = make_scratch_folder()
-    try:
+    with scratch_folder() as scratch:
         started = start(
-            scratch,
-            home / "logs",
-            report=report,
-            auth=auth,
-            wait_scale=wait_scale,
-            overrides=overrides or {},
+            scratch, home / "logs", report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
         )
         try:
             started.stack.save(home)
@@ -72,8 +66,6 @@ def running(
             started.emulator.stop()
             started.valkey.stop()
             started.postgres.stop()
-    finally:
-        remove_scratch_folder(scratch)
 
 
 def start(

@@ -59,15 +59,7 @@ class Postgres(Server):
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # left by a kill: it would read as ready
         command: list[str | Path] = [binaries.folder / "postgres", "-D", self._data, "-k", ""]
         command += ["-h", "127.0.0.1", "-p", str(self.port), *_NOT_FORCED_TO_DISK]
-        self._child = Child(
-            "PostgreSQL",
-            command,
-            log=self._log,
-            env=_ENVIRONMENT,
-            cwd=self._data,
-            user=binaries.user,
-            group=binaries.group,
-        )
+        self._child = self._launch(binaries, "PostgreSQL", command)
         self._child.wait_ready(self._accepts_connections)
         if fresh:
             self._make_database()
@@ -91,19 +83,21 @@ class Postgres(Server):
         self._data.mkdir(mode=0o700, exist_ok=True)
         if binaries.user is not None and binaries.group is not None:
             os.chown(self._data, binaries.user, binaries.group)
-        made = binaries.run(
-            "initdb",
-            "-D",
-            self._data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-sync",
+        options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+        initdb = self._launch(binaries, "initdb", [binaries.folder / "initdb", "-D", self._data, *options])
+        initdb.wait_done()
+
+    def _launch(self, binaries: "_Binaries", name: str, command: list[str | Path]) -> Child:
+        return Child(
+            name,
+            command,
+            log=self._log,
+            env=_ENVIRONMENT,
+            cwd=self._data,
+            user=binaries.user,
+            group=binaries.group,
+            orphan_signal=signal.SIGQUIT,  # SIGKILL would leave its shared memory behind
         )
-        if made.returncode:
-            raise ChildFailed(f"PostgreSQL can't make its data in {self._data}:\n{made.stderr.strip()}")
 
     def _make_database(self) -> None:
         with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres")) as connection:

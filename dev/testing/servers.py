@@ -1,15 +1,13 @@
 """Real servers for every test that wants them, one of each a test process, and an academy to fill."""
 
 import os
-import shutil
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
 
+from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -22,11 +20,9 @@ COLUMNS = (
 
 @pytest.fixture(scope="session")
 def servers_folder():
-    """A folder that every user can traverse, as the database's server needs it."""
-    folder = Path(tempfile.mkdtemp(prefix="video-reclaim-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    """A temporary folder that every user may traverse: as root, PostgreSQL runs as another user."""
+    with scratch_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import redis
 
 from dev.local.emulator import healthy
+from dev.local.files import scratch_folder
 from dev.local.identity import ChildFailed, ProcessIdentity, end
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
@@ -24,10 +24,9 @@ from dev.local.valkey import Valkey
 
 @pytest.fixture
 def folder():
-    """A temporary folder that PostgreSQL's user can pass through, which pytest's own are not for root."""
-    with tempfile.TemporaryDirectory(prefix="video-reclaim-test-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    """A temporary folder that every user may traverse; for root, pytest's own are not."""
+    with scratch_folder() as folder:
+        yield folder
 
 
 def execute(postgres, statement):
@@ -176,7 +175,7 @@ def test_a_port_that_is_taken_is_named(folder, kind):
         port = taken.getsockname()[1]
         server = kind(folder, port=port)
 
-        with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process holds it"):
+        with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process uses it"):
             server.start()
 
 

@@ -1,9 +1,8 @@
-"""`make up` and `make down`: nothing is started twice, nothing is left behind."""
+"""`make up` and `make down`: they start nothing twice and leave nothing behind."""
 
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 from dev.local.emulator import healthy
 from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
+from dev.testing.emulator_bench import Bench
+from dev.testing.programs import python
 
-ROOT = Path(__file__).parents[2]
 FIELDS = {
     "endpoint_url",
     "region",
@@ -30,36 +30,37 @@ FIELDS = {
 
 
 class Home:
-    """A folder in the place of ``.local``, on which the commands run as programs of their own."""
+    """A folder in the place of ``.local``, and the commands as programs that use it."""
 
     def __init__(self, path):
         self.path = path
 
     def begin(self, command):
-        call = f"main([{command!r}], home=Path({str(self.path)!r}))"
-        imports = "import sys; from pathlib import Path; from dev.local.commands import main"
-        return subprocess.Popen(
-            [sys.executable, "-c", f"{imports}; sys.exit({call})"],
-            cwd=ROOT,
+        return python(
+            "-m",
+            "dev.local",
+            command,
+            "--home",
+            self.path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(self, command):
-        """Run ``up`` or ``down`` to its end; return what it said."""
+        """Run ``up`` or ``down`` to its end; return its output."""
         program = self.begin(command)
         said, _ = program.communicate()
         assert program.returncode == 0, said
         return said
 
     def begin_up(self):
-        """Begin ``up``; return the program and its servers' marks once all of these run."""
+        """Start ``up``; return the program and its servers once all of them run."""
         program = self.begin("up")
         while True:
             assert program.poll() is None, program.communicate()
             if (self.path / "processes.json").exists():
-                running = {mark.name: mark for mark in self.marks() if mark.alive}
+                running = {process.name: process for process in self.processes() if process.alive}
                 if {"PostgreSQL", "Valkey", "The emulator"} <= set(running):
                     return program, running
             time.sleep(0.01)
@@ -68,7 +69,7 @@ class Home:
     def ledger(self):
         return json.loads((self.path / "processes.json").read_text())
 
-    def marks(self):
+    def processes(self):
         return [ProcessIdentity(**process) for process in self.ledger["processes"]]
 
     def left(self):
@@ -96,15 +97,15 @@ def test_a_stack_goes_up_once_and_down_for_good(home):
     schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
     assert schedule["State"] == "DISABLED"
 
-    processes = home.marks()
+    processes = home.processes()
     assert home.run("up").startswith("The stack runs already")
-    assert (home.marks(), Stack.load(home.path)) == (processes, stack)
+    assert (home.processes(), Stack.load(home.path)) == (processes, stack)
     scratch = Path(home.ledger["scratch"])
 
     home.run("down")
 
     assert home.left() == set()
-    assert not any(mark.alive for mark in processes)
+    assert not any(process.alive for process in processes)
     assert not healthy(stack.endpoint_url)
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(stack.postgres_dsn)
@@ -129,36 +130,33 @@ def test_an_interrupt_leaves_nothing_running(home):
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
-    assert program.returncode == 130
-    assert said.endswith("Interrupted: nothing is left running\n")
-    assert not any(mark.alive for mark in started.values())
+    assert program.returncode == 128 + signal.SIGINT
+    assert said.splitlines()[-1] == "Interrupted: nothing is left running"
+    assert not any(process.alive for process in started.values())
     assert not scratch.exists()
     assert home.left() == set()
 
 
-def test_what_a_killed_up_has_left_is_found_by_down(home):
+def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
     program, started = home.begin_up()
     scratch = Path(home.ledger["scratch"])
+
     program.kill()
     program.communicate()
-    assert any(mark.alive for mark in started.values())
 
+    Bench.until(lambda: not any(process.alive for process in started.values()) and not scratch.exists())
     home.run("down")
-
-    assert not any(mark.alive for mark in started.values())
-    assert not scratch.exists()
     assert home.left() == set()
 
 
-def test_a_half_dead_stack_is_told_and_replaced(home):
-    program, started = home.begin_up()
-    program.kill()
-    program.communicate()
+def test_a_stack_that_lost_a_server_is_replaced(home):
+    home.run("up")
+    started = {process.name: process for process in home.processes()}
     end(started["Valkey"])
 
-    program, anew = home.begin_up()
+    program, replacing = home.begin_up()
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
-    assert said.startswith("The stack is not complete (Valkey has ended): starting a new one")
-    assert not any(mark.alive for mark in (*started.values(), *anew.values()))
+    assert "Valkey has ended" in said.splitlines()[0]
+    assert not any(process.alive for process in (*started.values(), *replacing.values()))
