@@ -5,9 +5,11 @@ import contextlib
 import fcntl
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dev.local.context import InvalidContext, read_context, show_context
 from dev.local.emulator import healthy
 from dev.local.files import make_scratch_folder
 from dev.local.identity import ChildFailed
@@ -22,8 +24,12 @@ def print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
+def up(
+    home: Path = HOME, *, overrides: Mapping[str, Any] | None = None, report: Report = print_line
+) -> Stack:
     """Start the stack of this checkout; one that runs and is healthy is left as it is.
+
+    ``overrides`` are merged into the settings of the stage ``local``.
 
     One that lacks a server is stopped first. A failure or a signal leaves nothing running; after success the
     servers outlive this program.
@@ -38,7 +44,7 @@ def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
                 with contextlib.suppress(NoStack):
                     stack = Stack.load(home)
                     if healthy(stack.endpoint_url):
-                        report(f"The stack runs already: {home / 'stack.json'}")
+                        report(_describe_running(home, ledger.overrides, overrides or {}))
                         return stack
             problem = f"{ended} has ended" if ended else "it was not deployed"
             report(f"The stack is not complete ({problem}): starting a new one")
@@ -47,8 +53,8 @@ def up(home: Path = HOME, *, report: Report = print_line) -> Stack:
         shutil.rmtree(logs, ignore_errors=True)
         try:
             scratch = make_scratch_folder()
-            ledger.begin(scratch)
-            stack = start(scratch, logs, report=report, record=ledger.add).stack
+            ledger.begin(scratch, overrides or {})
+            stack = start(scratch, logs, report=report, record=ledger.add, overrides=overrides).stack
             stack.save(home)
             watchdog.release()
         except BaseException:
@@ -73,6 +79,15 @@ def down(home: Path = HOME, *, report: Report = print_line) -> None:
         report("Stopped")
 
 
+def _describe_running(home: Path, current: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    if current == wanted:
+        return f"The stack runs already: {home / 'stack.json'}"
+    return (
+        f"The stack runs already, started with {show_context(current)}. "
+        f"To start it with {show_context(wanted)}, run `make down` first."
+    )
+
+
 @contextlib.contextmanager
 def _locked(home: Path, report: Report) -> Iterator[None]:
     """Let one command at a time work on a stack; the second waits."""
@@ -93,17 +108,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, does in (("up", "start the stack"), ("down", "stop it")):
         command = commands.add_parser(name, help=does)
         command.add_argument("--home", type=Path, default=HOME, help="folder of stack.json and the logs")
+    commands.choices["up"].add_argument(
+        "--context", default="", help="settings, as JSON, that override stages/local.json"
+    )
     commands.add_parser("demo", help="show the workflow at work")
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":
-            up(given.home)
+            up(given.home, overrides=read_context(given.context))
         elif given.command == "down":
             down(given.home)
         else:
             from dev.local import demo
 
             return demo.main()
+    except InvalidContext as exc:
+        print(exc, file=sys.stderr)
+        return 2
     except ChildFailed as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.local.cdk_runner import DIRECT, CdkRunner
+from dev.local.context import STAGE
 from dev.local.emulator import REGION, Emulator
 from dev.local.files import scratch_folder
 from dev.local.identity import ChildFailed, ProcessIdentity
@@ -101,7 +102,7 @@ def start(
             return child
 
         # Synthesis and the start of the servers overlap: each takes seconds.
-        cdk = CdkRunner("local", scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
+        cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
         synth = recorded(cdk.synthesize(merge(own_settings(postgres, valkey), overrides or {})))
         undo.callback(emulator.stop)
         emulator.launch()

@@ -6,7 +6,9 @@ With it `make down` finds them, however `make up` ended.
 import dataclasses
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dev.local.files import remove_scratch_folder, write_json
 from dev.local.identity import ProcessIdentity, end
@@ -23,10 +25,12 @@ class Ledger:
         self._path = home / "processes.json"
         self._stack = home / "stack.json"
         self._scratch: Path | None = None
+        self.overrides: dict[str, Any] = {}
         self._processes: list[ProcessIdentity] = []
         if self._path.exists():
             content = json.loads(self._path.read_text())
             self._scratch = Path(content["scratch"])
+            self.overrides = content.get("overrides", {})
             self._processes = [ProcessIdentity(**process) for process in content["processes"]]
 
     @property
@@ -34,9 +38,10 @@ class Ledger:
         """Whether anything was started here and not yet cleared."""
         return self._path.exists()
 
-    def begin(self, scratch: Path) -> None:
-        """Start a new ledger with the temporary folder of the stack."""
+    def begin(self, scratch: Path, overrides: Mapping[str, Any]) -> None:
+        """Start a new ledger with the temporary folder of the stack, and its overriding settings."""
         self._scratch = scratch
+        self.overrides = dict(overrides)
         self._save()
 
     def add(self, process: ProcessIdentity) -> None:
@@ -65,4 +70,5 @@ class Ledger:
 
     def _save(self) -> None:
         processes = [dataclasses.asdict(process) for process in self._processes]
-        write_json(self._path, {"scratch": str(self._scratch), "processes": processes})
+        content = {"scratch": str(self._scratch), "overrides": self.overrides, "processes": processes}
+        write_json(self._path, content)

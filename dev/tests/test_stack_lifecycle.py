@@ -35,21 +35,22 @@ class Home:
     def __init__(self, path):
         self.path = path
 
-    def begin(self, command):
+    def begin(self, command, *arguments):
         return python(
             "-m",
             "dev.local",
             command,
             "--home",
             self.path,
+            *arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, command):
+    def run(self, command, *arguments):
         """Run ``up`` or ``down`` to its end; return its output."""
-        program = self.begin(command)
+        program = self.begin(command, *arguments)
         said, _ = program.communicate()
         assert program.returncode == 0, said
         return said
@@ -123,6 +124,25 @@ def run_workflow(stepfunctions, machine):
     return shown
 
 
+@pytest.mark.parametrize(
+    ("context", "named"),
+    [
+        pytest.param("{'reclaiming': {}}", "not JSON", id="not-json"),
+        pytest.param("[]", "object", id="not-an-object"),
+        pytest.param('{"reclaimin": {}}', "reclaimin", id="unknown-part"),
+        pytest.param('{"reclaiming": {"confirm": 1}}', "reclaiming.confirm", id="unknown-key"),
+        pytest.param('{"reclaiming": {"maxReclaims": "7"}}', "reclaiming.maxReclaims", id="wrong-type"),
+    ],
+)
+def test_a_context_that_can_t_be_used_is_named_in_one_line_and_starts_nothing(home, context, named):
+    program = home.begin("up", "--context", context)
+    (said,) = program.communicate()[0].splitlines()
+
+    assert program.returncode == 2
+    assert said.startswith("CONTEXT: ") and named in said
+    assert not home.path.exists()
+
+
 def test_an_interrupt_leaves_nothing_running(home):
     program, started = home.begin_up()
     scratch = Path(home.ledger["scratch"])
@@ -149,8 +169,31 @@ def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
     assert home.left() == set()
 
 
-def test_a_stack_that_lost_a_server_is_replaced(home):
-    home.run("up")
+CONTEXT = json.dumps({"reclaiming": {"maxReclaims": 4321}, "schedule": {"enabled": True}})
+
+
+def test_context_overrides_settings_and_the_stack_s_own_ones(home):
+    """Then the stack loses a server: it is replaced."""
+    home.run("up", "--context", CONTEXT)
+
+    stack = Stack.load(home.path)
+    clients = stack.clients
+    environments = [
+        clients.functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        for name in stack.functions.values()
+    ]
+    assert "4321" in {value for variables in environments for value in variables.values()}
+    schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
+    assert schedule["State"] == "ENABLED"
+
+    (same,) = home.run("up", "--context", CONTEXT).splitlines()
+    (other,) = home.run("up").splitlines()
+    assert "4321" not in same
+    assert CONTEXT in other and "make down" in other
+    check_replaced_after_losing_a_server(home)
+
+
+def check_replaced_after_losing_a_server(home):
     started = {process.name: process for process in home.processes()}
     end(started["Valkey"])
 
