@@ -1,4 +1,4 @@
-"""Real servers for every test that wants them, one of each a test process, and an academy to fill."""
+"""Fixtures: a real PostgreSQL and Valkey per test process, and an academy's videos in them."""
 
 import os
 from contextlib import closing
@@ -27,7 +27,7 @@ def servers_folder():
 
 @pytest.fixture(scope="session")
 def postgres(servers_folder):
-    """A real PostgreSQL with the academy's tables."""
+    """A real PostgreSQL with the platform's tables."""
     with Postgres(servers_folder / "postgres") as server:
         create_schema(server.dsn)
         yield server
@@ -35,7 +35,7 @@ def postgres(servers_folder):
 
 @pytest.fixture(scope="session")
 def valkey(servers_folder):
-    """A real server that speaks Redis."""
+    """A real Valkey, which is compatible with Redis."""
     folder = servers_folder / "valkey"
     folder.mkdir()
     with Valkey(folder) as server:
@@ -43,9 +43,9 @@ def valkey(servers_folder):
 
 
 class Academy:
-    """A small academy: three tenants, and videos in any state one likes.
+    """Three tenants, and videos in any state.
 
-    Times are given in seconds from now by the database's clock; negative lies in the past.
+    Times are seconds from now by the database's clock; negative values are in the past.
     """
 
     def __init__(self, dsn, redis_url):
@@ -96,11 +96,11 @@ class Academy:
         self.redis.set(key, f"{float(at) - ago_s} {lease}", keepttl=True)
 
     def rows(self):
-        """Every video in every column, by id."""
+        """Return all columns of every video, by id."""
         return {row[0]: row[1:] for row in self.sql(f"SELECT {COLUMNS} FROM video_video")}
 
     def state(self, video_id):
-        """Status, holder and whether there is a lease, of one video."""
+        """Return the status of a video, its holder, and whether it has a lease."""
         ((status, holder, leased),) = self.sql(
             "SELECT status, leased_by, leased_until IS NOT NULL FROM video_video WHERE id = %s", (video_id,)
         )
@@ -116,14 +116,14 @@ def one_academy(postgres, valkey):
 
 @pytest.fixture
 def academy(one_academy):
-    """An academy with tenants and no videos, and a Redis with nothing in it."""
+    """An academy with tenants but without videos, and an empty Redis."""
     one_academy.reset()
     return one_academy
 
 
 @pytest.fixture
 def environment(postgres, valkey, monkeypatch):
-    """The settings that every function has in common, set for the test's own process."""
+    """The environment variables that all functions have in common, set in the test's process."""
     for name, value in common_settings(postgres, valkey).items():
         monkeypatch.setenv(name, value)
     forget_clients()
@@ -132,7 +132,7 @@ def environment(postgres, valkey, monkeypatch):
 
 
 def common_settings(postgres, valkey):
-    """What every function's environment says of its servers."""
+    """Return the environment variables that name the servers."""
     parts = psycopg2.extensions.parse_dsn(postgres.dsn)
     return {
         "DATABASE_HOST": parts["host"],
@@ -145,7 +145,7 @@ def common_settings(postgres, valkey):
 
 
 def forget_clients():
-    """Drop the connections that a warm function would keep."""
+    """Close the connections and clients that a warm function keeps."""
     from video_reclaim import aws, heartbeats, postgres, secrets
 
     for made_once in (postgres.store, heartbeats.heartbeats, aws.client, secrets.text):
@@ -154,7 +154,7 @@ def forget_clients():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_real_aws():
-    """Credentials that open nothing, and no endpoint from the developer's own environment."""
+    """Use dummy credentials, and no AWS variables of the developer's environment."""
     for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
         del os.environ[name]
     os.environ |= {

@@ -84,7 +84,7 @@ def home(tmp_path):
     home.run("down")
 
 
-def test_a_stack_goes_up_once_and_down_for_good(home):
+def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
 
     home.run("up")
@@ -134,7 +134,7 @@ def run_workflow(stepfunctions, machine):
         pytest.param('{"reclaiming": {"maxReclaims": "7"}}', "reclaiming.maxReclaims", id="wrong-type"),
     ],
 )
-def test_a_context_that_can_t_be_used_is_named_in_one_line_and_starts_nothing(home, context, named):
+def test_an_invalid_context_ends_with_one_line_and_starts_nothing(home, context, named):
     program = home.begin("up", "--context", context)
     (said,) = program.communicate()[0].splitlines()
 
@@ -172,8 +172,8 @@ def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
 CONTEXT = json.dumps({"reclaiming": {"maxReclaims": 4321}, "schedule": {"enabled": True}})
 
 
-def test_context_overrides_settings_and_the_stack_s_own_ones(home):
-    """Then the stack loses a server: it is replaced."""
+def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
+    """Afterwards the stack loses a server and is replaced: a second stack would take seconds."""
     home.run("up", "--context", CONTEXT)
 
     stack = Stack.load(home.path)
