@@ -2,15 +2,13 @@
 
 import contextlib
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import psycopg2
 from botocore.exceptions import ClientError
 
 from dev.local.cdk_runner import CdkRunner
 from dev.local.emulator import ACCOUNT, REGION, Emulator
+from dev.local.files import make_scratch_folder, remove_scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.stack import Clients
@@ -27,8 +25,7 @@ class Platform:
 
     def __init__(self, folder, *, auth=False):
         self._logs = folder / "logs"
-        self._scratch = Path(tempfile.mkdtemp(prefix="video-reclaim-beside-"))
-        self._scratch.chmod(0o755)
+        self._scratch = make_scratch_folder()
         self.postgres = Postgres(self._scratch / "postgres", logs=self._logs)
         self.valkey = Valkey(self._scratch / "valkey", logs=self._logs)
         self.emulator = Emulator(self._scratch / "emulator", auth=auth, wait_scale=0.05, logs=self._logs)
@@ -39,7 +36,7 @@ class Platform:
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            stack.callback(remove_scratch_folder, self._scratch)
             for server in (self.postgres, self.valkey, self.emulator):
                 stack.callback(server.stop)
                 server.start()
