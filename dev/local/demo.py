@@ -165,7 +165,7 @@ class Demo:
                 self._own.add(arn)
             return False
 
-        self._wait("EventBridge Scheduler starts the workflow every minute", scheduled, limit_s=150)
+        self._wait("EventBridge Scheduler starts the workflow every minute", scheduled, limit_s=450)
         execution = found[0]
         self._say(f"{execution['name']}: [green]{execution['status']}[/green]")
         self._show_reasons("Reclaimed", execution["record"]["stale"])
@@ -253,7 +253,7 @@ class Demo:
         )
         return answer["MetricDataResults"][0]["Values"]
 
-    def _wait(self, what: str, done: Callable[[], bool], *, limit_s: float = 60) -> None:
+    def _wait(self, what: str, done: Callable[[], bool], *, limit_s: float = 300) -> None:
         deadline = time.monotonic() + limit_s
         with self._console.status(what):
             while not done():

@@ -34,7 +34,9 @@ def run_interruptible(command: Callable[[], int]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as exc:
         with contextlib.suppress(OSError):  # the terminal may be closed
-            print("Interrupted: nothing is left running", file=sys.stderr, flush=True)
+            print(
+                "Interrupted: nothing that this command started is left running", file=sys.stderr, flush=True
+            )
         return 128 + (exc.number if isinstance(exc, Interrupted) else signal.SIGINT)
     except BrokenPipeError:  # whoever read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

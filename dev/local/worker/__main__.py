@@ -20,8 +20,7 @@ def _print(event: dict[str, Any]) -> None:
     os.write(1, (json.dumps(event, default=str) + "\n").encode())
 
 
-def main() -> int:
-    """Run one worker until SIGTERM or SIGINT, after which it finishes its video."""
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dev.local.worker", description="A worker for the local stack."
     )
@@ -46,29 +45,33 @@ def main() -> int:
         "--patience-s", type=float, default=60, help="seconds without a server before it ends (60)"
     )
     parser.add_argument("--max-jobs", type=int)
-    given = parser.parse_args()
+    return parser.parse_args()
 
-    places: dict[str, Any] = {
-        "dsn": given.dsn,
-        "redis_url": given.redis_url,
-        "queue_url": given.queue_url,
-        "endpoint_url": given.endpoint_url,
-        "region": given.region,
-    }
-    if not all(places.values()):
-        try:
-            stack = Stack.load()
-        except NoStack as exc:
-            print(exc, file=sys.stderr)
-            return 1
-        known = {**vars(stack), "dsn": stack.postgres_dsn}
-        places = {name: value or known[name] for name, value in places.items()}
+
+def _addresses(given: argparse.Namespace) -> dict[str, str]:
+    """Return the addresses that are given; for others those of the running stack."""
+    names = ("dsn", "redis_url", "queue_url", "endpoint_url", "region")
+    addresses = {name: value for name in names if (value := getattr(given, name))}
+    if len(addresses) < len(names):
+        stack = Stack.load()
+        addresses = {**vars(stack), "dsn": stack.postgres_dsn, **addresses}
+    return addresses
+
+
+def main() -> int:
+    """Run one worker until SIGTERM or SIGINT, after which it finishes its video."""
+    given = _parse()
+    try:
+        addresses = _addresses(given)
+    except NoStack as exc:
+        print(exc, file=sys.stderr)
+        return 1
     worker = Worker(
         given.name,
-        sqs=Clients(places["endpoint_url"], places["region"]).sqs,
-        queue_url=places["queue_url"],
-        dsn=places["dsn"],
-        redis_url=places["redis_url"],
+        sqs=Clients(addresses["endpoint_url"], addresses["region"]).sqs,
+        queue_url=addresses["queue_url"],
+        dsn=addresses["dsn"],
+        redis_url=addresses["redis_url"],
         pace=Pace(
             time_scale=given.time_scale,
             lease_s=given.lease_s,

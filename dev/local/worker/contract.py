@@ -140,7 +140,7 @@ class Worker:
         be reached.
 
         Raises:
-            UnreachableError: for longer than ``patience_s``.
+            UnreachableError: for longer than ``patience_s``, or after `stop`.
         """
         began = time.time()
         parameters = {"video": job.video_id, "me": self.name, "lease_s": self._pace.lease_real_s}
@@ -166,7 +166,7 @@ class Worker:
         has it. Tries again while PostgreSQL can't be reached.
 
         Raises:
-            UnreachableError: for longer than ``patience_s``.
+            UnreachableError: for longer than ``patience_s``, or after `stop`.
         """
         began = time.time()
         statement = _COMPLETE + (_FENCE if self._fenced else "")
@@ -230,20 +230,21 @@ class Worker:
             try:
                 result = attempt()
             except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError) as exc:
-                self._drop()  # InternalError: read-only during a failover
-                if self._stopping and not isinstance(exc, psycopg2.InternalError):
-                    raise
-                self._wait_after_failure(exc)
+                self._drop()
+                # InternalError: read-only during a failover, which ends soon.
+                stopped = self._stopping and not isinstance(exc, psycopg2.InternalError)
+                self._wait_after_failure(exc, give_up=stopped)
             else:
                 self._failing_since_s = None
                 return result
 
-    def _wait_after_failure(self, exc: Exception) -> None:
+    def _wait_after_failure(self, exc: Exception, *, give_up: bool = False) -> None:
         now_s = time.monotonic()
         self._failing_since_s = self._failing_since_s or now_s
-        if now_s - self._failing_since_s > self._patience_s:
+        failing_s = now_s - self._failing_since_s
+        if give_up or failing_s > self._patience_s:
             cause = " ".join(str(exc).split())
-            raise UnreachableError(f"{self.name} gives up after {self._patience_s:g} s: {cause}") from exc
+            raise UnreachableError(f"{self.name} gives up after {failing_s:.1f} s: {cause}") from exc
         time.sleep(self._pace.time_scale)
 
     def _one(self, statement: str, parameters: dict[str, Any]) -> object:
