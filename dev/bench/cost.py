@@ -201,7 +201,7 @@ def measure(repeats: int = 7) -> dict[str, float]:
     """Time each function's warm call on the local stack, in seconds: 100 stale videos, in one batch."""
     import psycopg2
 
-    from dev.local.stack import running
+    from dev.local.launch import running
 
     with tempfile.TemporaryDirectory() as home, running(Path(home)) as started:
         stack = started.stack

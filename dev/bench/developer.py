@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dev.bench.figures import Figure, Goal, Section, repeat
-from dev.local import stack
+from dev.local.commands import down, up
 
 TITLE = "The developer's time"
 TESTS_TITLE = "All tests"
@@ -59,10 +59,10 @@ def _up() -> float:
     """What `make up` does once everything is installed, beside any stack that runs already."""
     began_s = time.perf_counter()
     try:
-        stack.up(HOME, say=lambda _line: None)
+        up(HOME, report=lambda _line: None)
         return time.perf_counter() - began_s
     finally:
-        stack.down(HOME, say=lambda _line: None)
+        down(HOME, report=lambda _line: None)
         shutil.rmtree(HOME, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ import redis
 
 from dev.bench import academy, machine, rivals
 from dev.bench.figures import RATIO, Figure, Goal, Growth, Section, Table, number, ratios
-from dev.local.stack import Running, running
+from dev.local.launch import RunningStack, running
 
 TITLE = "A whole execution"
 HOME = Path(__file__).resolve().parents[2] / "build" / "bench" / "stack"
@@ -28,7 +28,7 @@ _WARM = 400
 class Bench:
     """The stack that all contenders of one run share."""
 
-    running: Running
+    running: RunningStack
     floors: dict[int, rivals.Floor]
 
     def prepare(self, videos: int) -> None:
@@ -220,8 +220,8 @@ _KINDS = ("emulator", "Lambda workers", "PostgreSQL", "Valkey", "the floor's own
 def _where_the_time_goes(ready: Bench, videos: int) -> dict[str, dict[str, float]]:
     """Processor time by kind of process: ours, and the floor on one lane; {} where it can't be read."""
     started = ready.running
-    emulator, postgres = started.emulator.child.mark.pid, started.postgres.child.mark.pid
-    valkey, lanes = started.valkey.child.mark.pid, ready.floors[1].processes()
+    emulator, postgres = started.emulator.child.identity.pid, started.postgres.child.identity.pid
+    valkey, lanes = started.valkey.child.identity.pid, ready.floors[1].processes()
 
     def look() -> dict[int, float]:
         seen: dict[int, float] = {}

@@ -1,15 +1,13 @@
 """A PostgreSQL and a Valkey of the bench's own, and the settings by which the product finds them."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev.bench import academy
+from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -50,15 +48,13 @@ def settings(dsn: str, redis_url: str) -> dict[str, str]:
 @contextmanager
 def servers() -> Iterator[Servers]:
     """Start both, and leave nothing of them."""
-    scratch = Path(tempfile.mkdtemp(prefix="video-reclaim-bench-"))
-    scratch.chmod(0o755)  # PostgreSQL's own user passes through it
-    try:
-        (scratch / "valkey").mkdir()
-        with Postgres(scratch / "postgres") as postgres, Valkey(scratch / "valkey") as valkey:
-            create_schema(postgres.dsn)
-            yield Servers(postgres, valkey)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with (
+        scratch_folder() as scratch,
+        Postgres(scratch / "postgres") as postgres,
+        Valkey(scratch / "valkey") as valkey,
+    ):
+        create_schema(postgres.dsn)
+        yield Servers(postgres, valkey)
 
 
 @contextmanager

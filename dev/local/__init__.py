@@ -1,1 +1,6 @@
-"""The embedded stack: everything this project needs from a platform and from AWS, on one machine."""
+"""The local stack: PostgreSQL, Valkey and an AWS emulator with this app deployed into it, on one machine."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout."""

@@ -5,8 +5,6 @@ run by hand, a broken queue with its redrive, and a run that the schedule starte
 """
 
 import json
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,8 +19,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from dev.local.files import scratch_folder
+from dev.local.launch import running
 from dev.local.platform_tables import Filling, fill
-from dev.local.stack import Stack, running
+from dev.local.stack import Stack
 from dev.local.worker import Pace, Worker, WorkerProcess
 
 BEATS = 1 / 10  # the demo's workers live ten times faster: silent after 6 s instead of 60
@@ -165,7 +165,7 @@ class Demo:
                 self._own.add(arn)
             return False
 
-        self._wait("EventBridge Scheduler starts the workflow every minute", scheduled, limit_s=150)
+        self._wait("EventBridge Scheduler starts the workflow every minute", scheduled, limit_s=450)
         execution = found[0]
         self._say(f"{execution['name']}: [green]{execution['status']}[/green]")
         self._show_reasons("Reclaimed", execution["record"]["stale"])
@@ -253,7 +253,7 @@ class Demo:
         )
         return answer["MetricDataResults"][0]["Values"]
 
-    def _wait(self, what: str, done: Callable[[], bool], *, limit_s: float = 60) -> None:
+    def _wait(self, what: str, done: Callable[[], bool], *, limit_s: float = 300) -> None:
         deadline = time.monotonic() + limit_s
         with self._console.status(what):
             while not done():
@@ -332,17 +332,12 @@ def main() -> int:
     """Play the demo; 0 if every act ended as it should."""
     console = Console(highlight=False)
     console.print(Panel("video-reclaim: a small academy whose workers die", expand=False))
-    with tempfile.TemporaryDirectory(prefix="video-reclaim-demo-") as folder:
-        home = Path(folder)
+    with scratch_folder() as home:
         # The workers live faster here, so silence is confirmed sooner: by the first scheduled run.
         quick = {"schedule": {"enabled": True}, "reclaiming": {"confirmSilenceSeconds": 30}}
         with running(
-            home, overrides=quick, say=lambda line: console.print(f"  [dim]{line}[/dim]")
+            home, overrides=quick, report=lambda line: console.print(f"  [dim]{line}[/dim]")
         ) as started:
             Demo(started.stack, console, home).play()
     console.print("\n[green]Done.[/green] Nothing is left running.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

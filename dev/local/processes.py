@@ -1,95 +1,61 @@
-"""Children of the local stack: free ports, starting, watching, stopping, and finding them again later.
+"""Processes of the local stack: free ports, starting, watching and stopping.
 
-A child gets a session of its own, so that Ctrl-C reaches only the program that asked for the stack, and
-everything a child starts itself can be ended with it, as its process group.
+Each process has a session of its own. Ctrl-C therefore reaches only the program that started it, and the
+processes that it starts itself can be ended with it, as its process group. The watchdog ends them when the
+program ends without having stopped them.
 """
 
 import abc
 import contextlib
-import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-_POLL_S = 0.01
+from dev.local.identity import POLL_S, ChildFailed, ProcessIdentity, kill_group
+from dev.local.watchdog import announced, watchdog
+
 _LOG_TAIL_CHARACTERS = 3000
-
-
-class ChildFailed(RuntimeError):
-    """A process of the local stack did not start, ended before its time, or would not end."""
+# Generous: they only end a wait that would never end, and a busy machine is slow.
+START_LIMIT_S = 180
+RUN_LIMIT_S = 900
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nothing listens on at this moment.
+    """Return a TCP port of the loopback interface that nothing listens on now.
 
-    It lies below those that systems give to outgoing connections, one of which could take it before the
-    server that it is for does.
+    It is below the range of outgoing connections, one of which could take it before the server does.
     """
     while True:
-        port = 20_000 + secrets.randbelow(12_000)  # not of a generator that a test may have seeded
+        port = 20_000 + secrets.randbelow(12_000)  # not from `random`, which a test may have seeded
         with contextlib.suppress(ChildFailed):
             require_free_port(port, name="Nobody")
             return port
 
 
 def require_free_port(port: int, *, name: str) -> None:
-    """Refuse to start ``name`` where something listens already.
+    """Check that nothing listens on a port of the loopback interface.
 
     Raises:
-        ChildFailed: ``port`` on the loopback interface is taken; the message says which and for whom.
+        ChildFailed: it is in use; the message names the port and ``name``, the server that needs it.
     """
     with socket.socket() as probe:
-        # As the servers do: a port whose last connections are still closing is free.
+        # As the servers do: a port whose last connections are still closing counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as exc:
             raise ChildFailed(
-                f"{name} can't have port {port} of 127.0.0.1: another process holds it ({exc.strerror})"
+                f"{name} can't use port {port} of 127.0.0.1: another process uses it ({exc.strerror})"
             ) from exc
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Tells one process from all others, also from a later one that was given the same id."""
-
-    name: str
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, name: str, pid: int) -> "Mark":
-        """Mark the running process ``pid``; one that is gone gets a mark that is never alive."""
-        return cls(name, pid, _started(pid) or "gone")
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs; one that has ended but was not waited for does not."""
-        return _started(self.pid) == self.started
-
-
-def _started(pid: int) -> str | None:
-    """Say when ``pid`` was started, in the system's own words; None if it doesn't run."""
-    if Path("/proc/self/stat").exists():
-        try:
-            # The second field is the program's name in parentheses, and may hold anything.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
-    state, _, started = shown.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
-
-
 class Child:
-    """A process started here, whose output goes to a log file."""
+    """A process started by this program; its output goes to a log file."""
 
     def __init__(
         self,
@@ -101,21 +67,24 @@ class Child:
         cwd: Path,
         user: int | None = None,
         group: int | None = None,
+        orphan_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
-        """Start ``command``, as ``user`` and ``group`` where given.
+        """Start ``command``, as ``user`` and ``group`` if given.
+
+        If this program ends first, the watchdog sends ``orphan_signal`` and then kills the process group.
 
         Raises:
-            ChildFailed: the program can't be executed.
+            ChildFailed: the process can't be started. (A missing program is reported by `wait_ready`.)
         """
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    list(command),
+                    announced(list(command), orphan_signal),
                     env=dict(env),
                     cwd=cwd,
-                    stdin=subprocess.DEVNULL,
+                    stdin=watchdog.pipe,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
@@ -125,12 +94,12 @@ class Child:
                 )
         except OSError as exc:
             raise ChildFailed(f"{name} can't be started: {exc}") from exc
-        self.mark = Mark.of(name, self._process.pid)
+        self.identity = ProcessIdentity.of(name, self._process.pid)
 
     @property
     def name(self) -> str:
-        """What messages call it."""
-        return self.mark.name
+        """Its name in messages."""
+        return self.identity.name
 
     @property
     def running(self) -> bool:
@@ -138,11 +107,11 @@ class Child:
         return self._process.poll() is None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process itself, not to what it started; nothing if it has ended."""
+        """Send a signal to the process alone, not to its group; nothing if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def wait_ready(self, ready: Callable[[], bool], *, limit_s: float = 30) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, limit_s: float = START_LIMIT_S) -> None:
         """Return once ``ready()`` is true.
 
         Raises:
@@ -154,13 +123,13 @@ class Child:
                 raise ChildFailed(f"{self.name} ended while it started:\n{self._log_tail()}")
             if time.monotonic() > give_up:
                 raise ChildFailed(f"{self.name} was not ready after {limit_s:g} s:\n{self._log_tail()}")
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
 
-    def wait_done(self, *, limit_s: float = 300) -> None:
-        """Wait for a process that is to end by itself.
+    def wait_done(self, *, limit_s: float = RUN_LIMIT_S) -> None:
+        """Wait for a process that ends by itself.
 
         Raises:
-            ChildFailed: it ended with an error or not within ``limit_s`` seconds; with the end of its log.
+            ChildFailed: it ended with an error, or not within ``limit_s`` seconds; with the end of its log.
         """
         try:
             code = self._process.wait(limit_s)
@@ -170,30 +139,31 @@ class Child:
         if code:
             raise ChildFailed(f"{self.name} ended with status {code} ({self.log}):\n{self._log_tail()}")
 
-    def stop(self, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
-        """End the process and all it has started; harmless if it has ended already.
+    def stop(self, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 30) -> None:
+        """End the process and its group; harmless if it has ended.
 
-        ``first`` is the polite signal; what is left ``grace_s`` seconds later is killed.
+        ``first`` asks it to shut down; what is left after ``grace_s`` seconds is killed.
         """
         if self.running:
-            self.send(signal.SIGCONT)  # a paused process can't act on any other
+            self.send(signal.SIGCONT)  # a paused process handles no other signal
             self.send(first)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-        _kill_group(self.mark.pid)
+        kill_group(self.identity)
         self._process.wait()
+        watchdog.process_ended(self.identity.pid)
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:].strip()
 
 
 class Server(abc.ABC):
-    """What the stack's servers have in common: a port, a log, a child between start and stop."""
+    """Base class of the stack's servers: a port, a log file, and a process between start and stop."""
 
     name: ClassVar[str]
 
     def __init__(self, folder: Path, *, port: int | None, log: Path) -> None:
-        """Prepare a server that works in ``folder``; without ``port`` a free one is taken and kept."""
+        """Prepare a server that works in ``folder``; without ``port`` a free one is chosen and kept."""
         self.port = port or free_port()
         self._folder = folder.absolute()
         self._log = log.absolute()
@@ -201,7 +171,7 @@ class Server(abc.ABC):
 
     @property
     def child(self) -> Child:
-        """The running server.
+        """The process of the server.
 
         Raises:
             ChildFailed: it has not been started.
@@ -223,42 +193,3 @@ class Server(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def end(mark: Mark, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
-    """End a process that another program started, and its group; harmless if it is gone.
-
-    Raises:
-        ChildFailed: it belongs to somebody else, or survives being killed.
-    """
-    if not mark.alive:
-        return
-    try:
-        os.kill(mark.pid, signal.SIGCONT)
-        os.kill(mark.pid, first)
-        if not _gone(mark, grace_s):
-            os.kill(mark.pid, signal.SIGKILL)
-        _kill_group(mark.pid)
-    except ProcessLookupError:
-        return
-    except PermissionError as exc:
-        raise ChildFailed(
-            f"{mark.name} (process {mark.pid}) belongs to another user: stop it as they"
-        ) from exc
-    if not _gone(mark, grace_s):
-        raise ChildFailed(f"{mark.name} (process {mark.pid}) would not end")
-
-
-def _gone(mark: Mark, limit_s: float) -> bool:
-    give_up = time.monotonic() + limit_s
-    while mark.alive:
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(_POLL_S)
-    return True
-
-
-def _kill_group(leader: int) -> None:
-    # Also after the leader has ended: its id stays the group's while a member lives.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)

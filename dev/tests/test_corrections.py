@@ -1,4 +1,4 @@
-"""Each correction of the emulator, seen from outside: ministack as it is fails the test."""
+"""Each correction of the emulator, through the AWS API; without the correction its test fails."""
 
 import json
 import types
@@ -8,27 +8,28 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dev.local import corrections
+from dev.local.corrections import scheduler
 
 
 def test_a_correction_refuses_a_ministack_that_it_was_not_written_against():
     owner = types.SimpleNamespace(__name__="service", handle=lambda: None)
 
-    with pytest.raises(corrections.EmulatorChanged, match=r"service\.handle is \w{12}, corrected was 0{12}"):
+    with pytest.raises(corrections.EmulatorChanged, match=r"service\.handle"):
         corrections.reviewed(owner, "handle", "0" * 12)
-    with pytest.raises(corrections.EmulatorChanged, match=r"service\.gone is missing"):
+    with pytest.raises(corrections.EmulatorChanged, match=r"service\.gone"):
         corrections.reviewed(owner, "gone", "0" * 12)
 
 
-def test_a_scheduler_that_looks_at_another_pace_is_noticed(monkeypatch):
-    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 30)
-    with pytest.raises(corrections.EmulatorChanged, match="no longer looks every 10 s"):
-        corrections.scheduler_punctuality()
+def test_a_scheduler_with_another_interval_is_refused(monkeypatch):
+    monkeypatch.setattr(scheduler.scheduler, "_SCHEDULE_TICK_INTERVAL", 30)
+    with pytest.raises(corrections.EmulatorChanged):
+        scheduler.check_every_second()
 
 
-def test_the_scheduler_looks_every_second(monkeypatch):
-    monkeypatch.setattr(corrections.scheduler, "_SCHEDULE_TICK_INTERVAL", 10)
-    corrections.scheduler_punctuality()
-    assert corrections.scheduler._SCHEDULE_TICK_INTERVAL == 1
+def test_the_scheduler_checks_every_second(monkeypatch):
+    monkeypatch.setattr(scheduler.scheduler, "_SCHEDULE_TICK_INTERVAL", 10)
+    scheduler.check_every_second()
+    assert scheduler.scheduler._SCHEDULE_TICK_INTERVAL == 1
 
 
 RAISES = """
@@ -45,7 +46,7 @@ def handler(event, context):
 """
 
 
-def test_an_exception_keeps_its_class_name_and_its_stack(bench):
+def test_an_exception_has_its_class_name_and_its_stack_trace(bench):
     error, answer = bench.call(bench.function(RAISES))
 
     assert error == "Unhandled"
@@ -54,7 +55,7 @@ def test_an_exception_keeps_its_class_name_and_its_stack(bench):
     assert 'raise TooBad("call %d" % calls)' in answer["stackTrace"][-1]
 
 
-def test_an_exception_leaves_the_environment_warm(bench):
+def test_an_exception_keeps_the_execution_environment_warm(bench):
     function = bench.function(RAISES)
 
     bench.call(function)
@@ -62,7 +63,7 @@ def test_an_exception_leaves_the_environment_warm(bench):
     assert bench.call(function, {"fine": True}) == (None, 2)
 
 
-def test_retry_and_catch_know_an_exception_by_its_class_name(bench):
+def test_retry_and_catch_match_the_class_name_of_an_exception(bench):
     caught = [{"ErrorEquals": ["TooBad"], "Next": "Caught", "Output": "{% $states.errorOutput %}"}]
     machine = bench.machine(
         {
@@ -84,7 +85,7 @@ def test_retry_and_catch_know_an_exception_by_its_class_name(bench):
     assert cause["stackTrace"]
 
 
-def test_an_sdk_error_surfaces_by_its_class_name(bench):
+def test_an_error_of_the_sdk_has_its_class_name(bench):
     function = bench.function(
         "import boto3\n"
         "def handler(event, context):\n"
@@ -94,7 +95,7 @@ def test_an_sdk_error_surfaces_by_its_class_name(bench):
     assert bench.call(function)[1]["errorType"] == "ParameterNotFound"
 
 
-def test_a_process_that_exits_is_an_exit_error_and_the_next_call_finds_a_new_one(bench):
+def test_a_process_that_exits_gives_an_exit_error_and_is_replaced(bench):
     function = bench.function(
         "import os\ndef handler(event, context):\n    return os._exit(1) if event.get('exit') else 'alive'\n"
     )
@@ -103,7 +104,7 @@ def test_a_process_that_exits_is_an_exit_error_and_the_next_call_finds_a_new_one
     assert bench.call(function) == (None, "alive")
 
 
-def test_a_function_that_exceeds_its_timeout_is_named_so(bench):
+def test_a_function_that_exceeds_its_timeout_fails_with_timedout(bench):
     function = bench.function("import time\ndef handler(event, context):\n    time.sleep(20)\n", Timeout=1)
     machine = bench.machine({"Work": bench.task(function)})
 
@@ -113,7 +114,7 @@ def test_a_function_that_exceeds_its_timeout_is_named_so(bench):
     assert "Task timed out after 1.00 seconds" in json.loads(failed["cause"])["errorMessage"]
 
 
-def test_a_function_sees_its_own_environment_and_lambdas_alone(bench):
+def test_a_function_has_only_its_own_and_lambda_s_environment(bench):
     function = bench.function(
         "import os\ndef handler(event, context):\n    return dict(os.environ)\n",
         Environment={"Variables": {"MINE": "yes", "LOG_LEVEL": "INFO"}},
@@ -129,6 +130,28 @@ def test_a_function_sees_its_own_environment_and_lambdas_alone(bench):
     assert set(seen) - lambdas_own - machine - python == {"MINE", "LOG_LEVEL"}
 
 
+@pytest.mark.parametrize("given", ["", "{", "'single quotes'", '{"limit": NaN}', "not JSON"])
+def test_an_input_that_is_not_json_starts_no_execution(bench, given):
+    machine = bench.machine({"Done": {"Type": "Succeed"}})
+    stepfunctions = bench.clients.stepfunctions
+
+    with pytest.raises(stepfunctions.exceptions.InvalidExecutionInput) as refused:
+        stepfunctions.start_execution(stateMachineArn=machine, input=given)
+
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert stepfunctions.list_executions(stateMachineArn=machine)["executions"] == []
+
+
+@pytest.mark.parametrize("given", ["{}", "[1, 2]", '"text"', "7", "null"])
+def test_an_input_may_be_any_json_value(bench, given):
+    machine = bench.machine({"Done": {"Type": "Succeed"}})
+    started = bench.clients.stepfunctions.start_execution(stateMachineArn=machine, input=given)
+
+    ended = bench.ended(started["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", json.loads(given))
+
+
 @pytest.mark.parametrize(
     "limit", [pytest.param(1, id="number"), pytest.param("{% 2 - 1 %}", id="expression")]
 )
@@ -139,7 +162,7 @@ def test_a_task_that_takes_longer_than_its_timeout_ends_with_states_timeout(benc
     assert bench.run(machine)["error"] == "States.Timeout"
 
 
-def test_concurrency_of_a_map_may_be_an_expression(bench, tmp_path):
+def test_the_concurrency_of_a_map_may_be_an_expression(bench, tmp_path):
     function = bench.function(
         "import time\n"
         "def handler(event, context):\n"
@@ -214,14 +237,14 @@ def test_a_desired_capacity_outside_the_bounds_is_refused(bench, group, capacity
     assert desired(bench, group) == 1
 
 
-def test_an_error_that_the_services_model_does_not_list_bears_the_services_name(bench, group):
+def test_an_error_outside_the_service_s_model_has_the_name_of_the_service(bench, group):
     failed = bench.run(bench.machine({"Scale": set_desired(group, 4)}))
 
     assert failed["error"] == "AutoScaling.AutoScalingException"
     assert "above max value 3" in failed["cause"] and "ValidationError" in failed["cause"]
 
 
-def test_an_error_that_the_services_model_lists_bears_its_exceptions_name(bench):
+def test_an_error_of_the_service_s_model_has_the_name_of_its_exception(bench):
     machine = bench.machine({"Read": sdk_task("ssm:getParameter", {"Name": "/no/such/parameter"})})
 
     assert bench.run(machine)["error"] == "Ssm.ParameterNotFoundException"
@@ -229,7 +252,7 @@ def test_an_error_that_the_services_model_lists_bears_its_exceptions_name(bench)
 
 @pytest.fixture
 def alarm(bench):
-    """Makes alarms on a metric of its own, and tells their states."""
+    """Makes alarms on a metric of its own, and reads their states."""
 
     class Alarm:
         namespace = bench.name()
@@ -246,7 +269,7 @@ def alarm(bench):
                 Threshold=1,
                 ComparisonOperator="GreaterThanOrEqualToThreshold",
                 TreatMissingData=missing,
-                **{"EvaluationPeriods": 1, **settings},
+                **{"EvaluationPeriods": 2, "DatapointsToAlarm": 1, **settings},
             )
             return name
 
@@ -263,7 +286,7 @@ def alarm(bench):
     return Alarm()
 
 
-def test_an_alarm_looks_at_its_own_dimensions(bench, alarm):
+def test_an_alarm_reads_only_its_own_dimensions(bench, alarm):
     named = alarm.on("notBreaching", [("Worker", "Video")])
     alarm.put(5, [("Worker", "AI")])
     assert alarm.state(named) == "OK"
@@ -281,7 +304,7 @@ def test_an_alarm_looks_at_its_own_dimensions(bench, alarm):
         pytest.param("missing", "INSUFFICIENT_DATA", id="missing"),
     ],
 )
-def test_absent_data_counts_as_the_alarm_says(bench, alarm, missing, state):
+def test_missing_data_is_treated_as_the_alarm_says(bench, alarm, missing, state):
     named = alarm.on(missing)
 
     assert alarm.state(named) == state
@@ -298,14 +321,14 @@ def test_an_alarm_needs_as_many_breaching_periods_as_it_says(bench, alarm):
     assert alarm.state(named) == "ALARM"
 
 
-def test_alarms_are_evaluated_by_the_clock(bench, alarm):
+def test_alarms_are_evaluated_regularly(bench, alarm):
     named = alarm.on("notBreaching")
     bench.clients.cloudwatch.set_alarm_state(AlarmName=named, StateValue="ALARM", StateReason="by hand")
 
     bench.until(lambda: alarm.state(named) == "OK")
 
 
-def test_the_scheduler_fills_in_its_attributes(bench):
+def test_the_scheduler_substitutes_its_context_attributes(bench):
     queue = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
     arn = bench.clients.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
     names = ("schedule-arn", "scheduled-time", "execution-id", "attempt-number")
@@ -326,7 +349,7 @@ def test_the_scheduler_fills_in_its_attributes(bench):
 
     delivered = json.loads(bench.until(received)[0]["Body"])
     assert delivered["schedule-arn"] == made["ScheduleArn"]
-    assert abs(datetime.fromisoformat(delivered["scheduled-time"]) - at) < timedelta(minutes=1)
+    assert abs(datetime.fromisoformat(delivered["scheduled-time"]) - at) < timedelta(minutes=5)
     assert delivered["execution-id"] and "<" not in delivered["execution-id"]
     assert delivered["attempt-number"] == "1"
 
@@ -337,7 +360,7 @@ def policy(statement):
 
 @pytest.fixture
 def may(strict_bench):
-    """Calls an SDK method from a function whose role has one statement; returns the error or None."""
+    """Calls the SDK in a function whose role has one statement; returns the error message or None."""
 
     def call(statement, service, method, arguments):
         iam = strict_bench.clients.of("iam")
@@ -367,11 +390,11 @@ def queue(strict_bench):
 @pytest.mark.parametrize(
     ("granted", "allowed"),
     [
-        pytest.param("sqs:SendMessage", True, id="the-single-calls-permission"),
-        pytest.param("sqs:ReceiveMessage", False, id="another"),
+        pytest.param("sqs:SendMessage", True, id="permission-of-the-single-call"),
+        pytest.param("sqs:ReceiveMessage", False, id="other"),
     ],
 )
-def test_a_batch_needs_the_permission_of_the_single_call(may, queue, granted, allowed):
+def test_a_batch_call_requires_the_permission_of_the_single_call(may, queue, granted, allowed):
     entries = [{"Id": "1", "MessageBody": "x"}]
     statement = {"Effect": "Allow", "Action": granted, "Resource": "*"}
     refused = may(statement, "sqs", "send_message_batch", {"QueueUrl": queue, "Entries": entries})
@@ -379,7 +402,7 @@ def test_a_batch_needs_the_permission_of_the_single_call(may, queue, granted, al
     assert (refused is None) == allowed, refused
 
 
-def test_a_queue_that_refuses_what_is_not_encrypted_takes_messages(strict_bench, may, queue):
+def test_a_queue_that_denies_unencrypted_requests_accepts_messages(strict_bench, may, queue):
     deny = {
         "Effect": "Deny",
         "Principal": "*",
@@ -395,9 +418,9 @@ def test_a_queue_that_refuses_what_is_not_encrypted_takes_messages(strict_bench,
 
 @pytest.mark.parametrize(
     ("namespace", "allowed"),
-    [pytest.param("Academy/Workers", True, id="granted"), pytest.param("Other", False, id="another")],
+    [pytest.param("Academy/Workers", True, id="granted"), pytest.param("Other", False, id="other")],
 )
-def test_putting_metrics_may_be_held_to_a_namespace(may, namespace, allowed):
+def test_put_metric_data_can_be_limited_to_a_namespace(may, namespace, allowed):
     statement = {
         "Effect": "Allow",
         "Action": "cloudwatch:PutMetricData",

@@ -1,4 +1,4 @@
-"""RedriveExecution in the emulator, against what AWS documents of it."""
+"""RedriveExecution in the emulator behaves as AWS documents it."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from dev.local import redrive
+from dev.local.redrive import api
 
-# Notes each call in a file of the test's, and does as other files there say for its name.
+# Writes each call to a file; other files tell it what to do in calls with a name: hold, fail, break, mend.
 WORKER = """
 import time
 from pathlib import Path
@@ -52,7 +52,7 @@ def worker(bench):
 
 
 class Yard:
-    """The folder through which a test and its functions talk."""
+    """A folder of files that control the functions of a test."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -69,7 +69,7 @@ class Yard:
             (self.folder / f"broken-{name}").unlink()
 
     def holds(self, name):
-        """Let the next call take until it is let go."""
+        """Let the next call wait until `lets_go`."""
         self.tell("hold", name)
 
     def is_held(self, name):
@@ -79,7 +79,7 @@ class Yard:
         (self.folder / f"held-{name}").unlink()
 
     def calls(self):
-        """Return what ran since the last time this was asked, sorted."""
+        """Return the calls since this was last asked, sorted."""
         noted = self.folder / "calls"
         ran = sorted(noted.read_text().split("\n")[:-1]) if noted.exists() else []
         noted.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def yard(tmp_path):
 
 
 def over(items, states, **settings):
-    """Return a Map state over literal items, each of which its states see as ``$states.input``."""
+    """Return a Map state over ``items``; each is the input of its states."""
     return {
         "Type": "Map",
         "Items": items,
@@ -137,7 +137,7 @@ def test_a_redriven_execution_resumes_at_the_state_that_failed(bench, worker, ya
     assert "error" not in ended and "cause" not in ended
 
 
-def test_the_history_goes_on_without_entering_the_resumed_state_again(bench, worker, yard):
+def test_the_history_has_no_second_entry_of_the_resumed_state(bench, worker, yard):
     machine = bench.machine(
         {
             "First": bench.task(worker, "Second", yard.payload("first")),
@@ -163,7 +163,7 @@ def test_the_history_goes_on_without_entering_the_resumed_state_again(bench, wor
     ]
 
 
-def test_only_unfinished_iterations_of_a_map_run_again_and_from_where_they_failed(bench, worker, yard):
+def test_only_unfinished_iterations_of_a_map_run_again_from_the_failed_state(bench, worker, yard):
     each = {
         "One": bench.task(worker, "Two", item_payload(yard, "one"), Output="{% $states.input %}"),
         "Two": bench.task(worker, None, item_payload(yard, "two")),
@@ -248,7 +248,7 @@ def test_a_fail_state_fails_again(bench):
     assert (again["status"], again["error"], again["redriveCount"]) == ("FAILED", "Enough", 1)
 
 
-def test_retries_start_anew(bench, worker, yard):
+def test_a_redrive_has_the_full_number_of_retries(bench, worker, yard):
     retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 2}]
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"), Retry=retried)})
     yard.breaks("work")
@@ -261,7 +261,7 @@ def test_retries_start_anew(bench, worker, yard):
     assert yard.calls() == ["work"] * 3
 
 
-def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_those_its_last_attempt_left(bench, worker, yard):
+def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_the_unfinished_ones(bench, worker, yard):
     each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
     retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 1}]
     machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1, Retry=retried)})
@@ -278,7 +278,7 @@ def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_those_its_last_attem
     assert yard.calls() == ["work-2"]
 
 
-def test_rounds_of_a_loop_that_finished_are_not_repeated(bench, worker, yard):
+def test_finished_rounds_of_a_loop_are_not_repeated(bench, worker, yard):
     machine = bench.machine(
         {
             "Begin": {"Type": "Pass", "Assign": {"round": 1}, "Next": "Work"},
@@ -307,9 +307,65 @@ def test_rounds_of_a_loop_that_finished_are_not_repeated(bench, worker, yard):
     assert yard.calls() == ["round-2", "round-3"]
 
 
-def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_counts_for_nothing(
-    bench, worker, yard
+@pytest.fixture
+def looping(bench, worker, yard):
+    """A machine that enters its Map twice, with a Wait state and a task between."""
+    name = "{% 'work-' & $string($round) & '-' & $string($states.input) %}"
+    work = bench.task(worker, None, {"folder": str(yard.folder), "name": name})
+    between = {"folder": str(yard.folder), "name": "{% 'between-' & $string($round) %}"}
+    return bench.machine(
+        {
+            "Begin": {"Type": "Pass", "Assign": {"round": 1}, "Next": "Each"},
+            "Each": over([1, 2], {"Work": work}, Next="Wait", Assign={"seen": "{% $states.result %}"}),
+            "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Between"},
+            "Between": bench.task(worker, "Again", between, Assign={"round": "{% $round + 1 %}"}),
+            "Again": {
+                "Type": "Choice",
+                "Choices": [{"Condition": "{% $round <= 2 %}", "Next": "Each"}],
+                "Default": "End",
+            },
+            "End": {"Type": "Pass", "Output": "{% $seen %}", "End": True},
+        }
+    )
+
+
+def test_a_map_entered_for_the_first_time_after_a_redrive_runs_all_its_items(bench, yard, looping):
+    yard.breaks("between-1")
+    failed = bench.run(looping)
+    assert yard.calls() == ["between-1", "work-1-1", "work-1-2"]
+    yard.mends("between-1")
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["work-2-1", "work-2-2"])
+    assert yard.calls() == ["between-1", "between-2", "work-2-1", "work-2-2"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        pytest.param("work-1-2", ["between-1", "between-2", "work-1-2", "work-2-1", "work-2-2"], id="first"),
+        pytest.param("work-2-1", ["between-2", "work-2-1"], id="second"),
+    ],
+)
+def test_a_map_that_failed_in_one_visit_keeps_the_finished_items_of_that_visit(
+    bench, yard, looping, broken, left
 ):
+    yard.breaks(broken)
+    failed = bench.run(looping)
+    assert failed["status"] == "FAILED"
+    yard.calls()
+    yard.mends(broken)
+
+    bench.redrive(failed["executionArn"])
+    ended = bench.ended(failed["executionArn"])
+
+    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["work-2-1", "work-2-2"])
+    assert yard.calls() == left
+
+
+def test_an_aborted_execution_resumes_and_late_results_of_its_first_attempt_are_ignored(bench, worker, yard):
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
     yard.holds("work")
     execution = bench.start(machine)
@@ -321,7 +377,7 @@ def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_coun
     ended = bench.ended(execution)
     yard.lets_go("work")
     bench.until(lambda: "late work" in yard.calls())
-    time.sleep(0.3)  # for what the emulator would make of the late answer
+    time.sleep(0.3)  # in which the emulator could handle the late result
 
     assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", "work")
     assert bench.describe(execution)["output"] == ended["output"]
@@ -329,7 +385,7 @@ def test_an_aborted_execution_resumes_and_what_its_first_attempt_still_does_coun
 
 
 @pytest.mark.parametrize("late", ["answer", "failure"])
-def test_what_is_late_does_not_end_an_execution_that_was_redriven_meanwhile(bench, worker, yard, late):
+def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard, late):
     name = "{% 'work-' & $string($states.context.Execution.RedriveCount) %}"
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload(name))})
     yard.holds("work-0")
@@ -344,7 +400,7 @@ def test_what_is_late_does_not_end_an_execution_that_was_redriven_meanwhile(benc
         yard.tell("fail", "work-0")
     yard.lets_go("work-0")
     bench.until(lambda: "late work-0" in yard.calls())
-    time.sleep(0.3)  # for what the emulator would make of it
+    time.sleep(0.3)  # in which the emulator could handle it
     assert bench.describe(execution)["status"] == "RUNNING"
     yard.lets_go("work-1")
 
@@ -363,11 +419,11 @@ def test_an_aborted_map_starts_no_further_iteration(bench, worker, yard):
     yard.lets_go("work-1")
 
     bench.until(lambda: "late work-1" in yard.calls())
-    time.sleep(0.3)  # for what the emulator would start
+    time.sleep(0.3)  # in which the emulator could start another iteration
     assert yard.calls() == []
 
 
-def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_time_again(bench, worker, yard):
+def test_an_execution_times_out_and_its_redrive_has_the_full_time(bench, worker, yard):
     machine = bench.machine(
         {
             "First": bench.task(worker, "Work", yard.payload("first")),
@@ -375,6 +431,7 @@ def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_tim
         },
         TimeoutSeconds=4,
     )
+    bench.call(worker, yard.payload("first"))  # a cold start would be part of the time
     yard.holds("work")
     timed_out = bench.run(machine)
     assert (timed_out["status"], timed_out["error"]) == ("TIMED_OUT", "States.Timeout")
@@ -388,7 +445,7 @@ def test_a_machine_that_runs_too_long_times_out_and_its_redrive_has_the_full_tim
     assert "first" not in yard.calls()
 
 
-def test_the_definition_is_the_one_the_execution_started_with(bench, worker, yard):
+def test_a_redrive_uses_the_definition_of_the_start(bench, worker, yard):
     states = {"Work": bench.task(worker, None, yard.payload("work"))}
     machine = bench.machine(states)
     yard.breaks("work")
@@ -425,7 +482,7 @@ def test_the_context_object_counts_redrives(bench, worker, yard):
     ]
 
 
-def test_describe_and_list_tell_of_redrives(bench, worker, yard):
+def test_describe_and_list_executions_show_redrives(bench, worker, yard):
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
     yard.breaks("work")
     failed = bench.run(machine)
@@ -455,7 +512,7 @@ def refusal(call):
     return error["Code"], error["Message"]
 
 
-def test_what_runs_or_has_succeeded_is_refused(bench, worker, yard):
+def test_a_running_or_successful_execution_is_not_redrivable(bench, worker, yard):
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
     yard.holds("work")
     execution = bench.start(machine)
@@ -469,7 +526,7 @@ def test_what_runs_or_has_succeeded_is_refused(bench, worker, yard):
     assert succeeded == ("ExecutionNotRedrivable", "Execution is SUCCEEDED and cannot be redriven")
 
 
-def test_an_unknown_execution_is_named(bench):
+def test_an_unknown_execution_is_refused_by_its_arn(bench):
     arn = "arn:aws:states:us-east-1:000000000000:execution:no:such"
 
     assert refusal(lambda: bench.redrive(arn)) == (
@@ -501,11 +558,11 @@ def test_the_same_client_token_redrives_once(bench, worker, yard):
         pytest.param(1, 24_999, "Execution history event limit exceeded", id="history-full"),
     ],
 )
-def test_age_and_history_set_limits(days_ago, events, reason):
+def test_age_and_length_of_the_history_are_limited(days_ago, events, reason):
     execution = {"status": "FAILED", "events": [None] * events}
     journal = types.SimpleNamespace(ended_s=time.time() - days_ago * 86_400)
 
-    assert redrive.why_not_redrivable(execution, journal) == reason
+    assert api.why_not_redrivable(execution, journal) == reason
 
 
 def test_the_aws_cli_redrives(bench, worker, yard):

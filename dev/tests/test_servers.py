@@ -1,11 +1,10 @@
-"""The stack's servers: they start, stop, restart, and leave nothing and nobody else disturbed."""
+"""The stack's servers start, stop, restart and leave nothing behind."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,18 +14,19 @@ import pytest
 import redis
 
 from dev.local.emulator import healthy
+from dev.local.files import scratch_folder
+from dev.local.identity import ChildFailed, ProcessIdentity, end
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
-from dev.local.processes import Child, ChildFailed, Mark, end, free_port
+from dev.local.processes import Child, free_port
 from dev.local.valkey import Valkey
 
 
 @pytest.fixture
 def folder():
-    """A temporary folder that PostgreSQL's user can pass through, which pytest's own are not for root."""
-    with tempfile.TemporaryDirectory(prefix="video-reclaim-test-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    """A temporary folder that every user may traverse; for root, pytest's own are not."""
+    with scratch_folder() as folder:
+        yield folder
 
 
 def execute(postgres, statement):
@@ -36,8 +36,8 @@ def execute(postgres, statement):
         return cursor.fetchall() if cursor.description else None
 
 
-def client(valkey):
-    return redis.Redis.from_url(valkey.url, socket_timeout=0.2)
+def client(valkey, **settings):
+    return redis.Redis.from_url(valkey.url, **settings)
 
 
 def listens(port):
@@ -48,10 +48,10 @@ def listens(port):
 def test_postgres_serves_its_database_and_stops(folder):
     with Postgres(folder) as postgres:
         assert execute(postgres, "SELECT current_database(), current_user") == [("academy", "postgres")]
-        mark = postgres.child.mark
+        process = postgres.child.identity
 
     assert not listens(postgres.port)
-    assert not mark.alive
+    assert not process.alive
 
 
 @pytest.mark.parametrize("how", ["restart", "stop", "kill"])
@@ -70,7 +70,7 @@ def test_postgres_keeps_what_was_committed_and_its_port(folder, how):
         assert execute(postgres, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_killed_postgres_breaks_its_connections_off(folder):
+def test_a_killed_postgres_closes_its_connections(folder):
     with Postgres(folder) as postgres, closing(psycopg2.connect(postgres.dsn)) as connection:
         postgres.kill()
 
@@ -78,7 +78,7 @@ def test_a_killed_postgres_breaks_its_connections_off(folder):
             cursor.execute("SELECT 1")
 
 
-def test_the_academy_has_the_platforms_tables_and_indexes(folder):
+def test_the_platform_s_tables_have_its_indexes_and_constraints(folder):
     with Postgres(folder) as postgres:
         create_schema(postgres.dsn)
         execute(postgres, "INSERT INTO core_tenant (id, code) VALUES (7, 'seven')")
@@ -110,14 +110,14 @@ def test_valkey_serves_and_stops(folder):
     with Valkey(folder) as valkey:
         with closing(client(valkey)) as connection:
             assert connection.set("key", "value") and connection.get("key") == b"value"
-        mark = valkey.child.mark
+        process = valkey.child.identity
 
     assert not listens(valkey.port)
-    assert not mark.alive
+    assert not process.alive
 
 
 @pytest.mark.parametrize("how", ["restart", "stop", "kill"])
-def test_valkey_comes_back_empty_on_its_port(folder, how):
+def test_valkey_is_empty_after_a_start_and_keeps_its_port(folder, how):
     with Valkey(folder) as valkey, closing(client(valkey)) as connection:
         connection.set("key", "value")
         if how == "restart":
@@ -135,8 +135,8 @@ def test_a_paused_valkey_does_not_answer_until_resumed(folder):
     with Valkey(folder) as valkey, closing(client(valkey)) as connection:
         connection.set("key", "value")
         valkey.pause()
-        with pytest.raises(redis.TimeoutError):
-            connection.get("key")
+        with closing(client(valkey, socket_timeout=0.2)) as hasty, pytest.raises(redis.TimeoutError):
+            hasty.get("key")
 
         valkey.resume()
 
@@ -150,7 +150,7 @@ def test_a_paused_valkey_can_be_stopped(folder):
     assert not listens(valkey.port)
 
 
-def test_two_of_each_run_side_by_side(folder):
+def test_two_servers_of_each_kind_run_side_by_side(folder):
     with (
         Postgres(folder / "one") as one,
         Postgres(folder / "two") as two,
@@ -168,19 +168,19 @@ def test_two_of_each_run_side_by_side(folder):
 
 
 @pytest.mark.parametrize("kind", [Postgres, Valkey])
-def test_a_port_that_is_taken_is_named(folder, kind):
+def test_a_port_in_use_is_named(folder, kind):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         server = kind(folder, port=port)
 
-        with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process holds it"):
+        with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process uses it"):
             server.start()
 
 
-def test_an_emulator_stops_with_a_function_in_the_midst_of_a_call(folder):
-    """A script that ends an emulator while one of its functions sleeps leaves neither."""
+def test_an_emulator_stops_while_a_function_runs(folder):
+    """It leaves neither its process nor that of the function."""
     script = """
 import sys, io, zipfile, threading, time
 from pathlib import Path
@@ -200,7 +200,7 @@ with Emulator(folder) as emulator:
     threading.Thread(target=functions.invoke, kwargs=call, daemon=True).start()
     while not (folder / "pid").exists() or not (folder / "pid").read_text():
         time.sleep(0.02)
-    print(emulator.endpoint_url, emulator.child.mark.pid, (folder / "pid").read_text())
+    print(emulator.endpoint_url, emulator.child.identity.pid, (folder / "pid").read_text())
 """
     shown = subprocess.run(
         [sys.executable, "-c", script, str(folder)],
@@ -212,8 +212,8 @@ with Emulator(folder) as emulator:
 
     endpoint_url, emulator, worker = shown.stdout.split()
     assert not healthy(endpoint_url)
-    assert not Mark.of("emulator", int(emulator)).alive
-    assert not Mark.of("worker", int(worker)).alive
+    assert not ProcessIdentity.of("emulator", int(emulator)).alive
+    assert not ProcessIdentity.of("worker", int(worker)).alive
     assert not (folder / "tmp").exists()
 
 
@@ -227,14 +227,14 @@ def sleeper(folder, source="import time; time.sleep(600)"):
     )
 
 
-def test_a_child_that_ends_while_it_starts_shows_its_last_words(folder):
+def test_the_error_of_a_child_that_ends_while_it_starts_has_the_end_of_its_log(folder):
     child = sleeper(folder, "raise SystemExit('no luck')")
 
     with pytest.raises(ChildFailed, match=r"Sleeper ended while it started:\nno luck"):
         child.wait_ready(lambda: False)
 
 
-def test_a_child_that_never_gets_ready_is_given_up(folder):
+def test_a_child_that_is_never_ready_fails(folder):
     child = sleeper(folder)
 
     with pytest.raises(ChildFailed, match=r"Sleeper was not ready after 0\.1 s"):
@@ -242,14 +242,14 @@ def test_a_child_that_never_gets_ready_is_given_up(folder):
     child.stop()
 
 
-def test_a_child_that_fails_shows_its_status_and_its_last_words(folder):
+def test_the_error_of_a_failed_child_has_its_status_and_the_end_of_its_log(folder):
     child = sleeper(folder, "raise SystemExit('no luck')")
 
     with pytest.raises(ChildFailed, match=r"Sleeper ended with status 1 \(.*sleeper.log\):\nno luck"):
         child.wait_done()
 
 
-def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(folder):
+def test_a_child_that_ignores_the_first_signal_is_killed_with_its_children(folder):
     source = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -259,27 +259,27 @@ def test_a_child_that_ignores_the_polite_signal_is_killed_with_what_it_started(f
     )
     child = sleeper(folder, source)
     child.wait_ready(lambda: child.log.read_text().endswith("\n"))
-    grandchild = Mark.of("grandchild", int(child.log.read_text()))
+    grandchild = ProcessIdentity.of("grandchild", int(child.log.read_text()))
     assert grandchild.alive
 
     child.stop(grace_s=0.1)
 
     assert not child.running
-    while grandchild.alive:  # its end is its new parent's to notice
+    while grandchild.alive:  # its new parent still has to wait for it
         time.sleep(0.01)
 
 
-def test_a_process_is_ended_by_its_mark(folder):
+def test_a_process_is_ended_by_its_identity(folder):
     child = sleeper(folder)
 
-    end(child.mark, signal.SIGTERM)
+    end(child.identity, signal.SIGTERM)
 
-    assert not child.mark.alive and not child.running
+    assert not child.identity.alive and not child.running
 
 
-def test_a_mark_does_not_fit_a_later_process_with_the_same_id(folder):
+def test_a_later_process_with_the_same_id_is_not_ended(folder):
     child = sleeper(folder)
-    earlier = Mark("Earlier", child.mark.pid, "1")
+    earlier = ProcessIdentity("Earlier", child.identity.pid, "1")
 
     end(earlier)
 

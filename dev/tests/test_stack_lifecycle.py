@@ -1,9 +1,8 @@
-"""`make up` and `make down`: nothing is started twice, nothing is left behind."""
+"""`make up` and `make down`: they start nothing twice and leave nothing behind."""
 
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import psycopg2
 import pytest
 
 from dev.local.emulator import healthy
-from dev.local.processes import Mark, end
+from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
+from dev.testing.emulator_bench import Bench
+from dev.testing.programs import python
 
-ROOT = Path(__file__).parents[2]
 FIELDS = {
     "endpoint_url",
     "region",
@@ -30,35 +30,38 @@ FIELDS = {
 
 
 class Home:
-    """A folder in the place of ``.local``, on which the commands run as programs of their own."""
+    """A folder in the place of ``.local``, and the commands as programs that use it."""
 
     def __init__(self, path):
         self.path = path
 
-    def begin(self, command):
-        call = f"main([{command!r}], home=stack.Path({str(self.path)!r}))"
-        return subprocess.Popen(
-            [sys.executable, "-c", f"import sys; from dev.local import stack; sys.exit(stack.{call})"],
-            cwd=ROOT,
+    def begin(self, command, *arguments):
+        return python(
+            "-m",
+            "dev.local",
+            command,
+            "--home",
+            self.path,
+            *arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, command):
-        """Run ``up`` or ``down`` to its end; return what it said."""
-        program = self.begin(command)
+    def run(self, command, *arguments):
+        """Run ``up`` or ``down`` to its end; return its output."""
+        program = self.begin(command, *arguments)
         said, _ = program.communicate()
         assert program.returncode == 0, said
         return said
 
     def begin_up(self):
-        """Begin ``up``; return the program and its servers' marks once all of these run."""
+        """Start ``up``; return the program and its servers once all of them run."""
         program = self.begin("up")
         while True:
             assert program.poll() is None, program.communicate()
             if (self.path / "processes.json").exists():
-                running = {mark.name: mark for mark in self.marks() if mark.alive}
+                running = {process.name: process for process in self.processes() if process.alive}
                 if {"PostgreSQL", "Valkey", "The emulator"} <= set(running):
                     return program, running
             time.sleep(0.01)
@@ -67,8 +70,8 @@ class Home:
     def ledger(self):
         return json.loads((self.path / "processes.json").read_text())
 
-    def marks(self):
-        return [Mark(**process) for process in self.ledger["processes"]]
+    def processes(self):
+        return [ProcessIdentity(**process) for process in self.ledger["processes"]]
 
     def left(self):
         return {path.name for path in self.path.iterdir()} - {"logs", "lock"}
@@ -81,7 +84,7 @@ def home(tmp_path):
     home.run("down")
 
 
-def test_a_stack_goes_up_once_and_down_for_good(home):
+def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
 
     home.run("up")
@@ -95,15 +98,15 @@ def test_a_stack_goes_up_once_and_down_for_good(home):
     schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
     assert schedule["State"] == "DISABLED"
 
-    processes = home.marks()
+    processes = home.processes()
     assert home.run("up").startswith("The stack runs already")
-    assert (home.marks(), Stack.load(home.path)) == (processes, stack)
+    assert (home.processes(), Stack.load(home.path)) == (processes, stack)
     scratch = Path(home.ledger["scratch"])
 
     home.run("down")
 
     assert home.left() == set()
-    assert not any(mark.alive for mark in processes)
+    assert not any(process.alive for process in processes)
     assert not healthy(stack.endpoint_url)
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(stack.postgres_dsn)
@@ -121,6 +124,25 @@ def run_workflow(stepfunctions, machine):
     return shown
 
 
+@pytest.mark.parametrize(
+    ("context", "named"),
+    [
+        pytest.param("{'reclaiming': {}}", "not JSON", id="not-json"),
+        pytest.param("[]", "object", id="not-an-object"),
+        pytest.param('{"reclaimin": {}}', "reclaimin", id="unknown-part"),
+        pytest.param('{"reclaiming": {"confirm": 1}}', "reclaiming.confirm", id="unknown-key"),
+        pytest.param('{"reclaiming": {"maxReclaims": "7"}}', "reclaiming.maxReclaims", id="wrong-type"),
+    ],
+)
+def test_an_invalid_context_ends_with_one_line_and_starts_nothing(home, context, named):
+    program = home.begin("up", "--context", context)
+    (said,) = program.communicate()[0].splitlines()
+
+    assert program.returncode == 2
+    assert said.startswith("CONTEXT: ") and named in said
+    assert not home.path.exists()
+
+
 def test_an_interrupt_leaves_nothing_running(home):
     program, started = home.begin_up()
     scratch = Path(home.ledger["scratch"])
@@ -128,36 +150,56 @@ def test_an_interrupt_leaves_nothing_running(home):
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
-    assert program.returncode == 130
-    assert said.endswith("Interrupted: nothing of it is left running\n")
-    assert not any(mark.alive for mark in started.values())
+    assert program.returncode == 128 + signal.SIGINT
+    assert said.splitlines()[-1].startswith("Interrupted: ")
+    assert not any(process.alive for process in started.values())
     assert not scratch.exists()
     assert home.left() == set()
 
 
-def test_what_a_killed_up_has_left_is_found_by_down(home):
+def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
     program, started = home.begin_up()
     scratch = Path(home.ledger["scratch"])
+
     program.kill()
     program.communicate()
-    assert any(mark.alive for mark in started.values())
 
+    Bench.until(lambda: not any(process.alive for process in started.values()) and not scratch.exists())
     home.run("down")
-
-    assert not any(mark.alive for mark in started.values())
-    assert not scratch.exists()
     assert home.left() == set()
 
 
-def test_a_half_dead_stack_is_told_and_replaced(home):
-    program, started = home.begin_up()
-    program.kill()
-    program.communicate()
+CONTEXT = json.dumps({"reclaiming": {"maxReclaims": 4321}, "schedule": {"enabled": True}})
+
+
+def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
+    """Afterwards the stack loses a server and is replaced: a second stack would take seconds."""
+    home.run("up", "--context", CONTEXT)
+
+    stack = Stack.load(home.path)
+    clients = stack.clients
+    environments = [
+        clients.functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        for name in stack.functions.values()
+    ]
+    assert "4321" in {value for variables in environments for value in variables.values()}
+    schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
+    assert schedule["State"] == "ENABLED"
+
+    (same,) = home.run("up", "--context", CONTEXT).splitlines()
+    (other,) = home.run("up").splitlines()
+    assert "4321" not in same
+    assert CONTEXT in other and "make down" in other
+    check_replaced_after_losing_a_server(home)
+
+
+def check_replaced_after_losing_a_server(home):
+    started = {process.name: process for process in home.processes()}
     end(started["Valkey"])
 
-    program, anew = home.begin_up()
+    program, replacing = home.begin_up()
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
-    assert said.startswith("The stack is not whole (Valkey has ended): starting anew")
-    assert not any(mark.alive for mark in (*started.values(), *anew.values()))
+    assert "Valkey has ended" in said.splitlines()[0]
+    assert not any(process.alive for process in (*started.values(), *replacing.values()))

@@ -2,19 +2,16 @@
 
 import contextlib
 import json
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 
 import psycopg2
 from botocore.exceptions import ClientError
 
+from dev.local.cdk_runner import CdkRunner
 from dev.local.emulator import ACCOUNT, REGION, Emulator
+from dev.local.files import make_scratch_folder, remove_scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
-from dev.local.processes import Child
-from dev.local.stack import ROOT, Clients, _Cdk
+from dev.local.stack import Clients
 from dev.local.valkey import Valkey
 
 STACK_NAME = "VideoReclaim-existing"
@@ -28,8 +25,7 @@ class Platform:
 
     def __init__(self, folder, *, auth=False):
         self._logs = folder / "logs"
-        self._scratch = Path(tempfile.mkdtemp(prefix="video-reclaim-beside-"))
-        self._scratch.chmod(0o755)
+        self._scratch = make_scratch_folder()
         self.postgres = Postgres(self._scratch / "postgres", logs=self._logs)
         self.valkey = Valkey(self._scratch / "valkey", logs=self._logs)
         self.emulator = Emulator(self._scratch / "emulator", auth=auth, wait_scale=0.05, logs=self._logs)
@@ -40,7 +36,7 @@ class Platform:
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            stack.callback(remove_scratch_folder, self._scratch)
             for server in (self.postgres, self.valkey, self.emulator):
                 stack.callback(server.stop)
                 server.start()
@@ -180,35 +176,33 @@ class Platform:
         }
 
 
-class Deployment(_Cdk):
+class Deployment:
     """The stage ``existing``, deployed beside a platform by the CDK CLI."""
 
     def __init__(self, platform):
-        super().__init__(platform._scratch, platform._logs, platform.emulator.endpoint_url)
         self._platform = platform
-
-    def synthesize(self, configuration):
-        context = json.loads((ROOT / "cdk.json").read_text())["context"]
-        context |= {"stage": "existing", "overrides": json.dumps(configuration)}
-        env = self._env | {"CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(self._assembly)}
-        return Child("Synthesis", [sys.executable, "app.py"], log=self._log("synth"), env=env, cwd=ROOT)
+        self._cdk = CdkRunner(
+            "existing",
+            scratch=platform._scratch,
+            logs=platform._logs,
+            endpoint_url=platform.emulator.endpoint_url,
+        )
 
     def up(self):
-        self.synthesize(self._platform.configuration()).wait_done()
-        self.bootstrap().wait_done()
+        self._cdk.synthesize(self._platform.configuration()).wait_done()
+        self._cdk.bootstrap().wait_done()
         self.deploy_again()
 
     def deploy_again(self):
         """Deploy what is synthesized; return what the CLI said."""
-        what = ("--app", str(self._assembly), "--outputs-file", str(self._outputs))
-        self._run("deploy", STACK_NAME, "--require-approval", "never", *what).wait_done()
-        return self._log("deploy").read_text()
+        self._cdk.deploy().wait_done()
+        return self._cdk.log("deploy").read_text()
 
     def destroy(self):
-        self._run("destroy", STACK_NAME, "--force", "--app", str(self._assembly)).wait_done()
+        self._cdk.destroy().wait_done()
 
     def outputs(self):
-        return json.loads(self._outputs.read_text())[STACK_NAME]
+        return self._cdk.outputs()
 
     def run(self, given=None):
         """Run the workflow to its end and describe the execution."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.local.stack import running
+from dev.local.launch import running
 from tests.e2e.deployed import Deployed
 
 

@@ -6,7 +6,7 @@ import json
 import psycopg2
 import pytest
 
-from dev.local.stack import running
+from dev.local.launch import running
 
 pytestmark = pytest.mark.xdist_group("enforced")
 

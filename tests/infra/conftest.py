@@ -1,9 +1,6 @@
 """Templates of every stage, synthesized in this process, offline, from the stages of stages/."""
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +11,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from cdk.stack import VideoReclaimStack
 from cdk.stage import load, stages_in
+from dev.local.files import make_scratch_folder
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
@@ -29,10 +27,8 @@ def pytest_collection_modifyitems(items):
 
 
 def _folder():
-    """A folder for one assembly, gone when the process is."""
-    folder = tempfile.mkdtemp(prefix="video-reclaim-synth-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """A folder for one assembly, removed when the process ends."""
+    return str(make_scratch_folder())
 
 
 @cache

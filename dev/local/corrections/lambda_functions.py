@@ -1,0 +1,84 @@
+"""Corrections of Lambda: exceptions and environment of a function."""
+
+# ruff: noqa: ANN401 - ministack's objects have no types
+
+import contextvars
+import re
+import subprocess
+import types
+from typing import Any
+
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
+
+from dev.local.corrections.review import EmulatorChanged, reviewed
+
+# The line of ministack's Python worker that reports an exception of the handler.
+_RAISED = (
+    '_real_stdout.write(json.dumps({"status": "error", "error": str(e), '
+    '"trace": traceback.format_exc()}) + "\\n")'
+)
+_RAISED_CORRECTED = (
+    "traceback.print_exc(); "
+    '_real_stdout.write(json.dumps({"status": "ok", "result": None, "exception": {'
+    '"errorMessage": str(e), "errorType": type(e).__name__, "requestId": context.aws_request_id, '
+    '"stackTrace": traceback.format_list(traceback.extract_tb(e.__traceback__)[1:])}}) + "\\n")'
+)
+
+
+def report_exceptions() -> None:
+    """Report an exception of a function with its class name and its stack trace.
+
+    AWS returns ``{"errorMessage", "errorType", "requestId", "stackTrace"}``. ``errorType`` is the name of the
+    exception class, which Retry and Catch compare. The execution environment stays warm. When the process
+    exits, the error is ``Runtime.ExitError``, and the next call gets a new process.
+    ("AWS Lambda function errors in Python", Lambda Developer Guide)
+
+    Ministack reports every exception as ``Runtime.HandlerError`` without a stack trace and ends the process.
+    """
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT
+    if script.count(_RAISED) != 1:
+        raise EmulatorChanged("ministack's Python worker reports exceptions differently")
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(_RAISED, _RAISED_CORRECTED)
+
+    invoke = reviewed(lambda_runtime.Worker, "invoke", "96751a754710")
+    execute_warm = reviewed(lambda_svc, "_execute_function_warm", "62b9218bef5b")
+    raised: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("raised", default=None)
+
+    def worker_invoke(self: Any, event: Any, request_id: str, **rest: Any) -> dict[str, Any]:
+        response: dict[str, Any] = invoke(self, event, request_id, **rest)
+        exception = response.pop("exception", None)
+        if response.get("error") == "Worker process died":
+            exception = {
+                "errorMessage": f"RequestId: {request_id} Error: Runtime exited",
+                "errorType": "Runtime.ExitError",
+            }
+        raised.set(exception)
+        return response
+
+    def execute_function_warm(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        raised.set(None)
+        result: dict[str, Any] = execute_warm(function, event, request_id)
+        exception = raised.get()
+        return result if exception is None else {**result, "body": exception, "error": True}
+
+    lambda_runtime.Worker.invoke = worker_invoke
+    lambda_svc._execute_function_warm = execute_function_warm
+
+
+def isolate_environment() -> None:
+    """Give a function only the environment variables of its configuration and of Lambda.
+
+    So it is on AWS. Ministack also passes on its own environment, so code could depend here on a variable
+    that is missing on AWS.
+    """
+    reviewed(lambda_runtime.Worker, "_spawn", "c55febf95656")
+    inherited = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+    made_by_ministack = re.compile(r"AWS_|_?LAMBDA_|_MINISTACK_")
+
+    def popen(command: list[str], *, env: dict[str, str], **rest: Any) -> subprocess.Popen[str]:
+        # The worker itself sets the variables of the configuration before it imports the function.
+        kept = {n: v for n, v in env.items() if n in inherited or made_by_ministack.match(n)}
+        return subprocess.Popen(command, env=kept | {"TZ": ":UTC"}, **rest)
+
+    lambda_runtime.subprocess = types.SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE)

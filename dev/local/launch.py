@@ -1,0 +1,167 @@
+"""Start a whole local stack: its servers, the platform's tables, and the deployed app."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dev.local.cdk_runner import DIRECT, CdkRunner
+from dev.local.context import STAGE
+from dev.local.emulator import REGION, Emulator
+from dev.local.files import scratch_folder
+from dev.local.identity import ChildFailed, ProcessIdentity
+from dev.local.platform_tables import create_schema
+from dev.local.postgres import Postgres
+from dev.local.processes import Child
+from dev.local.stack import Stack
+from dev.local.valkey import Valkey
+
+FUNCTIONS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
+
+Report = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack and its servers, which can be stopped, killed, paused and started again."""
+
+    stack: Stack
+    postgres: Postgres
+    valkey: Valkey
+    emulator: Emulator
+
+
+@contextlib.contextmanager
+def running(
+    home: Path,
+    *,
+    auth: bool = False,
+    wait_scale: float = 1.0,
+    overrides: Mapping[str, Any] | None = None,
+    report: Report = lambda _line: None,
+) -> Iterator[RunningStack]:
+    """Run a stack during a ``with`` block, beside any other stack.
+
+    Args:
+        home: folder for the logs and ``stack.json``.
+        auth: enforce the IAM roles of the Lambda functions.
+        wait_scale: factor for Step Functions' waits and retry intervals.
+        overrides: settings merged into the stage ``local``.
+        report: called with each line of progress.
+
+    Raises:
+        ChildFailed: a server did not start or the app was not deployed; nothing is left running.
+    """
+    with scratch_folder() as scratch:
+        started = start(
+            scratch, home / "logs", report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
+        )
+        try:
+            started.stack.save(home)
+            yield started
+        finally:
+            started.emulator.stop()
+            started.valkey.stop()
+            started.postgres.stop()
+
+
+def start(
+    scratch: Path,
+    logs: Path,
+    *,
+    report: Report,
+    record: Callable[[ProcessIdentity], None] = lambda _process: None,
+    auth: bool = False,
+    wait_scale: float = 1.0,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunningStack:
+    """Start the servers and deploy the app; ``record`` is called with each process once it is started.
+
+    Arguments as for `running`; the data is in ``scratch``.
+
+    Raises:
+        ChildFailed: a server did not start or the app was not deployed; what was started is stopped again.
+    """
+    began_s = time.monotonic()
+
+    def progress(line: str) -> None:
+        report(f"{time.monotonic() - began_s:5.1f} s  {line}")
+
+    postgres = Postgres(scratch / "postgres", logs=logs)
+    valkey = Valkey(scratch / "valkey", logs=logs)
+    emulator = Emulator(scratch / "emulator", auth=auth, wait_scale=wait_scale, logs=logs)
+    with contextlib.ExitStack() as undo:
+
+        def recorded(child: Child) -> Child:
+            undo.callback(child.stop, signal.SIGKILL)
+            record(child.identity)
+            return child
+
+        # Synthesis and the start of the servers overlap: each takes seconds.
+        cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
+        synth = recorded(cdk.synthesize(merge(own_settings(postgres, valkey), overrides or {})))
+        undo.callback(emulator.stop)
+        emulator.launch()
+        record(emulator.child.identity)
+        undo.callback(valkey.stop)
+        valkey.launch()
+        record(valkey.child.identity)
+        undo.callback(postgres.stop)
+        postgres.start()
+        record(postgres.child.identity)
+        create_schema(postgres.dsn)
+        progress(f"PostgreSQL  {postgres.dsn}")
+        valkey.wait_ready()
+        progress(f"Valkey      {valkey.url}")
+        emulator.wait_ready()
+        progress(f"AWS         {emulator.endpoint_url}")
+        bootstrap = recorded(cdk.bootstrap())
+        synth.wait_done()
+        progress("Synthesized")
+        bootstrap.wait_done()
+        progress("Bootstrapped")
+        recorded(cdk.deploy(*DIRECT)).wait_done()
+        progress("Deployed")
+        stack = _describe(postgres, valkey, emulator, cdk.outputs())
+        undo.pop_all()
+    return RunningStack(stack, postgres, valkey, emulator)
+
+
+def own_settings(postgres: Postgres, valkey: Valkey) -> dict[str, Any]:
+    """Return the settings of the stage ``local`` that depend on the servers, with the schedule off."""
+    return {
+        "database": {"host": "127.0.0.1", "port": postgres.port, "name": "academy"},
+        "redis": {"url": valkey.url},
+        "schedule": {"enabled": False},
+    }
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``overrides`` merged in, object by object; other values are replaced."""
+    merged = {**base, **overrides}
+    for key in base.keys() & overrides.keys():
+        if isinstance(base[key], Mapping) and isinstance(overrides[key], Mapping):
+            merged[key] = merge(base[key], overrides[key])
+    return merged
+
+
+def _describe(postgres: Postgres, valkey: Valkey, emulator: Emulator, outputs: Mapping[str, str]) -> Stack:
+    try:
+        return Stack(
+            endpoint_url=emulator.endpoint_url,
+            region=REGION,
+            postgres_dsn=postgres.dsn,
+            redis_url=valkey.url,
+            state_machine_arn=outputs["StateMachineArn"],
+            queue_url=outputs["QueueUrl"],
+            dlq_url=outputs["DeadLetterQueueUrl"],
+            auto_scaling_group=outputs["AutoScalingGroupName"],
+            metric_namespace=outputs["MetricNamespace"],
+            functions={name: outputs[f"{name}Function"] for name in FUNCTIONS},
+        )
+    except KeyError as exc:
+        raise ChildFailed(f"the deployed stack has no output {exc}") from exc

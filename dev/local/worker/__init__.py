@@ -1,0 +1,11 @@
+"""A stand-in for the platform's transcode workers, for the demo and the tests.
+
+It keeps the contract of `docs/worker-contract.md` and encodes nothing: as an object (`Worker`), as a process
+(`WorkerProcess`) and as a command (``python -m dev.local.worker``).
+"""
+
+from dev.local.worker.contract import ClaimPath, UnreachableError, Worker
+from dev.local.worker.process import WorkerProcess
+from dev.local.worker.records import Job, Pace
+
+__all__ = ["ClaimPath", "Job", "Pace", "UnreachableError", "Worker", "WorkerProcess"]

@@ -1,0 +1,167 @@
+"""However a program ends, it leaves no process and no folder of the local stack."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dev.local.files import scratch_folder
+from dev.testing.emulator_bench import Bench
+from dev.testing.programs import ROOT, descendants, python
+
+SERVERS = {"postgres", "valkey-server", "dev.local.emulator"}
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+
+# Holds servers as the tests' fixtures do, and a worker.
+HOLDER = """
+import sys, time
+from dev.local.emulator import Emulator
+from dev.local.files import scratch_folder
+from dev.local.postgres import Postgres
+from dev.local.valkey import Valkey
+from dev.local.worker import WorkerProcess
+
+with scratch_folder() as folder, Postgres(folder / "one") as postgres, Valkey(folder / "two") as valkey:
+    with Emulator(folder / "three") as emulator:
+        places = {"--dsn": postgres.dsn, "--redis-url": valkey.url, "--endpoint-url": emulator.endpoint_url}
+        places |= {"--queue-url": f"{emulator.endpoint_url}/000000000000/none", "--region": "us-east-1"}
+        worker = WorkerProcess("w", *[text for pair in places.items() for text in pair], log=folder / "w.log")
+        worker.wait_ready(lambda: worker.log.read_text())
+        print("ready", flush=True)
+        time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def folder():
+    """A folder for the program's temporary files, which every user may traverse."""
+    with scratch_folder() as folder:
+        yield folder
+
+
+def servers_of(program):
+    """Wait until a program has started its servers; return all processes that it has started."""
+
+    def started():
+        assert program.poll() is None, program.communicate()
+        found = descendants(program.pid)
+        commands = " ".join(process.name for process in found)
+        return found if all(server in commands for server in SERVERS) else None
+
+    return Bench.until(started)
+
+
+def check_nothing_left(processes, folder):
+    Bench.until(lambda: not any(process.alive for process in processes))
+    Bench.until(lambda: not list(folder.iterdir()))
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_program_with_servers_and_a_worker_leaves_nothing(folder, number):
+    environment = os.environ | {"TMPDIR": str(folder)}
+    program = python("-c", HOLDER, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert program.stdout.readline() == b"ready\n"
+    processes = servers_of(program)
+    assert any("dev.local.worker" in process.name for process in processes)
+
+    program.send_signal(number)
+
+    program.communicate()
+    check_nothing_left(processes, folder)
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_the_demo_leaves_nothing_and_says_one_line(folder, number):
+    environment = os.environ | {"TMPDIR": str(folder)}
+    demo = python(
+        "-m",
+        "dev.local",
+        "demo",
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    processes = servers_of(demo)
+
+    demo.send_signal(number)
+
+    _, errors = demo.communicate()
+    check_nothing_left(processes, folder)
+    if number is not signal.SIGKILL:
+        assert demo.returncode == 128 + number
+        (line,) = errors.splitlines()
+        assert line.startswith("Interrupted: ")
+
+
+def test_the_demo_leaves_nothing_when_its_terminal_closes(folder):
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    # The demo's session gets the terminal as its own, as a shell's has it.
+    acquire = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'dev.local', 'demo'])"
+    )
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    demo = python("-c", acquire, env=environment, start_new_session=True, **terminal)
+    os.close(theirs)
+    processes = servers_of(demo)
+
+    os.close(ours)
+
+    demo.wait()
+    check_nothing_left(processes, folder)
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As of nohup, and of a background job of a shell without job control."""
+    script = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from dev.local.signals import run_interruptible\n"
+        "sys.exit(run_interruptible(lambda: os.kill(os.getpid(), signal.SIGHUP) or 7))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT)
+
+    assert ended.returncode == 7
+
+
+def test_a_second_signal_does_not_break_the_cleanup_off():
+    script = (
+        "import os, signal, sys, time\n"
+        "from dev.local.signals import run_interruptible\n"
+        "def command():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(600)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('cleaned up', flush=True)\n"
+        "sys.exit(run_interruptible(command))\n"
+    )
+    ended = python("-c", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    said, errors = ended.communicate()
+
+    assert (said, ended.returncode) == ("cleaned up\n", 128 + signal.SIGTERM)
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_reader_that_ends_leaves_no_traceback():
+    script = (
+        "import sys\n"
+        "from dev.local.signals import run_interruptible\n"
+        "def command():\n"
+        "    while True:\n"
+        "        print('line', flush=True)\n"
+        "sys.exit(run_interruptible(command))\n"
+    )
+    with python("-c", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        program.stdout.readline()
+
+        program.stdout.close()
+
+        assert program.stderr.read() == ""
+        assert program.wait() == 1
