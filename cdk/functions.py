@@ -31,13 +31,14 @@ class ReclaimFunctions(Construct):
             network=stage.network,
         )
         redis_sign_in = permissions.redis_sign_in(self, stage)
+        watch = [*redis_sign_in, *permissions.watch(queues)]
         send, observe = permissions.send_jobs(self, stage, queues), permissions.observe(self, stage, queues)
         # By function: timeout and how much of it is the database's, in seconds; sections of the settings besides
         # the database; permissions besides those to sign in there.
         plans: Mapping[str, tuple[int, int, list[str], list[iam.PolicyStatement]]] = {
-            "ListStaleVideos": (60, 60, ["redis", "reclaiming", "schedule"], redis_sign_in),
+            "ListStaleVideos": (60, 60, ["redis", "reclaiming", "schedule", "queues", "workers"], watch),
             "Reclaim": (30, 30, ["redis", "reclaiming"], redis_sign_in),
-            "Enqueue": (60, 60, ["reclaiming", "queues"], send),
+            "Enqueue": (60, 60, ["redis", "reclaiming", "queues"], [*redis_sign_in, *send]),
             "PublishBacklog": (90, 30, ["queues", "metrics", "scaling", "workers", "schedule"], observe),
         }
         sign_in = permissions.sign_in(self, stage)

@@ -40,6 +40,15 @@ def send_jobs(scope: Construct, stage: Stage, queues: Queues) -> list[iam.Policy
     return [allow(["sqs:SendMessage"], [queues.video.queue_arn]), *encrypt]
 
 
+def watch(queues: Queues) -> list[iam.PolicyStatement]:
+    """Read the video queue's depth and its oldest message, and the instances of the group."""
+    return [
+        allow(["sqs:GetQueueAttributes"], [queues.video.queue_arn]),
+        allow(["cloudwatch:GetMetricData"], ["*"]),  # takes neither resource nor condition
+        allow(["autoscaling:DescribeAutoScalingGroups"], ["*"]),  # takes no resource
+    ]
+
+
 def observe(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicyStatement]:
     """Read the queues' depth, the group and the override; put metrics into one namespace, and read any."""
     parameter = Stack.of(scope).format_arn(

@@ -159,6 +159,10 @@ class Reclaiming(_Part):
     confirm_silence_seconds: Seconds = 30
     handoff_seconds: int = Field(default=900, ge=300, le=86_400)
     max_reclaims: int = Field(default=5, ge=0)
+    mass_silence_seconds: Seconds = 600
+    lost_after_seconds: int = Field(default=900, ge=900)
+    lost_messages: Literal["resend", "report"] = "resend"
+    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
     max_concurrency: int = Field(default=5, ge=1, le=40, exclude=True)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 from video_reclaim import log
 from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres.store import store
+from video_reclaim.adapters.redis.heartbeats import heartbeats
 from video_reclaim.records import from_builtins, to_builtins
-from video_reclaim.rules.enqueueing import Batch, output
+from video_reclaim.rules.enqueueing import Batch, outcomes, output
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.platform import message
 from video_reclaim.settings import Queues, Reclaiming, read
@@ -17,6 +18,7 @@ from video_reclaim.settings import Queues, Reclaiming, read
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Map the answer of `reclaim` to ``{"did": {…}}``, with ``error`` and ``ids`` if SQS refused some.
 
+    Before sending, the locks of dead workers are deleted, and a message that a worker would drop is delayed.
     Only videos that still carry the token are sent, and only those that SQS accepted lose it. A retry sends
     what is left. A video is sent twice only if the function ended between sending and clearing, or if SQS
     accepted a call whose answer was lost.
@@ -31,9 +33,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     attempts = dict(zip(batch.videos, batch.attempts, strict=True))
     jobs = store().read_handoffs(batch.videos, token=token, handoff_s=handoff_s) if attempts else []
     messages = {job.video_id: message(job, attempt=attempts[job.video_id], at=at) for job in jobs}
-    sent = sqs.send(queue_url, messages)
+    delays_s = heartbeats().prepare_jobs(jobs)
+    sent = sqs.send(queue_url, messages, delays_s)
     accepted = set(sent.accepted)
     if accepted:
         store().clear_handoffs([job for job in jobs if job.video_id in accepted], token=token)
-    log.info("enqueued", videos=sent.accepted, refused=sent.refused, not_sent=sent.not_sent, error=sent.error)
+    for outcome, details in outcomes(sent, attempts, delays_s):
+        log.info(outcome, **details)
     return to_builtins(output(batch, sent, jobs=len(jobs)))

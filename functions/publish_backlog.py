@@ -140,16 +140,19 @@ class Publisher:
 def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:
     """Return the metrics of the measurement and of what one pass of the execution did."""
     totals, backlog = given.pass_.total(), seen.backlog
-    trusted = given.run.heartbeats_trusted
+    trusted = add_pass(given.run, given.pass_).heartbeats_trusted
     values = {
         "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
-        "OldestBacklogAge": None if backlog is None else backlog.oldest_uploaded_s,
+        "OldestBacklogAge": _known(given.run.longest_wait_s),
         "VideosReclaimed": totals.did.reclaimed,
         "VideosEnqueued": totals.did.enqueued,
         "VideosFailed": sum(totals.failed.values()),
         "VideosQuarantined": totals.did.quarantined,
         "VideosRefused": totals.did.refused,
-        "HeartbeatsTrusted": None if given.pass_.retried or trusted is msgspec.UNSET else trusted,
+        "VideosResent": totals.did.resent,
+        "VideosAdopted": totals.did.adopted,
+        "MessagesLost": None if given.pass_.retried else given.run.messages_lost,
+        "HeartbeatsTrusted": _known(trusted),
     }
     own = {series(name, settings.dimensions): value for name, value in values.items()}
     depths = {
@@ -157,6 +160,10 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         for kind, depth in seen.depths.items()
     }
     return {**own, **depths}
+
+
+def _known(value: float | msgspec.UnsetType) -> float | None:
+    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]:

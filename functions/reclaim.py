@@ -1,21 +1,32 @@
 """Reclaim one batch of stale videos: fenced, all at once, under a handoff lease until they are in the queue."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from video_reclaim import log
-from video_reclaim.adapters.heartbeats import heartbeats
 from video_reclaim.adapters.postgres.store import store
+from video_reclaim.adapters.redis.heartbeats import heartbeats
 from video_reclaim.records import to_builtins
+from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
-from video_reclaim.rules.reclaiming import History, Written, candidates, claims_to_count, counts, plan
-from video_reclaim.rules.staleness import Video
+from video_reclaim.rules.reclaiming import (
+    History,
+    Written,
+    candidates,
+    claims_to_count,
+    counts,
+    outcomes,
+    plan,
+    still_lost,
+)
+from video_reclaim.rules.staleness import Criteria, Video
 from video_reclaim.settings import Reclaiming, read
 
 
 @log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Map ``{"videos": [id, …], "execution": ARN, "failOnPartial": bool}`` to the event of `enqueue`.
+    """Map ``{"videos": [id, …], "input": {…}, "execution": ARN, "failOnPartial": bool}`` to `enqueue`'s event.
 
     Every video is read afresh; one that is no longer stale, or no longer there, is skipped and counted. Rows
     that PostgreSQL refuses to write are counted too. A retry finds what an earlier attempt leased by its token
@@ -26,34 +37,46 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         StoreRefused: PostgreSQL refused a statement as a whole.
     """
     settings, token = read(Reclaiming), token_for(event["execution"])
+    criteria = _criteria(settings, token, event["input"])
     videos = store().read_videos(event["videos"])
-    asked = candidates(videos, token)
-    claims = claims_to_count(asked)
-    # Without an answer it is unknown which claims Redis has counted.
-    history = heartbeats().read_and_count(asked, claims) or History(newly_counted=set(claims))
-    confirm_s, max_reclaims = settings.confirm_silence_seconds, settings.max_reclaims
-    todo = plan(videos, history, token=token, confirm_silence_s=confirm_s, max_reclaims=max_reclaims)
+    asked = candidates(videos, criteria)
+    claims = claims_to_count(asked, token)
+    history = heartbeats().read_and_count(asked, claims)
+    lost = still_lost(asked, history.waits, lost_after_s=settings.lost_after_seconds)
+    todo = plan(videos, history, replace(criteria, lost=lost), max_reclaims=settings.max_reclaims)
     leased, quarantined = Written(), Written()
     try:
         leased = store().lease_for_handoff(todo.lease, token=token, handoff_s=settings.handoff_seconds)
         quarantined = store().quarantine(todo.quarantine, todo.quarantine_reasons)
     finally:
-        _correct_counts(asked, claims, history, leased.ids, quarantined.ids)
-    did = to_builtins(counts(todo, len(event["videos"]), leased, quarantined))
-    refused = leased.refused | quarantined.refused
-    log.info("reclaimed", videos=leased.ids, quarantined=quarantined.ids, refused=refused, did=did)
+        _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
+    for outcome, details in outcomes(event["videos"], videos, todo, history, leased, quarantined):
+        log.info(outcome, **details)
+    did = counts(todo, len(event["videos"]), leased, quarantined, answered=history.answered)
     attempts = [todo.attempts[video_id] for video_id in leased.ids]
-    return {**event, "videos": leased.ids, "attempts": attempts, "did": did}
+    answer = {"videos": leased.ids, "attempts": attempts, "did": to_builtins(did)}
+    return {"execution": event["execution"], "failOnPartial": event["failOnPartial"], **answer}
 
 
-def _correct_counts(
+def _criteria(settings: Reclaiming, token: str, execution_input: object) -> Criteria:
+    return Criteria(
+        settings.confirm_silence_seconds,
+        spare_beating=settings.expired_but_beating == "spare",
+        own_token=token,
+        released=ExecutionInput.parse(execution_input).release,
+    )
+
+
+def _correct_redis(
     asked: Sequence[Video],
     claims: Mapping[int, str],
     history: History,
     leased: Sequence[int],
     quarantined: Sequence[int],
 ) -> None:
-    """Undo the counts of videos that were not reclaimed, and clear those of quarantined ones."""
+    """Undo the counts of videos that were not reclaimed; end those of quarantined ones, whose users see FAILED."""
     not_reclaimed = history.newly_counted - {*leased, *quarantined}
     heartbeats().undo_counts([video for video in asked if video.id in not_reclaimed], claims)
-    heartbeats().clear_counts([video for video in asked if video.id in quarantined])
+    given_up = [video for video in asked if video.id in quarantined]
+    heartbeats().end_counts([(video.tenant_id or 0, video.id) for video in given_up])
+    heartbeats().forget_status(given_up)

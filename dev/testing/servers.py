@@ -145,6 +145,12 @@ def common_settings(postgres, valkey):
         "RECLAIMING_CONFIRM_SILENCE_SECONDS": "60",
         "RECLAIMING_HANDOFF_SECONDS": "900",
         "RECLAIMING_MAX_RECLAIMS": "5",
+        "RECLAIMING_MASS_SILENCE_SECONDS": "600",
+        "RECLAIMING_LOST_AFTER_SECONDS": "900",
+        "RECLAIMING_LOST_MESSAGES": "resend",
+        "RECLAIMING_EXPIRED_BUT_BEATING": "reclaim",
+        "QUEUES_URLS": '{"Video": ["http://127.0.0.1:1/000000000000/academy-video-jobs"]}',
+        "WORKERS_GROUP_NAME": "academy-video-worker-asg",
         "SCHEDULE_RATE_MINUTES": "1",
     }
 

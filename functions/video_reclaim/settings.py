@@ -80,11 +80,20 @@ class Reclaiming(msgspec.Struct, frozen=True):
         handoff_seconds: how long a reclaimed video may take to reach the queue before another execution
             adopts it; longer than any function runs.
         max_reclaims: a video reclaimed more often within 7 days is quarantined; 0 for no limit.
+        mass_silence_seconds: how long silence must last when not one of at least 5 workers is heard.
+        lost_after_seconds: how long a video must have waited before its message may count as lost.
+        lost_messages: ``resend`` sends lost messages again, ``report`` only counts them.
+        expired_but_beating: ``reclaim`` takes a video whose lease expired from a worker that still sends
+            heartbeats, which is the platform's rule; ``spare`` leaves it to the worker.
     """
 
     confirm_silence_seconds: Count
     handoff_seconds: Positive
     max_reclaims: Count
+    mass_silence_seconds: Count
+    lost_after_seconds: Positive
+    lost_messages: Literal["resend", "report"]
+    expired_but_beating: Literal["reclaim", "spare"]
 
 
 class Schedule(msgspec.Struct, frozen=True):

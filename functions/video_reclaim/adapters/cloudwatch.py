@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef
 
 _PERIOD_S = 60
+_OLDEST_MESSAGE_WINDOW_S = 600
 
 
 def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) -> None:
@@ -88,3 +89,16 @@ def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tu
 
 def _dimensions(series: Series) -> "list[DimensionTypeDef]":
     return [{"Name": name, "Value": value} for name, value in series.dimensions]
+
+
+def oldest_message_s(queue_name: str, *, at: datetime) -> float | None:
+    """Return the age of a queue's oldest message in seconds at the time ``at``; None if it is unknown.
+
+    Read from SQS's metric ApproximateAgeOfOldestMessage. A message that is received three times or more is left
+    out of it (AWS, "Available CloudWatch metrics for Amazon SQS"); by then it is in the dead-letter queue.
+    """
+    series = Series("ApproximateAgeOfOldestMessage", "Seconds", (("QueueName", queue_name),))
+    points = maxima("AWS/SQS", series, at=at, window_s=_OLDEST_MESSAGE_WINDOW_S)
+    if not points:
+        return None
+    return points[-1].value + (at - points[-1].at).total_seconds()

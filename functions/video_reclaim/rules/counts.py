@@ -11,14 +11,21 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
         enqueued: messages that SQS accepted.
         quarantined: videos set to FAILED after too many reclaims.
         refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
+        resent: videos whose lost message is sent again.
+        adopted: videos taken over between database and queue. A message for them may already exist, when an
+            earlier attempt crashed after sending or the answer of SQS was lost.
         skipped: number of videos left alone, by reason.
+        redis_away: 1 when Redis did not answer for this item.
     """
 
     reclaimed: int = 0
     enqueued: int = 0
     quarantined: int = 0
     refused: int = 0
+    resent: int = 0
+    adopted: int = 0
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
+    redis_away: int = 0
 
 
 class ItemResult(msgspec.Struct, rename="camel"):

@@ -1,5 +1,6 @@
 """What Enqueue is given, and what it answers."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -81,3 +82,14 @@ def output(batch: Batch, sent: Sent, *, jobs: int) -> ItemOutput:
         batch.did, reclaimed=len(batch.videos) - len(failed), enqueued=len(sent.accepted), skipped=skipped
     )
     return ItemOutput(did, failure.__name__ if failed else "", list(failed))
+
+
+def outcomes(
+    sent: Sent, attempts: Mapping[int, int], delays_s: Mapping[int, int]
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield what became of each message, as a log message with its details."""
+    for video_id in sent.accepted:
+        delay = {"delay_s": delays_s[video_id]} if video_id in delays_s else {}
+        yield "enqueued", {"video": video_id, "attempt": attempts[video_id], **delay}
+    for video_id, error in (sent.refused | dict.fromkeys(sent.not_sent, sent.error)).items():
+        yield "not enqueued", {"video": video_id, "attempt": attempts[video_id], "error": error}

@@ -1,4 +1,4 @@
-"""The input of an execution: ``{"dryRun": bool, "limit": int}``, both optional."""
+"""The input of an execution: ``{"dryRun": bool, "limit": int, "release": [id, …]}``, all optional."""
 
 from typing import Annotated, Self
 
@@ -17,10 +17,14 @@ class ExecutionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
     Attributes:
         dry_run: report what would be reclaimed and decided; write nothing.
         limit: the most videos to reclaim, 1 to 10,000.
+        release: ids of up to 100 quarantined videos to send back to work.
     """
 
     dry_run: bool = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_VIDEOS_PER_RUN)] = MAX_VIDEOS_PER_RUN
+    release: Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=100)] = (
+        msgspec.field(default_factory=list)
+    )
 
     @classmethod
     def parse(cls, value: object) -> Self:

@@ -1,28 +1,87 @@
-"""What a listing found, and the record that an execution starts with."""
+"""What a listing found, and the record of the execution so far."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
 from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.platform import instance_of
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
-from video_reclaim.rules.staleness import UNKNOWN_HEARTBEAT, Heartbeat, Reason, Video, judge
+from video_reclaim.rules.staleness import (
+    UNKNOWN_HEARTBEAT,
+    Criteria,
+    Heartbeat,
+    Reason,
+    Strike,
+    Video,
+    iso,
+    judge,
+)
+from video_reclaim.rules.waiting import Wait, Waits
 
 _REPORTED_IDS = 100
 _DRY_RUN_IDS = 1_000
 
 
-def judge_all(
-    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], *, confirm_silence_s: int
-) -> dict[int, Reason]:
-    """Judge every video, in order; an absent heartbeat is unknown."""
-    return {
-        video.id: judge(
-            video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), confirm_silence_s=confirm_silence_s
-        )
+@dataclass(frozen=True, slots=True)
+class RedisLook:
+    """What a listing reads from Redis.
+
+    Attributes:
+        heartbeats: by video id.
+        seen_ttl_s: for how long Redis remembers that a heartbeat was once seen in it, seconds; negative if not.
+        counted: tenant ids of the videos that have a count of reclaims, by video id.
+        waits: since when videos wait, by video id.
+        queue_empty_since_s: since when the video queue was found empty; None for never.
+        just_retried: ids of the waiting videos that a user has retried in the last 300 s.
+        answered: Redis answered; if not, all of this is unknown.
+    """
+
+    heartbeats: dict[int, Heartbeat] = field(default_factory=dict)
+    seen_ttl_s: int = -2
+    counted: dict[int, int] = field(default_factory=dict)
+    waits: dict[int, Wait] = field(default_factory=dict)
+    queue_empty_since_s: float | None = None
+    just_retried: set[int] = field(default_factory=set)
+    answered: bool = True
+
+    @property
+    def seen_before(self) -> bool:
+        """Whether a heartbeat was once seen in this Redis."""
+        return self.seen_ttl_s >= 0
+
+
+def silent_instances(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> set[str]:
+    """Return the EC2 instances of the workers whose heartbeats are missing under a live lease."""
+    silent = (
+        video
         for video in videos
+        if not video.lease_expired and heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is False
+    )
+    return {instance for video in silent if (instance := instance_of(video.leased_by))}
+
+
+def with_strikes(
+    heartbeats: Mapping[int, Heartbeat], strikes: Mapping[int, Strike | None]
+) -> dict[int, Heartbeat]:
+    """Return the heartbeats with the strikes as they are written now."""
+    return {
+        video_id: Heartbeat(heartbeat.present, strikes.get(video_id, heartbeat.strike))
+        for video_id, heartbeat in heartbeats.items()
+    }
+
+
+def judge_all(
+    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria
+) -> dict[int, Reason]:
+    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown."""
+    return {
+        video.id: judge(video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), criteria)
+        for video in videos
+        if not video.waits or video.id in criteria.lost
     }
 
 
@@ -52,7 +111,7 @@ def listing(
     Args:
         found: the reason of every video that was looked at, in order.
         request: the input of the execution. Its limit holds over both looks together.
-        heartbeats_trusted: Redis could be read and written.
+        heartbeats_trusted: Redis could be read and written, and heartbeats were once seen in it.
         earlier: for the second look, the record so far. Its stale videos are added to; of the videos that were
             spared, only the second look counts.
     """
@@ -80,5 +139,35 @@ def listing(
     return Listing(run, [], 0)
 
 
+def expired_but_beating(videos: Sequence[Video], heartbeats: Mapping[int, Heartbeat]) -> int:
+    """Return the number of videos whose lease expired although their workers send heartbeats."""
+    return sum(
+        video.lease_expired and bool(heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present)
+        for video in videos
+        if video.has_heartbeat
+    )
+
+
 def _first_ids(found: Mapping[int, Reason], reason: Reason) -> list[int]:
     return [video_id for video_id, other in found.items() if other == reason][:_REPORTED_IDS]
+
+
+def findings(
+    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], waits: Waits, found: Mapping[int, Reason]
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield first misses and lost messages, each as a log message with its evidence."""
+    oldest = (
+        {}
+        if waits.queue is None or waits.queue.oldest_s is None
+        else {"queue_oldest_s": waits.queue.oldest_s}
+    )
+    lost = set(waits.lost)
+    for video in videos:
+        details = {"video": video.id, "holder": video.leased_by, "lease": video.lease}
+        if found.get(video.id) == Reason.SILENT_ONCE:
+            strike = heartbeats[video.id].strike
+            since = {"silent_since": iso(strike.at_s)} if strike else {}
+            yield "first miss", details | {"reason": Reason.SILENT_ONCE} | since
+        elif video.id in lost:
+            since = {"waiting_since": iso(waits.by_id[video.id].since_s)}
+            yield "message lost", details | {"reason": Reason.MESSAGE_LOST} | since | oldest

@@ -1,9 +1,10 @@
-"""Every fact about the platform's tables, columns, keys and messages.
+"""Every fact about the platform's tables, columns, keys and messages, and the product's own keys beside them.
 
 SQL statements, Redis keys and message bodies take their names from here, and so do the tests. The tables are
 those of the platform's Django migrations; the product never changes their schema.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,7 +26,6 @@ class Column(StrEnum):
     LEASED_UNTIL = "leased_until"
     PROCESSING_STARTED_AT = "processing_started_at"
     ERROR_REASON = "error_reason"
-    UPDATED_AT = "updated_at"
 
 
 class Status(StrEnum):
@@ -43,6 +43,23 @@ MAX_HOLDER_CHARACTERS = 64
 
 HANDOFF_PREFIX = "reclaim:"
 """Start of ``leased_by`` while a reclaimed video is not yet in the queue; the execution's token follows."""
+
+QUARANTINE_PREFIX = "Processing was interrupted too often"
+"""Start of ``error_reason`` of a video that the product quarantined; the platform shows the text to users."""
+
+VISIBILITY_TIMEOUT_S = 300
+MAX_RECEIVES = 3
+"""The video queue moves a message to its dead-letter queue after this many receives, each 300 s apart."""
+
+WORKER_RECEIVE_LIMIT_S = VISIBILITY_TIMEOUT_S * MAX_RECEIVES
+
+_INSTANCE_ID = re.compile(r"^i-(?:[0-9a-f]{17}|[0-9a-f]{8})(?![0-9a-f])")  # EC2's long and short form
+
+
+def instance_of(leased_by: str) -> str | None:
+    """Return the EC2 instance id that a worker's id begins with; None if it begins with something else."""
+    found = _INSTANCE_ID.match(leased_by)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +99,47 @@ def message(job: Job, *, attempt: int, at: datetime) -> dict[str, object]:
     }
 
 
+# Keys of the platform
+
+
 def heartbeat_key(tenant_id: int | None, video_id: int) -> str:
-    """Key that a worker sets every 20 s while it holds the video; it expires after 60 s. Never written here."""
+    """Key that a worker sets every 20 s while it holds the video; it expires after 60 s. Only ever read here."""
     return f"tenant:{tenant_id}:video:{video_id}:heartbeat"
 
 
+def cancel_key(tenant_id: int | None, video_id: int) -> str:
+    """Key that the platform's retry sets for 300 s: a worker that receives a message meanwhile drops it."""
+    return f"tenant:{tenant_id}:video:{video_id}:cancel_requested"
+
+
+def status_key(tenant_id: int | None, video_id: int) -> str:
+    """Key that caches the public status, which the platform reads before the database."""
+    return f"tenant:{tenant_id}:video:{video_id}:status"
+
+
+def job_lock_key(video_id: int) -> str:
+    """Key that a worker of the older path holds for up to 14,400 s; a killed worker leaves it behind."""
+    return f"job:encode:{video_id}:lock"
+
+
+# Keys of the product
+
+
 def silence_key(tenant_id: int | None, video_id: int) -> str:
-    """Key of the product's own: when a heartbeat was first missing, and under which lease."""
+    """When a heartbeat was first missing, and under which lease."""
     return f"tenant:{tenant_id}:video:{video_id}:silence"
 
 
 def reclaims_key(tenant_id: int | None, video_id: int) -> str:
-    """Key of the product's own: the claims that were reclaimed in the last 7 days."""
+    """The claims that were reclaimed in the last 7 days, a sorted set by time."""
     return f"tenant:{tenant_id}:video:{video_id}:reclaims"
+
+
+HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
+"""Set for 30 days when a heartbeat was seen in this Redis; a wrong or a wiped one has no such key."""
+
+WAITING_KEY = "video-reclaim:waiting"
+"""A hash: for each video in UPLOADED, since when it waits unchanged."""
+
+COUNTED_KEY = "video-reclaim:counted"
+"""A sorted set by time: the videos that have a `reclaims_key`, as ``tenant:video``."""

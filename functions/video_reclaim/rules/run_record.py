@@ -24,14 +24,21 @@ class RunRecord(msgspec.Struct, rename="camel"):
         dry_run: nothing was written.
         stale: number of stale videos by reason.
         spared: number of videos that were looked at and left alone, by reason.
-        heartbeats_trusted: Redis could be read and written. Absent when the listing failed.
+        heartbeats_trusted: every step could read and write Redis, and heartbeats were once seen in it. Absent
+            when the listing failed.
+        expired_but_beating: number of videos whose lease expired although their workers send heartbeats.
+        messages_lost: number of waiting videos whose messages cannot exist any more.
+        longest_wait_s: longest time that a video has been seen waiting for a worker, seconds. Absent when the
+            listing failed or Redis did not answer.
         left_to_next_run: stale videos beyond the limit.
         tenant_unknown: the first 100 ids of videos without a tenant; absent if there are none.
         videos: of a dry run, the first 1,000 videos with their reasons, stale ones first.
-        reclaimed: see `Counts`, like the next four.
+        reclaimed: see `Counts`, like the next six.
         enqueued: see `Counts`.
         quarantined: see `Counts`.
         refused: see `Counts`.
+        resent: see `Counts`.
+        adopted: see `Counts`.
         skipped: see `Counts`.
         failed: number of videos that failed and were not recovered, by error name.
         recovered: number of videos that failed in the first pass and succeeded in the second.
@@ -44,6 +51,9 @@ class RunRecord(msgspec.Struct, rename="camel"):
     stale: dict[str, int] = msgspec.field(default_factory=dict)
     spared: dict[str, int] = msgspec.field(default_factory=dict)
     heartbeats_trusted: bool | UnsetType = UNSET
+    expired_but_beating: int = 0
+    messages_lost: int = 0
+    longest_wait_s: float | UnsetType = UNSET
     left_to_next_run: int = 0
     tenant_unknown: list[int] | UnsetType = UNSET
     videos: list[ListedVideo] | UnsetType = UNSET
@@ -51,12 +61,17 @@ class RunRecord(msgspec.Struct, rename="camel"):
     enqueued: int = 0
     quarantined: int = 0
     refused: int = 0
+    resent: int = 0
+    adopted: int = 0
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
     failed: dict[str, int] = msgspec.field(default_factory=dict)
     recovered: int | UnsetType = UNSET
     decision: Decision | UnsetType = UNSET
     metrics_error: str | UnsetType = UNSET
     scaling_error: str | UnsetType = UNSET
+
+
+_SUMMED = ("reclaimed", "enqueued", "quarantined", "refused", "resent", "adopted")
 
 
 class PassTotals(msgspec.Struct):
@@ -86,8 +101,9 @@ class PassResult(msgspec.Struct):
         """Add up the results."""
         did, skipped, failed = Counts(), Counter[str](), Counter[str]()
         for result in self.results:
-            for name in ("reclaimed", "enqueued", "quarantined", "refused"):
+            for name in _SUMMED:
                 setattr(did, name, getattr(did, name) + getattr(result.did, name))
+            did.redis_away += result.did.redis_away
             skipped.update(result.did.skipped)
             if result.failed:
                 failed[result.error] += result.failed
@@ -116,12 +132,12 @@ def add_pass(run: RunRecord, done: PassResult) -> RunRecord:
     totals = done.total()
     failed = dict(Counter(run.failed) + Counter(totals.failed))
     recovered = (run.recovered or 0) + sum(failed.values())
+    sums = {name: getattr(run, name) + getattr(totals.did, name) for name in _SUMMED}
+    untrusted = totals.did.redis_away or Reason.HEARTBEAT_UNKNOWN in totals.did.skipped
     return msgspec.structs.replace(
         run,
-        reclaimed=run.reclaimed + totals.did.reclaimed,
-        enqueued=run.enqueued + totals.did.enqueued,
-        quarantined=run.quarantined + totals.did.quarantined,
-        refused=run.refused + totals.did.refused,
+        **sums,
+        heartbeats_trusted=False if untrusted else run.heartbeats_trusted,
         skipped=dict(Counter(run.skipped) + Counter(totals.did.skipped)),
         failed={} if done.retried else failed,
         recovered=recovered if done.retried else run.recovered,

@@ -1,20 +1,26 @@
 """Which videos are stuck, and why.
 
 The platform's rule: a video in PROCESSING is stale when its lease has expired, or when its heartbeat is
-missing and its tenant is known. The product adds two conditions. Under a live lease a heartbeat must be
-missing twice, some time apart, so that a Redis that lost its data does not make every worker look dead. And a
-heartbeat that could not be read is unknown, never missing.
+missing and its tenant is known. The product adds conditions. Under a live lease a heartbeat must be missing
+twice, some time apart, unless the worker's EC2 instance is gone. A heartbeat that could not be read is
+unknown, never missing, and silence counts only where it is credible (`credible`, `confirmation_s`).
+
+Two more kinds of video are stale: one that waits in UPLOADED and whose message cannot exist any more
+(`rules.waiting`), and one that was quarantined and that an operator releases.
 
 A lease is identified by ``leased_by``, ``leased_until`` and ``processing_started_at`` together, written as one
 text in which nulls are distinct. On the platform's older path, which sets no lease, only the last of them
 tells two claims apart.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
-from video_reclaim.rules.platform import HANDOFF_PREFIX, Status
+from video_reclaim.rules.platform import HANDOFF_PREFIX, Status, instance_of
+
+_MASS = 5
 
 
 class Reason(StrEnum):
@@ -32,8 +38,12 @@ class Reason(StrEnum):
 
     LEASE_EXPIRED = "leaseExpired", True, "its lease expired"
     SILENT_TWICE = "silentTwice", True, "its heartbeat was missing twice under the same lease"
+    WORKER_GONE = "workerGone", True, "its heartbeat is missing and its instance is not in the group any more"
     ORPHANED = "orphaned", True, "a run that crashed left it between database and queue"
+    MESSAGE_LOST = "messageLost", True, "it waited for a worker and its message cannot exist any more"
+    RELEASED = "released", True, "an operator released it from quarantine"
     BEATING = "beating", False, "its worker sends heartbeats"
+    EXPIRED_BUT_BEATING = "expiredButBeating", False, "its lease expired, but its worker sends heartbeats"
     SILENT_ONCE = "silentOnce", False, "its heartbeat is missing for the first time"
     HEARTBEAT_UNKNOWN = "heartbeatUnknown", False, "Redis could not tell whether its worker is alive"
     TENANT_UNKNOWN = "tenantUnknown", False, "it has no tenant, so it has no heartbeat key and no message"
@@ -58,8 +68,10 @@ class Video:
         tenant_id: None when the joins to the tenant find nothing.
         leased_by: '' for nobody.
         lease: identity of the lease, opaque.
+        upload: identity of the uploaded file, opaque.
         lease_expired: ``leased_until`` is before the database's clock. False for null, and for the term of a
             handoff lease that a worker on the older path has left in a row in PROCESSING.
+        quarantined: FAILED by this product, and not changed since.
         now_s: the database's clock at the time of reading, seconds since the epoch.
     """
 
@@ -68,8 +80,20 @@ class Video:
     tenant_id: int | None
     leased_by: str
     lease: str
+    upload: str
     lease_expired: bool
+    quarantined: bool
     now_s: float
+
+    @property
+    def row(self) -> str:
+        """Status and lease as read: what a write compares with before it changes the row."""
+        return f"{self.status} {self.lease}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the video waits for a worker and nobody is handing it over to the queue."""
+        return self.status == Status.UPLOADED and self.handoff_token is None
 
     @property
     def handoff_token(self) -> str | None:
@@ -79,9 +103,9 @@ class Video:
         return None
 
     @property
-    def needs_heartbeat(self) -> bool:
-        """Whether only the heartbeat can tell if this video is stuck."""
-        return self.status == Status.PROCESSING and not self.lease_expired and self.tenant_id is not None
+    def has_heartbeat(self) -> bool:
+        """Whether a worker should be sending heartbeats for this video."""
+        return self.status == Status.PROCESSING and self.tenant_id is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +115,12 @@ class Strike:
     Attributes:
         at_s: the database's clock at that time, seconds since the epoch.
         lease: identity of the lease.
+        gone: the worker's instance was no longer in the group at that time.
     """
 
     at_s: float
     lease: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,72 +139,142 @@ class Heartbeat:
 UNKNOWN_HEARTBEAT = Heartbeat(present=None)
 
 
-def silence_confirmed(strike: Strike | None, lease: str, *, now_s: float, after_s: int) -> bool:
-    """Tell whether a missing heartbeat counts against this lease.
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """How strictly videos are judged.
 
-    A strike under another lease says nothing about this one. Silence of exactly ``after_s`` seconds counts.
-    With 0 the first miss counts, which is the platform's rule.
+    Attributes:
+        confirm_silence_s: how long a heartbeat must have been missing, seconds; 0 lets the first miss count,
+            which is the platform's rule.
+        spare_beating: a video whose lease expired is spared while its worker sends heartbeats.
+        own_token: token of the execution that reclaims. A video that carries it was leased by an earlier
+            attempt of the same step whose answer was lost, and counts as orphaned even before it expires.
+        lost: ids of waiting videos whose messages cannot exist any more.
+        released: ids of quarantined videos that an operator releases.
     """
-    if after_s == 0:
-        return True
-    return strike is not None and strike.lease == lease and now_s - strike.at_s >= after_s
+
+    confirm_silence_s: int
+    spare_beating: bool = False
+    own_token: str | None = None
+    lost: Container[int] = ()
+    released: Container[int] = ()
 
 
-def judge(
-    video: Video, heartbeat: Heartbeat, *, confirm_silence_s: int, own_token: str | None = None
-) -> Reason:
+def judge(video: Video, heartbeat: Heartbeat, criteria: Criteria) -> Reason:
     """Tell whether one video is stuck, and why.
 
     Args:
         video: the row as just read.
         heartbeat: what Redis said after the row was read; a race can then only make the video look alive.
-        confirm_silence_s: how long a heartbeat must have been missing, seconds; 0 lets the first miss count.
-        own_token: token of the execution that reclaims. A video that carries it was leased by an earlier
-            attempt of the same step whose answer was lost, and counts as orphaned even before it expires.
+        criteria: how strictly.
     """
-    if not _may_be_stuck(video, own_token):
+    if not _may_be_stuck(video, criteria):
         return Reason.MOVED_ON
     if video.tenant_id is None:
         return Reason.TENANT_UNKNOWN
+    if video.status == Status.FAILED:
+        return Reason.RELEASED
     if video.status == Status.UPLOADED:
-        return Reason.ORPHANED
-    if video.lease_expired:
+        return Reason.MESSAGE_LOST if video.waits else Reason.ORPHANED
+    if video.lease_expired and not criteria.spare_beating:
         return Reason.LEASE_EXPIRED
     if heartbeat.present is None:
         return Reason.HEARTBEAT_UNKNOWN
     if heartbeat.present:
-        return Reason.BEATING
-    if silence_confirmed(heartbeat.strike, video.lease, now_s=video.now_s, after_s=confirm_silence_s):
-        return Reason.SILENT_TWICE
-    return Reason.SILENT_ONCE
+        return Reason.EXPIRED_BUT_BEATING if video.lease_expired else Reason.BEATING
+    return Reason.LEASE_EXPIRED if video.lease_expired else _judge_silence(video, heartbeat.strike, criteria)
 
 
-def _may_be_stuck(video: Video, own_token: str | None) -> bool:
+def _may_be_stuck(video: Video, criteria: Criteria) -> bool:
+    if video.status == Status.FAILED:
+        return video.quarantined and video.id in criteria.released
     if video.status != Status.UPLOADED:
         return video.status == Status.PROCESSING
-    token = video.handoff_token
-    return token is not None and (video.lease_expired or token == own_token)
+    if video.waits:
+        return video.id in criteria.lost
+    return video.lease_expired or video.handoff_token == criteria.own_token
 
 
-def strikes_to_keep(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> dict[int, Strike | None]:
-    """Return the changes to the strikes on record, by video id: a new strike, or None to delete one.
+def _judge_silence(video: Video, strike: Strike | None, criteria: Criteria) -> Reason:
+    """Tell whether a missing heartbeat counts; a strike under another lease says nothing about this one."""
+    if criteria.confirm_silence_s == 0:
+        return Reason.SILENT_TWICE
+    if strike is None or strike.lease != video.lease:
+        return Reason.SILENT_ONCE
+    if strike.gone:
+        return Reason.WORKER_GONE
+    confirmed = video.now_s - strike.at_s >= criteria.confirm_silence_s
+    return Reason.SILENT_TWICE if confirmed else Reason.SILENT_ONCE
 
-    A first miss is recorded under the lease that missed it and replaces the strike of an earlier lease. A
-    heartbeat deletes the strike. A video that needs no change, or whose heartbeat is unknown, is left out.
+
+def credible(heartbeats: Mapping[int, Heartbeat], *, seen_before: bool) -> dict[int, Heartbeat]:
+    """Turn missing heartbeats into unknown ones, unless heartbeats were once seen in this Redis.
+
+    A Redis that is the wrong one, or that lost its data, holds no mark that a heartbeat was seen there.
+    """
+    if seen_before or any(heartbeat.present for heartbeat in heartbeats.values()):
+        return dict(heartbeats)
+    return {
+        video_id: heartbeat if heartbeat.present else replace(heartbeat, present=None)
+        for video_id, heartbeat in heartbeats.items()
+    }
+
+
+def confirmation_s(
+    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], *, confirm_s: int, mass_s: int
+) -> int:
+    """Return how long silence must last before it counts, seconds.
+
+    When not one of at least 5 workers with a lease is heard, it is more likely that workers can't reach Redis
+    than that all of them died at once: silence then counts after ``mass_s`` seconds.
+    """
+    silent = set()
+    for video in videos:
+        if not video.has_heartbeat or video.lease_expired:
+            continue
+        present = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present
+        if present:
+            return confirm_s
+        if present is False and video.leased_by:
+            silent.add(video.leased_by)
+    return max(confirm_s, mass_s) if len(silent) >= _MASS else confirm_s
+
+
+def strikes_to_keep(
+    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], gone: Container[str]
+) -> dict[int, Strike | None]:
+    """Return the strikes to write, by video id; None deletes one.
+
+    A first miss is recorded under the lease that missed it and replaces the strike of an earlier lease. An
+    earlier strike under the same lease is written again, so that it does not expire: a strike expires when
+    more than three rounds pass without a look. A heartbeat deletes the strike. A video that has no heartbeat
+    and no strike to delete, or whose heartbeat is unknown, is left out.
+
+    Args:
+        videos: the rows as read.
+        heartbeats: by id; absent is unknown.
+        gone: ids of the EC2 instances that are known to have left the worker group.
     """
     changes: dict[int, Strike | None] = {}
     for video in videos:
         heartbeat = heartbeats.get(video.id, UNKNOWN_HEARTBEAT)
-        if not video.needs_heartbeat or heartbeat.present is None:
+        if not video.has_heartbeat or video.lease_expired or heartbeat.present is None:
             continue
+        known = heartbeat.strike
         if heartbeat.present:
-            if heartbeat.strike is not None:
+            if known is not None:
                 changes[video.id] = None
-        elif heartbeat.strike is None or heartbeat.strike.lease != video.lease:
-            changes[video.id] = Strike(at_s=video.now_s, lease=video.lease)
+            continue
+        at_s = known.at_s if known and known.lease == video.lease else video.now_s
+        changes[video.id] = Strike(at_s, video.lease, instance_of(video.leased_by) in gone)
     return changes
 
 
-def strike_memory_s(confirm_silence_s: int, rate_minutes: int) -> int:
-    """Return for how long a strike is remembered: long enough that the next three runs can confirm it."""
-    return max(900, confirm_silence_s + 3 * 60 * rate_minutes)
+def strike_memory_s(rate_minutes: int) -> int:
+    """Return after how many seconds without a look a strike expires: three rounds and a minute of jitter."""
+    return 60 * (3 * rate_minutes + 1)
+
+
+def iso(at_s: float) -> str:
+    """Write seconds since the epoch as an ISO 8601 time in UTC."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

@@ -7,6 +7,7 @@ Each statement is a transaction of its own, and the clock is always the database
 from video_reclaim.rules.platform import (
     HANDOFF_PREFIX,
     LECTURES,
+    QUARANTINE_PREFIX,
     SESSIONS,
     TENANTS,
     VIDEOS,
@@ -28,9 +29,14 @@ _EXPIRED = f"({_LEASED_UNTIL} < now() AND NOT ({_STATUS} = '{Status.PROCESSING}'
 
 _ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_LEASED_UNTIL} < now() AND {_IN_HANDOFF}"
 
+_QUARANTINED = (
+    f"({_STATUS} = '{Status.FAILED}'"
+    f" AND starts_with(coalesce(v.{Column.ERROR_REASON}, ''), '{QUARANTINE_PREFIX}'))"
+)
+
 _VIDEO = f"""
-{_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease,
-coalesce({_EXPIRED}, false) AS lease_expired, date_part('epoch', now()) AS now_s
+{_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease, left(md5(v.{Column.FILE_KEY}), 12) AS upload,
+coalesce({_EXPIRED}, false) AS lease_expired, {_QUARANTINED} AS quarantined, date_part('epoch', now()) AS now_s
 """
 
 _VIDEO_AND_TENANT = f"""
@@ -40,15 +46,23 @@ LEFT JOIN {LECTURES} l ON l.id = s.lecture_id
 LEFT JOIN {TENANTS} t ON t.id = l.tenant_id
 """
 
-# Every video that may be stuck: all in PROCESSING, by the index on status, and the orphans of crashed runs, by
-# an index on status or on leased_until. The oldest claim comes first.
+_COLUMNS = f"""
+{Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, upload, lease_expired, quarantined, now_s
+"""
+
+# Every video that may be stuck: all in PROCESSING, by the index on status; the orphans of crashed runs, by an
+# index on status or on leased_until; and those that wait for a worker, by the index on status, whose messages
+# may be lost. The oldest claim comes first, the waiting ones last.
 LIST_CANDIDATES = f"""
-SELECT {Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, lease_expired, now_s FROM (
-    SELECT {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_STATUS} = '{Status.PROCESSING}'
+SELECT {_COLUMNS} FROM (
+    SELECT 1 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_STATUS} = '{Status.PROCESSING}'
     UNION ALL
-    SELECT {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
+    SELECT 1 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
+    UNION ALL
+    (SELECT 2 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT}
+     WHERE {_STATUS} = '{Status.UPLOADED}' AND NOT {_IN_HANDOFF} ORDER BY {_ID} LIMIT %(max_waiting)s)
 ) AS candidate
-ORDER BY {Column.PROCESSING_STARTED_AT} NULLS FIRST, {Column.ID}
+ORDER BY part, {Column.PROCESSING_STARTED_AT} NULLS FIRST, {Column.ID}
 """
 
 # The same columns for the videos of one batch, in whatever status they are now.
@@ -59,25 +73,34 @@ READ_VIDEOS = f"SELECT {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ID} = ANY(%(ids
 # By the index on status each batch would then read all rows that the batches before it reclaimed (ADR 10).
 _UNINDEXED_STATUS = f"({_STATUS} || '')"
 
+# Of these videos, those that need no count of reclaims any more: finished, or deleted.
+ENDED = f"""
+SELECT asked.id FROM unnest(%(ids)s::bigint[]) AS asked (id)
+LEFT JOIN {VIDEOS} v ON {_ID} = asked.id
+WHERE {_ID} IS NULL OR {_UNINDEXED_STATUS} = '{Status.READY}'
+"""
+
 # Rows that are still as they were read, or whose lease has expired. They are locked in the order of their ids,
 # so that two executions can't deadlock; a row that somebody else has locked is skipped. One JSON text is
 # quicker to write and to parse than an array of as many literals.
 _FENCED = f"""
 WITH fenced AS (
     SELECT {_ID} FROM {VIDEOS} v
-    JOIN json_each_text(%(leases)s) AS seen (id, lease) ON seen.id::bigint = {_ID}
-    WHERE ({_UNINDEXED_STATUS} = '{Status.PROCESSING}' AND ({_EXPIRED} OR {_LEASE} = seen.lease))
-       OR ({_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_IN_HANDOFF} AND {_LEASE} = seen.lease)
+    JOIN json_each_text(%(rows)s) AS seen (id, "row") ON seen.id::bigint = {_ID}
+    WHERE ({_UNINDEXED_STATUS} = '{Status.PROCESSING}' AND {_EXPIRED})
+       OR ({_STATUS} || ' ' || {_LEASE} = seen."row"
+           AND ({_UNINDEXED_STATUS} IN ('{Status.PROCESSING}', '{Status.UPLOADED}') OR {_QUARANTINED}))
     ORDER BY {_ID}
     FOR UPDATE OF v SKIP LOCKED
 )
 """
 
-# Reclaim: UPLOADED, under a handoff lease until the message is in the queue.
+# Reclaim: UPLOADED, under a handoff lease until the message is in the queue. A release ends our quarantine.
 LEASE_FOR_HANDOFF = f"""{_FENCED}
 UPDATE {VIDEOS} v
 SET {Column.STATUS} = '{Status.UPLOADED}', {Column.LEASED_BY} = %(holder)s,
-    {Column.LEASED_UNTIL} = now() + make_interval(secs => %(handoff_s)s)
+    {Column.LEASED_UNTIL} = now() + make_interval(secs => %(handoff_s)s),
+    {Column.ERROR_REASON} = CASE WHEN {_QUARANTINED} THEN NULL ELSE v.{Column.ERROR_REASON} END
 FROM fenced WHERE {_ID} = fenced.id
 RETURNING {_ID}
 """
@@ -93,13 +116,19 @@ WHERE {_ID} = fenced.id
 RETURNING {_ID}
 """
 
+_OWN = f"{_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s"
+
 # What a message needs, for the videos that still carry the token. A handoff lease that could expire while the
-# messages are being sent is renewed first; a video that another execution adopts meanwhile is left out.
+# messages are being sent is renewed first; a video that another execution adopts meanwhile is left out, and
+# so is one whose row somebody else has locked: the next run adopts it.
 READ_HANDOFFS = f"""
-WITH renewed AS (
+WITH short AS (
+    SELECT {_ID} FROM {VIDEOS} v
+    WHERE {_OWN} AND {_LEASED_UNTIL} - make_interval(secs => %(handoff_s)s / 2.0) < now()
+    FOR UPDATE OF v SKIP LOCKED
+), renewed AS (
     UPDATE {VIDEOS} v SET {Column.LEASED_UNTIL} = now() + make_interval(secs => %(handoff_s)s)
-    WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
-      AND {_LEASED_UNTIL} - make_interval(secs => %(handoff_s)s / 2.0) < now()
+    FROM short WHERE {_ID} = short.id
     RETURNING {_ID}, {_LEASED_UNTIL}
 )
 SELECT {_ID}, coalesce(v.{Column.FILE_KEY}, ''), t.id AS tenant_id, t.code AS tenant_code,
@@ -109,21 +138,27 @@ LEFT JOIN renewed ON renewed.id = {_ID}
 JOIN {SESSIONS} s ON s.id = v.{Column.SESSION_ID}
 JOIN {LECTURES} l ON l.id = s.lecture_id
 JOIN {TENANTS} t ON t.id = l.tenant_id
-WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
+WHERE {_OWN}
   AND ({_LEASED_UNTIL} - make_interval(secs => %(handoff_s)s / 2.0) >= now()
        OR renewed.id IS NOT NULL)
 ORDER BY {_ID}
 """
 
-# End the handoff of the videos whose messages SQS accepted, unless a worker has claimed them already. The
-# terms tell these handoffs from later ones of the same execution, whose messages are not sent yet: a later
-# handoff ends later than any that was read before it, so the terms need not be matched video by video.
+# The handoffs that were read, as long as no worker has claimed them. The terms tell them from later handoffs
+# of the same execution, whose messages are not sent yet: a later handoff ends later than any that was read
+# before it, so the terms need not be matched video by video.
+_READ_BEFORE = f"{_OWN} AND {_LEASED_UNTIL} + interval '0' = ANY(%(untils)s::timestamptz[])"
+
+# End the handoff of the videos whose messages SQS accepted. Rows that somebody else has locked are skipped.
 CLEAR_HANDOFFS = f"""
+WITH unlocked AS (SELECT {_ID} FROM {VIDEOS} v WHERE {_READ_BEFORE} ORDER BY {_ID} FOR UPDATE OF v SKIP LOCKED)
 UPDATE {VIDEOS} v SET {Column.LEASED_BY} = '', {Column.LEASED_UNTIL} = NULL
-WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s
-  AND {_LEASED_UNTIL} + interval '0' = ANY(%(untils)s::timestamptz[])
+FROM unlocked WHERE {_ID} = unlocked.id
 RETURNING {_ID}
 """
+
+# Of these handoffs, those that are still to be cleared.
+READ_UNCLEARED = f"SELECT {_ID} FROM {VIDEOS} v WHERE {_READ_BEFORE}"
 
 # Session settings: the statement timeout, and a fixed form of times, since a lease is identified by its text.
 # They are no connection options because RDS Proxy refuses these; a session with SET is pinned there (AWS,
@@ -133,8 +168,6 @@ SET_UP_SESSION = "SET statement_timeout = %(statement_ms)s; SET timezone = 'UTC'
 # The backlog, by an index that starts with the status.
 MEASURE_BACKLOG = f"""
 SELECT count(*) FILTER (WHERE {Column.STATUS} = '{Status.UPLOADED}') AS uploaded,
-       count(*) FILTER (WHERE {Column.STATUS} = '{Status.PROCESSING}') AS processing,
-       date_part('epoch', now() - min({Column.UPDATED_AT}) FILTER (WHERE {Column.STATUS} = '{Status.UPLOADED}'))
-           AS oldest_uploaded_s
+       count(*) FILTER (WHERE {Column.STATUS} = '{Status.PROCESSING}') AS processing
 FROM {VIDEOS} WHERE {Column.STATUS} IN ('{Status.UPLOADED}', '{Status.PROCESSING}')
 """

@@ -1,6 +1,7 @@
 """The platform's videos: what the functions read and write of them."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,10 @@ from video_reclaim.errors import RowRefused
 from video_reclaim.rules.platform import HANDOFF_PREFIX, Job
 from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Video
+from video_reclaim.rules.waiting import MAX_TRACKED
 from video_reclaim.settings import Database, read
+
+_LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,10 @@ class Backlog:
     Attributes:
         uploaded: number of videos in UPLOADED.
         processing: number of videos in PROCESSING.
-        oldest_uploaded_s: seconds since ``updated_at`` of the UPLOADED video that was changed longest ago; 0
-            when none waits.
     """
 
     uploaded: int
     processing: int
-    oldest_uploaded_s: float
 
 
 class Store:
@@ -37,18 +38,29 @@ class Store:
         self._session = Session(settings)
 
     def list_candidates(self) -> list[Video]:
-        """Return all videos that may be stuck, the oldest claim first.
+        """Return all videos that may be stuck, the oldest claim first, and at most 10,000 that wait.
 
         Raises:
             StoreUnavailable, StoreRefused: nothing was read.
         """
-        return [Video(*row) for row in self._session.fetch_again_if_lost(statements.LIST_CANDIDATES, {})]
+        return [
+            Video(*row)
+            for row in self._session.fetch_again_if_lost(
+                statements.LIST_CANDIDATES, {"max_waiting": MAX_TRACKED}
+            )
+        ]
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
         """Return these videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""
         return [
             Video(*row)
             for row in self._session.fetch_again_if_lost(statements.READ_VIDEOS, {"ids": list(video_ids)})
+        ]
+
+    def read_ended(self, video_ids: Sequence[int]) -> list[int]:
+        """Return the ids of those videos that are READY or deleted. Raises as `list_candidates`."""
+        return [
+            row[0] for row in self._session.fetch_again_if_lost(statements.ENDED, {"ids": list(video_ids)})
         ]
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
@@ -82,7 +94,9 @@ class Store:
     def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> int:
         """End the handoffs of these jobs that are still as they were read; return their number.
 
-        A lost connection is opened again once: what can't be cleared now is sent again later.
+        Rows that somebody else has locked are tried again for a few seconds. A video that stays locked keeps
+        its token: a later run adopts it and sends a second message for this one video. A lost connection is
+        opened again once.
 
         Raises:
             StoreUnavailable: the videos may still carry the token and may be sent again, which makes duplicate
@@ -93,21 +107,25 @@ class Store:
             "untils": sorted({job.handoff_until for job in jobs}),
             "holder": HANDOFF_PREFIX + token,
         }
-        return len(self._session.fetch_again_if_lost(statements.CLEAR_HANDOFFS, parameters))
+        fetch = self._session.fetch_again_if_lost
+        cleared = len(fetch(statements.CLEAR_HANDOFFS, parameters))
+        for wait_s in _LOCKED_ROW_WAITS_S:
+            if cleared == len(jobs) or not fetch(statements.READ_UNCLEARED, parameters):
+                break
+            time.sleep(wait_s)
+            cleared += len(fetch(statements.CLEAR_HANDOFFS, parameters))
+        return cleared
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
-        uploaded, processing, oldest_uploaded_s = self._session.fetch_again_if_lost(
-            statements.MEASURE_BACKLOG, {}
-        )[0]
-        return Backlog(uploaded, processing, max(0.0, oldest_uploaded_s or 0.0))
+        return Backlog(*self._session.fetch_again_if_lost(statements.MEASURE_BACKLOG, {})[0])
 
     def _write(self, statement: str, videos: Sequence[Video], parameters: Mapping[str, object]) -> Written:
         if not videos:
             return Written()
-        leases = _json({video.id: video.lease for video in videos})
+        read = _json({video.id: video.row for video in videos})
         try:
-            rows = self._session.fetch(statement, {**parameters, "leases": leases})
+            rows = self._session.fetch(statement, {**parameters, "rows": read})
             return Written([row[0] for row in rows])
         except RowRefused as exc:
             if len(videos) == 1:

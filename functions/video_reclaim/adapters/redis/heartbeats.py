@@ -1,0 +1,257 @@
+"""The workers' heartbeats, and what the product keeps beside them: strikes, waits and counts of reclaims.
+
+The keys are in `rules.platform`. The product's own keys are in the same Redis as the heartbeats on purpose:
+whatever deletes the heartbeats deletes them too. When Redis can't answer, the methods here return None or
+False, and never raise.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import redis
+
+from video_reclaim.adapters.redis import values
+from video_reclaim.adapters.redis.session import Session
+from video_reclaim.rules.listing import RedisLook
+from video_reclaim.rules.platform import (
+    COUNTED_KEY,
+    HEARTBEAT_SEEN_KEY,
+    WAITING_KEY,
+    Job,
+    cancel_key,
+    heartbeat_key,
+    job_lock_key,
+    reclaims_key,
+    silence_key,
+    status_key,
+)
+from video_reclaim.rules.reclaiming import History
+from video_reclaim.rules.staleness import Heartbeat, Strike, Video
+from video_reclaim.rules.waiting import QueueLook, Wait, Waits
+from video_reclaim.settings import Redis, read
+
+RECLAIMS_REMEMBERED_S = 7 * 86_400
+_SEEN_REMEMBERED_S = 30 * 86_400
+_WAITS_REMEMBERED_S = 86_400
+_MAX_COUNTED = 1_000
+_COMMANDS_PER_CALL = 5_000
+_QUEUE_EMPTY_FIELD = "queue-empty"
+
+Command = tuple[str | int | float, ...]
+
+
+class Heartbeats:
+    """What the functions read and write in Redis."""
+
+    def __init__(self, settings: Redis, **session: float) -> None:
+        self._session = Session(settings, **session)
+
+    def look(self, videos: Sequence[Video]) -> RedisLook | None:
+        """Read what a listing needs, in one round trip, and in another one where heartbeats are missing."""
+        beating = [video for video in videos if video.has_heartbeat]
+        waiting = [video for video in videos if video.waits]
+
+        def conversation(client: redis.Redis) -> RedisLook:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.ttl(HEARTBEAT_SEEN_KEY)
+            pipeline.zrange(COUNTED_KEY, 0, _MAX_COUNTED - 1)
+            pipeline.hgetall(WAITING_KEY)
+            keys = [cancel_key(video.tenant_id, video.id) for video in waiting]
+            chunks = [keys[i : i + _COMMANDS_PER_CALL] for i in range(0, len(keys), _COMMANDS_PER_CALL)]
+            for chunk in chunks:
+                pipeline.mget(chunk)
+            _ask_heartbeats(pipeline, beating)
+            seen_ttl_s, counted, waits, *answers = pipeline.execute()
+            cancelled = [value for answer in answers[: len(chunks)] for value in answer]
+            heartbeats = _heartbeats(client, beating, answers[len(chunks) :])
+            return RedisLook(
+                heartbeats=heartbeats,
+                seen_ttl_s=seen_ttl_s,
+                counted=values.parse_counted(counted),
+                waits=values.parse_waits(waits),
+                queue_empty_since_s=values.parse_number(waits.get(_QUEUE_EMPTY_FIELD.encode())),
+                just_retried={v.id for v, key in zip(waiting, cancelled, strict=True) if key is not None},
+            )
+
+        return self._session.ask("heartbeats", conversation)
+
+    def read_and_count(self, videos: Sequence[Video], claims: Mapping[int, str]) -> History:
+        """Return heartbeats and counts in one round trip, and count the reclaims that are about to happen.
+
+        The claim that a reclaim ends is the unit: a retry, another execution and whoever goes on after a crash
+        count nothing twice. The wait of a video whose message may be lost is read and deleted at once, so that
+        only one execution can send the message again.
+
+        Args:
+            videos: rows as just read, tenants known.
+            claims: the claim to count, by video id; it starts with the identity of the upload. A video without
+                one was counted when it was taken from its worker.
+        """
+        beating = [video for video in videos if video.has_heartbeat]
+        waiting = [video for video in videos if video.waits]
+
+        def conversation(client: redis.Redis) -> History:
+            waits = _take_waits(client, waiting)
+            pipeline = client.pipeline(transaction=False)
+            pipeline.exists(HEARTBEAT_SEEN_KEY)
+            for video in videos:
+                key, since_s = reclaims_key(video.tenant_id, video.id), video.now_s - RECLAIMS_REMEMBERED_S
+                if video.id in claims:
+                    pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
+                    pipeline.expire(key, RECLAIMS_REMEMBERED_S)
+                    pipeline.zadd(COUNTED_KEY, {f"{video.tenant_id}:{video.id}": video.now_s})
+                pipeline.zrange(key, since_s, "+inf", byscore=True)
+            _ask_heartbeats(pipeline, beating)
+            seen, *answers = pipeline.execute()
+            history = History(waits=waits, seen_before=bool(seen))
+            rest = iter(answers)
+            for video in videos:
+                added = next(rest) if video.id in claims else 0
+                if video.id in claims:
+                    next(rest), next(rest)  # expire, and the list of counted videos
+                claim, members = claims.get(video.id), [member.decode() for member in next(rest)]
+                same_upload = [member for member in members if member.startswith(f"{video.upload} ")]
+                # A video between database and queue has counted the current reclaim already.
+                earlier = sum(member != claim for member in same_upload) - (video.handoff_token is not None)
+                history.earlier_reclaims[video.id] = max(0, earlier)
+                if added:
+                    history.newly_counted.add(video.id)
+            history.heartbeats.update(_heartbeats(client, beating, list(rest)))
+            return history
+
+        unknown = History(newly_counted=set(claims), answered=False)
+        if not videos:
+            return History()
+        return self._session.ask("heartbeats and reclaims", conversation) or unknown
+
+    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> None:
+        """Undo the counts of videos that were not reclaimed. Without Redis the count stays one too high."""
+        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
+        self._send("undo counts", commands)
+
+    def end_counts(self, videos: Iterable[tuple[int, int]]) -> None:
+        """Delete the counts of videos, given as tenant id and video id, so that they start at 0."""
+        commands: list[Command] = []
+        for tenant_id, video_id in videos:
+            commands.append(("DEL", reclaims_key(tenant_id, video_id)))
+            commands.append(("ZREM", COUNTED_KEY, f"{tenant_id}:{video_id}"))
+        self._send("end counts", commands)
+
+    def forget_status(self, videos: Sequence[Video]) -> None:
+        """Delete the platform's cache of the public status, so that users see the row."""
+        self._send("forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos])
+
+    def record(
+        self, videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook, *, memory_s: int
+    ) -> bool:
+        """Write strikes, which expire after ``memory_s`` seconds, and the mark that heartbeats were seen.
+
+        Return whether Redis took them. A strike that is not recorded delays a reclaim and never causes one.
+        """
+        commands: list[Command] = []
+        for video in videos:
+            if video.id in strikes:
+                key, strike = silence_key(video.tenant_id, video.id), strikes[video.id]
+                value = values.write_strike(strike) if strike else ""
+                commands.append(("SET", key, value, "EX", memory_s) if strike else ("DEL", key))
+        seen = any(heartbeat.present for heartbeat in look.heartbeats.values())
+        if seen and look.seen_ttl_s < _SEEN_REMEMBERED_S - 86_400:
+            commands.append(("SET", HEARTBEAT_SEEN_KEY, "1", "EX", _SEEN_REMEMBERED_S))
+        return self._send("strikes", commands)
+
+    def record_waits(self, waits: Waits, look: RedisLook, queue: QueueLook | None) -> bool:
+        """Write the waits that have started and since when the queue is empty; delete what has ended.
+
+        Return whether Redis took them. A wait that is not recorded starts again, which only delays.
+        """
+        commands: list[Command] = [
+            ("HSET", WAITING_KEY, video_id, values.write_wait(waits.by_id[video_id]))
+            for video_id in waits.started
+        ]
+        commands += [("HDEL", WAITING_KEY, video_id) for video_id in waits.ended]
+        if queue and queue.empty_since_s is not None:
+            commands.append(("HSET", WAITING_KEY, _QUEUE_EMPTY_FIELD, f"{queue.empty_since_s:.3f}"))
+        elif look.queue_empty_since_s is not None:
+            commands.append(("HDEL", WAITING_KEY, _QUEUE_EMPTY_FIELD))
+        if waits.by_id:
+            commands.append(("EXPIRE", WAITING_KEY, _WAITS_REMEMBERED_S))
+        return self._send("waits", commands)
+
+    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int]:
+        """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
+
+        A worker that receives a message while the platform's ``cancel_requested`` key exists drops it, so such a
+        message is delayed by what is left of the key's life. Without an answer nothing is delayed: a message
+        that is dropped is found lost later.
+        """
+
+        def conversation(client: redis.Redis) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
+            for job in jobs:
+                pipeline.pttl(cancel_key(job.tenant_id, job.video_id))
+            for job in jobs:
+                pipeline.delete(job_lock_key(job.video_id))
+            return pipeline.execute()
+
+        answers = (self._session.ask("job keys", conversation) if jobs else None) or []
+        return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
+
+    def _send(self, what: str, commands: Sequence[Command]) -> bool:
+        def conversation(client: redis.Redis) -> bool:
+            for start in range(0, len(commands), _COMMANDS_PER_CALL):
+                pipeline = client.pipeline(transaction=False)
+                for command in commands[start : start + _COMMANDS_PER_CALL]:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                pipeline.execute()
+            return True
+
+        return not commands or bool(self._session.ask(what, conversation))
+
+
+def _ask_heartbeats(pipeline: Any, videos: Sequence[Video]) -> None:  # noqa: ANN401 (redis-py's pipeline)
+    keys = [key(video.tenant_id, video.id) for video in videos for key in (heartbeat_key, silence_key)]
+    for start in range(0, len(keys), _COMMANDS_PER_CALL):
+        pipeline.mget(keys[start : start + _COMMANDS_PER_CALL])
+
+
+def _heartbeats(
+    client: redis.Redis, videos: Sequence[Video], answers: Sequence[Sequence[bytes | None]]
+) -> dict[int, Heartbeat]:
+    """Read heartbeats from the answers of MGET, which gives nothing for a key that holds no text.
+
+    Such a key exists all the same, so a missing heartbeat is asked about once more. It is then unknown.
+    """
+    found = [value for answer in answers for value in answer]
+    heartbeats = {
+        video.id: Heartbeat(beat is not None, values.parse_strike(strike))
+        for video, beat, strike in zip(videos, found[::2], found[1::2], strict=True)
+    }
+    missing = [video for video in videos if not heartbeats[video.id].present]
+    if missing:
+        pipeline = client.pipeline(transaction=False)
+        for video in missing:
+            pipeline.exists(heartbeat_key(video.tenant_id, video.id))
+        for video, exists in zip(missing, pipeline.execute(), strict=True):
+            if exists:
+                heartbeats[video.id] = Heartbeat(None, heartbeats[video.id].strike)
+    return heartbeats
+
+
+def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
+    """Read and delete the waits of videos in one transaction."""
+    if not videos:
+        return {}
+    ids = [video.id for video in videos]
+    pipeline = client.pipeline(transaction=True)
+    pipeline.hmget(WAITING_KEY, [str(video_id) for video_id in ids])
+    pipeline.hdel(WAITING_KEY, *[str(video_id) for video_id in ids])
+    found, _deleted = pipeline.execute()
+    waits = {video_id: values.parse_wait(value) for video_id, value in zip(ids, found, strict=True)}
+    return {video_id: wait for video_id, wait in waits.items() if wait is not None}
+
+
+@cache
+def heartbeats() -> Heartbeats:
+    """Return the Redis that the environment names. Raises InvalidSetting."""
+    return Heartbeats(read(Redis))
