@@ -1,13 +1,14 @@
-"""The judge of histories: each rule finds what it is there for, and lets pass what it must."""
+"""Each rule finds what breaks it, and nothing else."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from dev.chaos import verdicts
+from dev.chaos import deliveries, silence, verdicts
+from dev.chaos.case import Case
+from dev.chaos.environment import Timing
 from dev.chaos.history import PRODUCT, Event, History, Row, Write
-from dev.chaos.sandbox import Timing
 
 NOW = 1_000.0
 WAITING = Row("UPLOADED", "", None, None, None, "{}")
@@ -50,9 +51,7 @@ def judged(rule, *events, told=(), killed=(), waiting=()):
         [event for event in events if isinstance(event, Event)],
         list(told),
     )
-    case = verdicts.Case(
-        history, Timing(max_reclaims=1), 60.0, killed=frozenset(killed), waiting=frozenset(waiting)
-    )
+    case = Case(history, Timing(max_reclaims=1), 60.0, killed=frozenset(killed), waiting=frozenset(waiting))
     return [violation.what for violation in rule(case)]
 
 
@@ -70,11 +69,11 @@ CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"
         (verdicts.known_steps, [write(NOW, HANDED, replace(HANDED, leased_by="reclaim:other"))]),
         (verdicts.known_steps, [write(NOW, STUCK, WAITING)]),
         (verdicts.known_steps, [write(NOW, STUCK, replace(WAITING, status="FAILED"))]),
-        (verdicts.reclaimed_with_cause, [write(NOW, WORKED_ON, HANDED)]),
-        (verdicts.cleared_after_sending, [TAKEN, CLEARED]),
-        (verdicts.cleared_after_sending, [accepted(1000.5), TAKEN, CLEARED]),
+        (silence.reclaimed_with_cause, [write(NOW, WORKED_ON, HANDED)]),
+        (deliveries.cleared_after_sending, [TAKEN, CLEARED]),
+        (deliveries.cleared_after_sending, [accepted(1000.5), TAKEN, CLEARED]),
         (
-            verdicts.sent_once,
+            deliveries.sent_once,
             [
                 began(1001),
                 accepted(1002.0),
@@ -97,10 +96,10 @@ CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"
                 )
             ],
         ),
-        (verdicts.messages_tell_all, [began(1001), accepted(1002.0, body=BODY.replace("+00:00", ""))]),
-        (verdicts.messages_tell_all, [began(1001), accepted(1002.0, body=BODY.replace("file_key", "key"))]),
-        (verdicts.nothing_lost, [accepted(1002.0), CLEARED]),
-        (verdicts.nothing_lost, [write(NOW, None, WORKED_ON, who="w")]),
+        (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("+00:00", ""))]),
+        (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("file_key", "key"))]),
+        (deliveries.nothing_lost, [accepted(1002.0), CLEARED]),
+        (deliveries.nothing_lost, [write(NOW, None, WORKED_ON, who="w")]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -130,5 +129,5 @@ def test_only_a_worker_killed_before_its_claim_excuses_a_lost_message(told, kill
         {"event": event, "worker": "w", "video": 1, "at": 1003.0 + n, "message": message.details["message"]}
         for n, event in enumerate(told)
     ]
-    found = judged(verdicts.nothing_lost, message, CLEARED, told=steps, killed=killed)
+    found = judged(deliveries.nothing_lost, message, CLEARED, told=steps, killed=killed)
     assert (not found) is excused
