@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 
-from dev.chaos.queue import Queue
+from dev.chaos.queue import PLATFORM, Queue
 
 _PATIENCE_S = 30
 _TENANTS = ("north", "south", "west")
@@ -131,7 +131,7 @@ class Platform:
             "created_at": datetime.now(UTC).isoformat(),
             "attempt": 1,
         }
-        self._queue.put(json.dumps(body), sender="platform")
+        self._queue.put(json.dumps(body), sender=PLATFORM)
 
     def _sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         give_up = time.monotonic() + _PATIENCE_S

@@ -24,6 +24,11 @@ INVOCATION_HEADER = "X-Invocation"
 PATIENCE_S = 0.4
 """The product's time-out for an answer, seconds; a call that `times out` takes 1.5 times as long."""
 
+PLATFORM = "platform"
+"""The sender of a message from the platform's users."""
+WORKER = "worker"
+"""The sender of a message that a worker sends again."""
+
 _MAX_RECEIVES = 3
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -124,6 +129,9 @@ class Queue:
             )
         if action == "SendMessageBatch":
             return self._send(request["Entries"], invocation)
+        if action == "SendMessage":
+            message_id = self.put(request["MessageBody"], sender=invocation or WORKER)
+            return {"MessageId": message_id, "MD5OfMessageBody": _digest(request["MessageBody"])}
         if action == "ReceiveMessage":
             return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
         if action == "DeleteMessage":
@@ -156,7 +164,7 @@ class Queue:
                 answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
                 continue
             message_id = self.put(entry["MessageBody"], sender=invocation)
-            digest = hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+            digest = _digest(entry["MessageBody"])
             answer["Successful"].append(
                 {"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": digest}
             )
@@ -211,6 +219,10 @@ class Queue:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _digest(body: str) -> str:
+    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
 
 
 class _Server(ThreadingHTTPServer):

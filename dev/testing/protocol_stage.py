@@ -52,7 +52,7 @@ class Stage:
             dsn=self._dsn,
             redis_url=self._redis_url,
             pace=manner.pop("pace", Pace(encode_s=0)),
-            tell=self.told.append,
+            tell=manner.pop("tell", self.told.append),
             **manner,
         )
         self._workers.append(worker)
