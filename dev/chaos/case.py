@@ -44,7 +44,10 @@ class Case:
         beat_ttl_s: how long a heartbeat lasts.
         killed: the names of workers that were killed.
         waiting: videos that have a message at the end.
-        writes, accepted, beats, steps: by video; ``steps`` is what workers did except for heartbeats.
+        excuses_losses: a message that the platform itself lost is no violation.
+        writes, accepted, beats, beat_ends, steps: by video; ``beat_ends`` are heartbeats deleted by workers,
+            ``steps`` all else that workers did.
+        gone: by message, when it had left the queue; as long as its worker lives, not before the claim.
         reclaims: by video, the invocations that set out to take or quarantine it.
         calls, faults, began, ended: by invocation.
         listings: each listing's database time, and its invocation.
@@ -55,13 +58,16 @@ class Case:
     beat_ttl_s: float
     killed: frozenset[str] = frozenset()
     waiting: frozenset[int] = frozenset()
+    excuses_losses: bool = True
     writes: dict[int, list[Write]] = field(default_factory=lambda: defaultdict(list))
     accepted: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
     beats: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    beat_ends: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     steps: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     reclaims: dict[int, list[tuple[str, Event]]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     faults: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    gone: dict[str, float] = field(default_factory=dict)
     began: dict[str, Event] = field(default_factory=dict)
     ended: dict[str, Event] = field(default_factory=dict)
     listings: list[tuple[float, str]] = field(default_factory=list)
@@ -72,13 +78,19 @@ class Case:
         for event in self.history.events:
             self._arrange(event)
         for told in self.history.workers:
-            if "video" in told:
-                (self.beats if told["event"] == "beat" else self.steps)[told["video"]].append(told)
+            if "video" not in told:
+                continue
+            kind = {"beat": self.beats, "beatDeleted": self.beat_ends}.get(told["event"], self.steps)
+            kind[told["video"]].append(told)
+            if told["event"] in ("claimed", "refused", "skipped") and told.get("message") in self.gone:
+                self.gone[told["message"]] = max(self.gone[told["message"]], told["at"])
 
     def _arrange(self, event: Event) -> None:
         details = event.details
         if event.kind == "accepted":
             self.accepted[video_of(details["body"])].append(event)
+        elif event.kind in ("deleted", "dead"):
+            self.gone[details["message"]] = event.at
         elif event.kind == "call":
             self.calls[details["invocation"]].append(event)
             if details["call"] in ("take", "quarantine") and details["when"] == "before":

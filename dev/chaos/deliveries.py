@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from dev.chaos.case import Case, Violation, takes_from_worker
+from dev.chaos.history import PRODUCT, Write
+from dev.chaos.queue import PLATFORM
 
 
 def cleared_after_sending(case: Case) -> Iterator[Violation]:
@@ -34,14 +36,15 @@ def sent_once(case: Case) -> Iterator[Violation]:
             if any(takes_from_worker(w) for w in between):
                 continue
             sender = first.details["sender"]
-            if sender == second.details["sender"] and _calls_to_send(case, sender, video) == 1:
+            if sender == second.details["sender"] and calls_to_send(case, sender, video) == 1:
                 continue  # the answer came too late for boto3, which called again
-            if case.failed(sender) or _overlap(case, sender, second.details["sender"]):
+            if case.failed(sender) or overlap(case, sender, second.details["sender"]):
                 continue
             yield Violation("sent_once", video, second.at, f"{sender} had sent it at {first.at:.3f}")
 
 
-def _calls_to_send(case: Case, invocation: str, video: int) -> int:
+def calls_to_send(case: Case, invocation: str, video: int) -> int:
+    """Return how often an invocation set out to send a message for a video."""
     return sum(
         event.details["call"] == "send"
         and event.details["when"] == "before"
@@ -50,7 +53,7 @@ def _calls_to_send(case: Case, invocation: str, video: int) -> int:
     )
 
 
-def _overlap(case: Case, first: str, second: str) -> bool:
+def overlap(case: Case, first: str, second: str) -> bool:
     """Return whether the second invocation began before the first ended: the first was taken for dead."""
     ended, began = case.ended.get(first), case.began[second]
     return first != second and (ended is None or began.at < ended.at)
@@ -79,12 +82,58 @@ def nothing_lost(case: Case) -> Iterator[Violation]:
         row = last.after
         if row is None or row.status in ("READY", "PENDING") or video in case.waiting:
             continue
+        if row.status == "UPLOADED" and row.handoff_token is None and not case.excuses_losses:
+            continue  # `uploaded_has_message` reports it
         if row.status == "FAILED":
             if not row.error_reason:
                 yield Violation("nothing_lost", video, last.at, f"FAILED without a reason: {last}")
             continue
         if dropped_by_worker(case, video) is None:
             yield Violation("nothing_lost", video, last.at, f"it was left {last}")
+
+
+def uploaded_has_message(case: Case) -> Iterator[Violation]:
+    """At the end each video that is UPLOADED has a message, whoever lost the one that it had.
+
+    For a run that has come to rest; only where losses are not excused.
+    """
+    for video, last, fate in _without_message(case):
+        yield Violation("uploaded_has_message", video, last.at, f"its last message {fate}: {last}")
+
+
+def lost(case: Case) -> Counter[str]:
+    """Count the videos that are UPLOADED without a message, by what became of their last message."""
+    return Counter(f"the last message {fate}" for _, _, fate in _without_message(case))
+
+
+def _without_message(case: Case) -> Iterator[tuple[int, Write, str]]:
+    for video, writes in case.writes.items():
+        row = writes[-1].after
+        if row is None or row.status != "UPLOADED" or row.handoff_token or video in case.waiting:
+            continue
+        yield video, writes[-1], _fate(case, video)
+
+
+def _fate(case: Case, video: int) -> str:
+    """Return what became of a video's last message, in words."""
+    if case.writes[video][-1].who not in (PRODUCT, PLATFORM):
+        return "was older than a worker's taking by force, after which none was sent"
+    if not case.accepted[video]:
+        return "was never sent"
+    message = case.accepted[video][-1].details["message"]
+    if any(e.kind == "dead" and e.details["message"] == message for e in case.history.events):
+        return "is in the dead-letter queue"
+    last = ""
+    for told in case.steps[video]:
+        if told.get("message") == message and told["event"] not in ("deleted", "locked", "beatFailed"):
+            last = told["event"]
+    return {
+        "": "was lost by a worker that died as it received",
+        "received": "was lost by a worker that died before its claim",
+        "skipped": "was deleted while cancel_requested was set",
+        "stopped": "was worked on until cancel_requested stopped the encode",
+        "refused": "was refused, and its video became UPLOADED later",
+    }.get(last, f"ended with {last!r}, and its video became UPLOADED later")
 
 
 def dropped_by_worker(case: Case, video: int) -> str | None:
@@ -113,5 +162,5 @@ def excused(case: Case) -> Counter[str]:
     return Counter(
         "a worker was killed between deleting the message and claiming the video"
         for video in case.writes
-        if dropped_by_worker(case, video) and video not in case.waiting
+        if case.excuses_losses and dropped_by_worker(case, video) and video not in case.waiting
     )

@@ -5,14 +5,15 @@ import multiprocessing
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev.local.worker import ClaimPath, Pace, Worker
+from dev.local.worker import ClaimPath, Habits, Pace, Worker
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -27,6 +28,7 @@ class WorkerSettings:
 
     Attributes:
         path: see `Worker`.
+        habits: see `Worker`.
         fenced: see `Worker`.
         slowness: see `Pace`.
         lease_s: see `Pace`.
@@ -34,6 +36,7 @@ class WorkerSettings:
     """
 
     path: ClaimPath = "leased"
+    habits: Habits = field(default_factory=Habits)
     fenced: bool = False
     slowness: float = 1.0
     lease_s: float = 14_400
@@ -66,26 +69,27 @@ class Fleet:
         killed: the names of workers that were killed.
     """
 
-    def __init__(self, addresses: Addresses, pace: Pace, *, size: int) -> None:
-        """Prepare ``size`` workers; none runs before `start`."""
+    def __init__(
+        self, addresses: Addresses, pace: Pace, *, size: int, usual: Callable[[], WorkerSettings]
+    ) -> None:
+        """Prepare ``size`` workers; none runs before `start`, which asks ``usual`` for their settings."""
         self.killed: set[str] = set()
         self._addresses, self._pace = addresses, pace
-        self._size = size
+        self._size, self._usual = size, usual
         self._numbers = iter(range(1, 1 << 60))
         self._running: dict[str, BaseProcess] = {}
         self._lock = threading.Lock()
 
     def start(self, settings: WorkerSettings | None = None) -> None:
-        """Start new workers, all with these settings, until the fleet has its size."""
+        """Start new workers, with these or the usual settings, until the fleet has its size."""
         with self._lock:
             for name in [name for name, process in self._running.items() if not process.is_alive()]:
                 del self._running[name]
             while len(self._running) < self._size:
-                name = f"worker-{next(self._numbers)}"
+                number, chosen = next(self._numbers), settings or self._usual()
+                name = worker_name("worker", number, chosen)
                 process = _CONTEXT.Process(
-                    target=_work,
-                    args=(name, self._addresses, self._pace, settings or WorkerSettings()),
-                    name=name,
+                    target=_work, args=(name, self._addresses, self._pace, chosen, number), name=name
                 )
                 process.start()
                 self._running[name] = process
@@ -117,11 +121,19 @@ class Fleet:
             self.kill(name)
 
 
+def worker_name(kind: str, number: int, settings: WorkerSettings) -> str:
+    """Return a worker's name: an EC2 instance's id if its name goes before a request id."""
+    if settings.habits.request_ids:
+        return f"i-{zlib.crc32(kind.encode()):08x}{number:09x}"
+    return f"{kind}-{number}"
+
+
 def open_worker(
     name: str,
     addresses: Addresses,
     pace: Pace,
     settings: WorkerSettings,
+    seed: int,
     tell: Callable[[dict[str, Any]], None],
 ) -> Worker:
     """Return a worker that reports each of its steps to ``tell``."""
@@ -133,9 +145,10 @@ def open_worker(
         redis_url=addresses.redis_url,
         pace=replace(pace, slowness=settings.slowness, lease_s=settings.lease_s),
         path=settings.path,
+        habits=settings.habits,
         fenced=settings.fenced,
         failing_share=settings.failing_share,
-        seed=int(name.rpartition("-")[2]),
+        seed=seed,
         tell=tell,
     )
 
@@ -148,13 +161,13 @@ def _sqs(endpoint_url: str) -> "SQSClient":
     return Clients(endpoint_url).sqs
 
 
-def _work(name: str, addresses: Addresses, pace: Pace, settings: WorkerSettings) -> None:
+def _work(name: str, addresses: Addresses, pace: Pace, settings: WorkerSettings, seed: int) -> None:
     journal = os.open(addresses.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def tell(event: dict[str, Any]) -> None:
         os.write(journal, (json.dumps(event, default=str) + "\n").encode())
 
-    worker = open_worker(name, addresses, pace, settings, tell)
+    worker = open_worker(name, addresses, pace, settings, seed, tell)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which then ends its workers
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
     signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))

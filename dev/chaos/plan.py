@@ -2,10 +2,44 @@
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 from dev.chaos.case import Violation
 from dev.chaos.history import Record
+
+
+@dataclass(frozen=True, slots=True)
+class RealPlatform:
+    """Which of the real platform's ways a soak has; all are off by default.
+
+    With any of them on, users do not send lost messages again, and a video that is UPLOADED without a message
+    at the end is a violation, whoever lost the message.
+
+    Attributes:
+        requeues: see `Habits.requeues_refused`.
+        early_beats: see `Habits.beats_early`.
+        retries: a user's retry sets ``cancel_requested`` for 300 s, makes the row UPLOADED without clearing
+            the lease, and sends a message at once; workers have `Habits.honours_cancel`.
+        job_locks: half of the workers have `Habits.job_lock`.
+        instance_ids: workers have an EC2 instance's id as their name, and `Habits.request_ids`.
+    """
+
+    requeues: bool = False
+    early_beats: bool = False
+    retries: bool = False
+    job_locks: bool = False
+    instance_ids: bool = False
+
+    @classmethod
+    def of(cls, ways: Iterable[str]) -> "RealPlatform":
+        """Return a platform with these ways, named as the attributes. Raises TypeError for another name."""
+        return cls(**dict.fromkeys(ways, True))
+
+    @property
+    def ways(self) -> list[str]:
+        """The names of the ways that are on."""
+        return [way.name for way in fields(self) if getattr(self, way.name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +55,7 @@ class Plan:
         fault_share: share of the product's calls that get a fault.
         lanes: number of executions at a time.
         max_reclaims: MAX_RECLAIMS; low, since Redis loses the counts every few seconds.
+        real_platform: the real platform's ways that it has; none by default.
         limit_s: the soak ends after this long; not to reach the faults by then breaks the rule `runs`.
     """
 
@@ -32,6 +67,7 @@ class Plan:
     fault_share: float = 0.1
     lanes: int = 4
     max_reclaims: int = 2
+    real_platform: RealPlatform = RealPlatform()
     limit_s: float = 1200.0
 
 
@@ -44,6 +80,8 @@ class Outcome:
         races: how often another party acted between two steps of the product, by kind.
         violations: the rules that were broken, in the order of time.
         excused: videos that the platform itself lost, by cause.
+        lost: with `RealPlatform`, the videos that are UPLOADED without a message, by cause.
+        duplicates: messages for a video that had one already, by cause.
         counts: executions, redrives, reclaims, messages, claims and so on.
         story: everything known about the video of the first violation.
         seconds: real time.
@@ -54,6 +92,8 @@ class Outcome:
     violations: list[Violation]
     excused: Counter[str]
     counts: Counter[str]
+    lost: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
     story: list[str] = field(default_factory=list)
     seconds: float = 0.0
 

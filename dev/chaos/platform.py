@@ -10,50 +10,66 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from dev.chaos.plan import Plan
 from dev.chaos.queue import PLATFORM, Queue
 
 _PATIENCE_S = 30
+_CANCEL_MINUTES = 5
 _TENANTS = ("north", "south", "west")
 
 
 class Platform:
     """The platform's users and its database's administrator; every method may be called from any thread."""
 
-    def __init__(self, dsn: str, queue: Queue, seed: int) -> None:
-        self._dsn, self._queue = dsn, queue
+    def __init__(self, dsn: str, redis_url: str, queue: Queue, plan: Plan) -> None:
+        self._dsn, self._queue, self._plan = dsn, queue, plan
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
         self._lock = threading.Lock()
-        self._random = random.Random(seed + 3)
+        self._random = random.Random(plan.seed + 3)
         self._connection: Any = None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._redis.close()
         with self._lock:
             self._drop()
 
-    def fill(self, videos: int) -> None:
-        """Insert three tenants and ``videos`` videos, each with its message."""
+    def fill(self) -> None:
+        """Insert three tenants and the plan's videos, each with its message."""
         self._sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
         self._sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3)")
         self._sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3)")
-        for video in range(1, videos + 1):
+        for video in range(1, self._plan.videos + 1):
             self._insert(video)
 
-    def upload(self, videos: int) -> None:
-        """Upload again up to 40 videos that are done, and those that were deleted; retry lost ones.
+    def upload(self) -> None:
+        """Upload again up to 40 videos that are done, and those that were deleted; send lost ones again.
 
-        A lost one is UPLOADED for three seconds or longer, without a lease and without a message.
+        A lost one is UPLOADED for three seconds or longer, without a lease and without a message. The real
+        platform's users do not know which ones those are. They upload only while the queue is short, since a
+        retry loses its message only if the message is received soon.
         """
+        real = bool(self._plan.real_platform.ways)
+        if real and len(self._queue.bodies()) > self._plan.workers:
+            return
         done = self._sql(
             "UPDATE video_video SET status = 'PENDING', error_reason = NULL, updated_at = now()"
             " WHERE id = ANY(ARRAY(SELECT id FROM video_video WHERE status IN ('READY', 'FAILED')"
             " ORDER BY random() LIMIT 40)) AND status IN ('READY', 'FAILED') RETURNING id"
         )
         for (video,) in done:
-            self._retry(video)
+            self._publish(video)
         present = {video for (video,) in self._sql("SELECT id FROM video_video")}
-        for video in set(range(1, videos + 1)) - present:
+        for video in set(range(1, self._plan.videos + 1)) - present:
             self._insert(video)
+        if real:
+            return
         dropped = self._sql(
             "SELECT id FROM video_video WHERE status = 'UPLOADED' AND leased_by = ''"
             " AND updated_at < now() - interval '3 seconds'"
@@ -61,7 +77,7 @@ class Platform:
         waiting = {body["video_id"] for body in self._queue.bodies()}
         for (video,) in dropped:
             if video not in waiting:
-                self._retry(video)
+                self._publish(video)
 
     def meddle(self, video: int) -> str:
         """Delete a video, set it to READY or retry it; return which."""
@@ -113,6 +129,16 @@ class Platform:
         self._send(video)
 
     def _retry(self, video: int) -> None:
+        if not self._plan.real_platform.retries:
+            return self._publish(video)
+        key = f"tenant:{video % 3 + 1}:video:{video}:cancel_requested"
+        with contextlib.suppress(redis.RedisError):
+            self._redis.set(key, "1", px=round(_CANCEL_MINUTES * 60_000 * self._plan.minute_s / 60))
+        if self._sql("UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id", video):
+            self._send(video)
+        return None
+
+    def _publish(self, video: int) -> None:
         written = self._sql(
             "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
             " error_reason = NULL, updated_at = now() WHERE id = %s RETURNING id",

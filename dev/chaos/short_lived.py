@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dev.chaos.fleet import Addresses, Fleet, WorkerSettings, open_worker
+from dev.chaos.fleet import Addresses, Fleet, open_worker, worker_name
 from dev.chaos.plan import Plan, Tally
 from dev.chaos.storm import random_settings
 from dev.local.worker import Pace, Worker
@@ -20,7 +20,8 @@ class ShortLivedWorkers:
 
     def __init__(self, plan: Plan, tally: Tally, addresses: Addresses, pace: Pace, fleet: Fleet) -> None:
         """Prepare them; a death that loses a message is noted in ``fleet.killed``."""
-        self._tally, self._addresses, self._pace, self._fleet = tally, addresses, pace, fleet
+        self._plan, self._tally, self._fleet = plan, tally, fleet
+        self._addresses, self._pace = addresses, pace
         self._random = random.Random(plan.seed + 4)
 
     def run(self) -> None:
@@ -33,8 +34,9 @@ class ShortLivedWorkers:
             for number in range(1 << 60):
                 if self._tally.calm.is_set():
                     return
-                settings: WorkerSettings = random_settings(self._random)
-                worker = open_worker(f"short-lived-{number}", self._addresses, self._pace, settings, tell)
+                settings = random_settings(self._random, self._plan.real_platform)
+                name = worker_name("short-lived", number, settings)
+                worker = open_worker(name, self._addresses, self._pace, settings, number, tell)
                 with closing(worker), contextlib.suppress(BotoCoreError, ClientError):
                     self._tally.note(self._live(worker))
                 time.sleep(self._random.uniform(0, 0.04))
@@ -47,7 +49,7 @@ class ShortLivedWorkers:
         if self._random.random() < 0.02:
             self._fleet.killed.add(worker.name)
             return "a worker dies between deleting a message and claiming its video"
-        since = worker.claim(job)
+        since = worker.begin(job)
         if since is None:
             return "a worker dies idle"
         if self._random.random() < 0.5:

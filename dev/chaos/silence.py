@@ -54,9 +54,18 @@ def _missing_cause(case: Case, video: int, write: Write) -> str | None:
             return "no listing explains its first strike"
         silent_since = max(silent_since, first_answered_at)
     for beat in case.beats[video]:
-        if beat["began"] > silent_since and beat["at"] < asked_at:
+        if (
+            beat["began"] > silent_since
+            and beat["at"] < asked_at
+            and not _deleted(case, video, beat, asked_at)
+        ):
             return f"{beat['worker']} had sent a heartbeat at {beat['at']:.3f}"
     return None
+
+
+def _deleted(case: Case, video: int, beat: dict[str, Any], asked_at: float) -> bool:
+    """Return whether a worker may have deleted a heartbeat before Redis was asked."""
+    return any(end["at"] > beat["began"] and end["began"] < asked_at for end in case.beat_ends[video])
 
 
 def _writer(case: Case, video: int, write: Write) -> str | None:

@@ -11,17 +11,18 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from dev.chaos import deliveries, history, races, verdicts
+from dev.chaos import deliveries, duplicates, history, races, verdicts
 from dev.chaos.boundary import boundary
 from dev.chaos.case import Case, Violation
 from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
-from dev.chaos.fleet import Addresses, Fleet
+from dev.chaos.fleet import Addresses, Fleet, WorkerSettings
 from dev.chaos.injection import Injector
 from dev.chaos.plan import Outcome, Plan, Tally
 from dev.chaos.platform import Platform
@@ -29,7 +30,7 @@ from dev.chaos.queue import Queue
 from dev.chaos.relay import Relay
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.short_lived import ShortLivedWorkers
-from dev.chaos.storm import Storm
+from dev.chaos.storm import Storm, random_settings
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -51,6 +52,7 @@ class Soak:
         self._lock = threading.Lock()
         self._failed: list[Execution] = []
         self._crash = ""
+        self._random = random.Random(plan.seed + 5)
 
     def run(self) -> Outcome:
         """Start everything, inject the faults, come to rest and return the outcome."""
@@ -63,7 +65,9 @@ class Soak:
             postgres_relay = undo.enter_context(Relay(self._postgres.port))
             redis_relay = undo.enter_context(Relay(self._valkey.port))
             queue = undo.enter_context(Queue(visibility_s=5 * plan.minute_s, tell=self._record.note))
-            self._platform = undo.enter_context(closing(Platform(self._postgres.dsn, queue, plan.seed)))
+            self._platform = undo.enter_context(
+                closing(Platform(self._postgres.dsn, self._valkey.url, queue, plan))
+            )
             self._environment = FaultyEnvironment(
                 postgres_relay,
                 redis_relay,
@@ -73,11 +77,11 @@ class Soak:
                 Injector(plan, self._tally, self._platform),
                 random.Random(plan.seed + 1),
             )
-            self._platform.fill(plan.videos)
+            self._platform.fill()
             addresses = Addresses(
                 self._postgres.dsn, self._valkey.url, queue.endpoint_url, queue.url, self._journal
             )
-            self._fleet = Fleet(addresses, self._pace, size=plan.workers)
+            self._fleet = Fleet(addresses, self._pace, size=plan.workers, usual=self._usual_settings)
             undo.callback(self._fleet.stop)
             undo.enter_context(boundary(self._environment))
             lambdas = Lambdas(self._environment)
@@ -90,6 +94,10 @@ class Soak:
             outcome = self._judge(rested)
         outcome.seconds = time.monotonic() - began
         return outcome
+
+    def _usual_settings(self) -> WorkerSettings:
+        real = self._plan.real_platform
+        return random_settings(self._random, real) if real.ways else WorkerSettings()
 
     def _inject_faults(self, lambdas: Lambdas, addresses: Addresses) -> None:
         storm = Storm(
@@ -175,7 +183,10 @@ class Soak:
             self._tally.add("executions at rest")
             left = self._platform.unfinished()
             waiting = self._waiting()
-            if all(row[1] == "UPLOADED" and not row[2] and row[0] not in waiting for row in left):
+            if all(
+                status == "UPLOADED" and not holder.startswith("reclaim:") and video not in waiting
+                for video, status, holder in left
+            ):
                 finished += 1
                 if finished == 2:  # once may be just between a worker's deletion of a message and its claim
                     self._tally.counts["left for the platform"] = len(left)
@@ -196,6 +207,7 @@ class Soak:
             beat_ttl_s=self._pace.beat_ttl_real_ms / 1000,
             killed=frozenset(self._fleet.killed),
             waiting=self._waiting(),
+            excuses_losses=not self._plan.real_platform.ways,
         )
         found = verdicts.violations(case)
         if not rested:
@@ -209,7 +221,16 @@ class Soak:
         counts.update(verdicts.steps(case))
         counts["messages"] = sum(event.kind == "accepted" for event in told.events)
         counts.update(f"workers: {event['event']}" for event in told.workers)
-        return Outcome(self._tally.faults, races.races(case), found, deliveries.excused(case), counts, story)
+        return Outcome(
+            self._tally.faults,
+            races.races(case),
+            found,
+            deliveries.excused(case),
+            counts,
+            lost=Counter() if case.excuses_losses else deliveries.lost(case),
+            duplicates=duplicates.duplicates(case),
+            story=story,
+        )
 
 
 def soak(plan: Plan, say: Callable[[str], None] = lambda _line: None) -> Outcome:

@@ -6,23 +6,35 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import get_args
 
 import redis
 
 from dev.chaos.environment import FaultyEnvironment
 from dev.chaos.fleet import Fleet, WorkerSettings
-from dev.chaos.plan import Plan, Tally
+from dev.chaos.plan import Plan, RealPlatform, Tally
 from dev.chaos.platform import Platform
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
+from dev.local.worker import ClaimPath, Habits
 
+_PATHS: tuple[ClaimPath, ...] = get_args(ClaimPath)
 _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 
 
-def random_settings(rng: random.Random) -> WorkerSettings:
+def random_settings(rng: random.Random, real: RealPlatform) -> WorkerSettings:
     """Return the settings of the next worker."""
+    weights = (1, 0, 1) if real.job_locks else (6, 2, 1)
+    path = rng.choices(_PATHS, weights)[0]
     return WorkerSettings(
-        path=rng.choices(("leased", "unleased", "careless"), (6, 2, 1))[0],
+        path=path,
+        habits=Habits(
+            requeues_refused=real.requeues and path == "leased",
+            beats_early=real.early_beats,
+            honours_cancel=real.retries,
+            job_lock=real.job_locks and path == "careless",
+            request_ids=real.instance_ids,
+        ),
         fenced=rng.random() < 0.3,
         slowness=rng.choices((1.0, 2.0, 4.0), (8, 1, 1))[0],
         lease_s=rng.choices((14_400, 300), (4, 1))[0],
@@ -70,7 +82,7 @@ class Storm:
                 self._later.remove(due)
                 due[1]()
             self._random.choices(faults, weights)[0]()
-            self.platform.upload(self.plan.videos)
+            self.platform.upload()
             time.sleep(self._random.uniform(0, self.plan.minute_s / 10))
         for _, undo in self._later:
             undo()
@@ -81,14 +93,14 @@ class Storm:
     def _kill_worker(self) -> None:
         self.tally.note("a worker is killed")
         self.fleet.kill(self._random.choice(self.fleet.names()))
-        self.fleet.start(random_settings(self._random))
+        self.fleet.start(random_settings(self._random, self.plan.real_platform))
 
     def _kill_several_workers(self) -> None:
         self.tally.note("several workers are killed at once")
         names = self.fleet.names()
         for name in self._random.sample(names, k=min(5, len(names))):
             self.fleet.kill(name)
-        self.fleet.start(random_settings(self._random))
+        self.fleet.start(random_settings(self._random, self.plan.real_platform))
 
     def _pause_worker(self) -> None:
         self.tally.note("a worker is paused")

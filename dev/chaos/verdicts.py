@@ -4,7 +4,8 @@ A violation is always the product's fault. What the platform itself gets wrong i
 never assumed; `docs/worker-contract.md` explains each case:
 
 - A worker that dies between deleting a message and claiming its video loses the message. Excused only if
-  the worker was killed after it had received that message, and recorded no claim.
+  the worker was killed after it had received that message, and recorded no claim; never excused in a soak
+  with the real platform's ways (`RealPlatform`).
 - A completion that is not fenced overwrites whatever the video has become. Workers may do so here.
 - An expired lease is the platform's own reason to reclaim, whether the worker lives or not.
 """
@@ -15,7 +16,14 @@ from itertools import pairwise
 
 from dev.chaos import product
 from dev.chaos.case import SAME_MOMENT_S, Case, Violation, takes_from_worker
-from dev.chaos.deliveries import cleared_after_sending, messages_complete, nothing_lost, sent_once
+from dev.chaos.deliveries import (
+    cleared_after_sending,
+    messages_complete,
+    nothing_lost,
+    sent_once,
+    uploaded_has_message,
+)
+from dev.chaos.duplicates import duplicates_have_cause
 from dev.chaos.history import Row
 from dev.chaos.silence import reclaimed_with_cause
 
@@ -100,6 +108,7 @@ RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     reclaimed_with_cause,
     cleared_after_sending,
     sent_once,
+    duplicates_have_cause,
     one_owner,
     quarantined_after_reclaims,
     messages_complete,
@@ -108,8 +117,10 @@ RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 
 
 def violations(case: Case) -> list[Violation]:
-    """Return every violation of a rule, in the order of time."""
-    return sorted((v for rule in RULES for v in rule(case)), key=lambda violation: violation.at)
+    """Return every violation of a rule, in the order of time; at the end what may be the platform's loss."""
+    rules = RULES if case.excuses_losses else (*RULES, uploaded_has_message)
+    found = (violation for rule in rules for violation in rule(case))
+    return sorted(found, key=lambda v: (v.rule == uploaded_has_message.__name__, v.at))
 
 
 def steps(case: Case) -> Counter[str]:

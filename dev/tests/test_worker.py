@@ -90,6 +90,14 @@ def test_only_a_fenced_worker_leaves_the_video_of_another_alone(academy, stage, 
     assert row(academy, waiting)[0] == status
 
 
+@pytest.mark.parametrize("path", ["leased", "unleased", "careless"])
+def test_completes_its_own_video_despite_the_fence(academy, stage, waiting, path):
+    academy.sql("UPDATE video_video SET leased_by = 'reclaim:t', leased_until = now() + interval '900 s'")
+    worker = stage.worker("w", path=path, fenced=True)
+    worker.work(worker.receive())
+    assert row(academy, waiting)[:3] == ("READY", "", None)
+
+
 def test_it_recognizes_its_own_claim_after_a_lost_answer(academy, stage, waiting):
     worker = stage.worker("w")
     job = worker.receive()

@@ -29,7 +29,11 @@ UPDATE video_video
 SET status = %(status)s, error_reason = %(reason)s, leased_by = '', leased_until = NULL, updated_at = now()
 WHERE id = %(video)s
 """
-_FENCE = " AND status = 'PROCESSING' AND leased_by = %(me)s AND processing_started_at = %(since)s"
+_FENCE = {
+    "leased": " AND status = 'PROCESSING' AND leased_by = %(me)s AND processing_started_at = %(since)s",
+    "unleased": " AND status = 'PROCESSING' AND leased_by = '' AND processing_started_at = %(since)s",
+    "careless": " AND status = 'PROCESSING' AND processing_started_at = %(since)s",
+}
 _TAKE_BY_FORCE = """
 UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL
 WHERE id = %(video)s AND status = 'PROCESSING'
@@ -97,12 +101,12 @@ class Rows:
 
     def complete(self, video: int, me: str, since: object, error: str | None) -> bool:
         """Write READY, or FAILED with ``error``; return whether a row was written."""
-        statement = _COMPLETE + (_FENCE if self._fenced else "")
+        statement = _COMPLETE + (_FENCE[self._path] if self._fenced else "")
         parameters = {
             "video": video,
             "status": "FAILED" if error else "READY",
             "reason": error,
-            "me": me if self._path == "leased" else "",
+            "me": me,
             "since": since,
         }
         return bool(self._repeat(lambda: self._run(statement, parameters)))
