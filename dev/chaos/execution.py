@@ -69,6 +69,11 @@ class Execution:
         self._run: dict[str, Any] = {}
         self._aborted = threading.Event()
 
+    @property
+    def redrivable(self) -> bool:
+        """Whether it failed with items that a redrive resumes; a failed listing has none."""
+        return self.status == "FAILED" and bool(self._unfinished)
+
     def abort(self) -> None:
         """Stop it, as an operator or its own timeout does: no further state is entered."""
         self._aborted.set()

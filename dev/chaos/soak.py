@@ -158,7 +158,7 @@ class Soak:
                     threading.Timer(rng.uniform(0, self._plan.minute_s / 4), execution.abort).start()
                 execution.run()
                 self._tally.add("executions")
-            if execution.status == "FAILED":
+            if execution.redrivable:
                 with self._lock:
                     self._failed.append(execution)
             time.sleep(rng.uniform(0, self._plan.minute_s / 4))
