@@ -1,7 +1,10 @@
-"""The protocol under fire: faults from outside the product, and the history that they leave behind, judged.
+"""Fault injection: the product's functions on real servers, with faults, and rules checked on the history.
 
-`sandbox` runs the product's functions as Lambda would and lets faults strike wherever they touch a service,
-`execution` starts them as the state machine does, `relay` and `queue` stand between them and the servers,
-`fleet` has workers to kill, `history` writes down what happened and `verdicts` finds what must never happen.
-`soak` does all of it at once, ``python -m dev.chaos`` for minutes. `docs/protocol.md` explains the rules.
+A soak (`soak`, `plan`) runs the functions in sandboxes (`sandbox`, `invocation`) as the state machine would
+(`execution`). Faults are injected at their calls (`injection`, `boundary`), in front of the servers
+(`relay`), in the queue (`queue`) and in everything around them (`storm`, `short_lived`); `fleet` has the
+workers, `platform` the users. `history` records what happened, `case` arranges it; the rules are in
+`verdicts`, `silence` and `deliveries`; `races` shows the rest. Only `product` knows the product's code.
+
+``python -m dev.chaos`` runs a soak. `docs/protocol.md` explains the rules.
 """

@@ -14,19 +14,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from dev.chaos.sandbox import LambdaError, Lambdas
+from dev.chaos import product
+from dev.chaos.invocation import LambdaError
+from dev.chaos.sandbox import Lambdas
 
-_DEFINITION = Path(__file__).resolve().parents[2] / "state_machines/reclaim_videos.asl.json"
 _MACHINE = "arn:aws:states:us-east-1:000000000000:execution:video-reclaim-chaos"
 _LANES = 5
 
 
 @cache
 def _states() -> dict[str, dict[str, Any]]:
-    definition = json.loads(_DEFINITION.read_text())["States"]
+    definition = json.loads(product.STATE_MACHINE.read_text())["States"]
     found: dict[str, dict[str, Any]] = {}
     for name, state in definition.items():
         found[name] = state
@@ -68,6 +68,11 @@ class Execution:
         self._first_misses = 0
         self._run: dict[str, Any] = {}
         self._aborted = threading.Event()
+
+    @property
+    def redrivable(self) -> bool:
+        """Whether it failed with items that a redrive resumes; a failed listing has none."""
+        return self.status == "FAILED" and bool(self._unfinished)
 
     def abort(self) -> None:
         """Stop it, as an operator or its own timeout does: no further state is entered."""
@@ -141,7 +146,7 @@ class Execution:
         return self._confirm_silence() if self._first_misses else self._end("SUCCEEDED")
 
     def _confirm_silence(self) -> str:
-        if self._aborted.wait(self._lambdas.world.timing.second_look_s):
+        if self._aborted.wait(self._lambdas.environment.timing.second_look_s):
             raise Aborted
         return self._list()
 
@@ -165,7 +170,7 @@ class Execution:
                     raise
                 wait_s = policy["IntervalSeconds"] * policy.get("BackoffRate", 2) ** attempt
                 wait_s = min(wait_s, policy.get("MaxDelaySeconds", wait_s))
-                time.sleep(self._random.uniform(0, wait_s) * self._lambdas.world.timing.retry_scale)
+                time.sleep(self._random.uniform(0, wait_s) * self._lambdas.environment.timing.retry_scale)
 
     def _end(self, status: str) -> str:
         self.status = status

@@ -1,34 +1,42 @@
-"""Workers to kill: the reference worker in processes of their own, forked from one that is warm."""
+"""The fleet: reference workers in processes of their own, forked from a process that has imported all."""
 
 import json
 import multiprocessing
 import os
 import signal
 import threading
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dev.local.worker import ClaimPath, Pace, Worker
+from dev.local.worker import ClaimPath, Habits, Pace, Worker
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["dev.chaos.fleet", "boto3"])
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How one worker works.
+class WorkerSettings:
+    """The settings of one worker.
 
     Attributes:
         path: see `Worker`.
+        habits: see `Worker`.
         fenced: see `Worker`.
         slowness: see `Pace`.
-        lease_s: its leases, in the contract's seconds.
+        lease_s: see `Pace`.
         failing_share: see `Worker`.
     """
 
     path: ClaimPath = "leased"
+    habits: Habits = field(default_factory=Habits)
     fenced: bool = False
     slowness: float = 1.0
     lease_s: float = 14_400
@@ -36,15 +44,15 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where workers find everything.
+class Addresses:
+    """The addresses of everything a worker uses.
 
     Attributes:
         dsn: database.
         redis_url: Redis.
         endpoint_url: SQS.
         queue_url: the queue.
-        journal: the file that they tell everything to.
+        journal: the file to which workers append what they do.
     """
 
     dsn: str
@@ -55,48 +63,51 @@ class Places:
 
 
 class Fleet:
-    """A number of workers, each of which is replaced by another once it has been killed.
+    """A fixed number of workers; `start` replaces those that were killed.
 
     Attributes:
-        killed: the names of those that were.
+        killed: the names of workers that were killed.
     """
 
-    def __init__(self, places: Places, pace: Pace, *, size: int) -> None:
-        """Prepare ``size`` workers; none runs before `start`."""
+    def __init__(
+        self, addresses: Addresses, pace: Pace, *, size: int, usual: Callable[[], WorkerSettings]
+    ) -> None:
+        """Prepare ``size`` workers; none runs before `start`, which asks ``usual`` for their settings."""
         self.killed: set[str] = set()
-        self._places, self._pace = places, pace
-        self._size = size
+        self._addresses, self._pace = addresses, pace
+        self._size, self._usual = size, usual
         self._numbers = iter(range(1, 1 << 60))
         self._running: dict[str, BaseProcess] = {}
         self._lock = threading.Lock()
 
-    def start(self, manner: Manner | None = None) -> None:
-        """Bring the fleet to its size, with new workers of one manner."""
+    def start(self, settings: WorkerSettings | None = None) -> None:
+        """Start new workers, with these or the usual settings, until the fleet has its size."""
         with self._lock:
             for name in [name for name, process in self._running.items() if not process.is_alive()]:
                 del self._running[name]
             while len(self._running) < self._size:
-                name = f"worker-{next(self._numbers)}"
+                number, chosen = next(self._numbers), settings or self._usual()
+                name = worker_name("worker", number, chosen)
                 process = _CONTEXT.Process(
-                    target=_work, args=(name, self._places, self._pace, manner or Manner()), name=name
+                    target=_work, args=(name, self._addresses, self._pace, chosen, number), name=name
                 )
                 process.start()
                 self._running[name] = process
 
     def names(self) -> list[str]:
-        """The workers that run, or are paused."""
+        """Return the names of the workers that run or are paused."""
         with self._lock:
             return list(self._running)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send one of them a signal: pause, resume, cut off, reconnect."""
+        """Send a worker a signal; see `dev.local.worker` for what each does."""
         with self._lock:
             process = self._running.get(name)
             if process is not None and process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
 
     def kill(self, name: str) -> None:
-        """End one of them at once, whatever it does."""
+        """Kill a worker, whatever it is doing."""
         with self._lock:
             process = self._running.pop(name, None)
         if process is not None:
@@ -105,33 +116,59 @@ class Fleet:
             self.killed.add(name)
 
     def stop(self) -> None:
-        """End them all."""
+        """Kill all workers."""
         for name in self.names():
             self.kill(name)
 
 
-def _work(name: str, places: Places, pace: Pace, manner: Manner) -> None:
+def worker_name(kind: str, number: int, settings: WorkerSettings) -> str:
+    """Return a worker's name: an EC2 instance's id if its name goes before a request id."""
+    if settings.habits.request_ids:
+        return f"i-{zlib.crc32(kind.encode()):08x}{number:09x}"
+    return f"{kind}-{number}"
+
+
+def open_worker(
+    name: str,
+    addresses: Addresses,
+    pace: Pace,
+    settings: WorkerSettings,
+    seed: int,
+    tell: Callable[[dict[str, Any]], None],
+) -> Worker:
+    """Return a worker that reports each of its steps to ``tell``."""
+    return Worker(
+        name,
+        sqs=_sqs(addresses.endpoint_url),
+        queue_url=addresses.queue_url,
+        dsn=addresses.dsn,
+        redis_url=addresses.redis_url,
+        pace=replace(pace, slowness=settings.slowness, lease_s=settings.lease_s),
+        path=settings.path,
+        habits=settings.habits,
+        fenced=settings.fenced,
+        failing_share=settings.failing_share,
+        seed=seed,
+        tell=tell,
+    )
+
+
+@cache
+def _sqs(endpoint_url: str) -> "SQSClient":
+    """Return the client that all workers of one process share: making one takes as long as a fault."""
     from dev.local.stack import Clients
 
-    journal = os.open(places.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    return Clients(endpoint_url).sqs
+
+
+def _work(name: str, addresses: Addresses, pace: Pace, settings: WorkerSettings, seed: int) -> None:
+    journal = os.open(addresses.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def tell(event: dict[str, Any]) -> None:
         os.write(journal, (json.dumps(event, default=str) + "\n").encode())
 
-    worker = Worker(
-        name,
-        sqs=Clients(places.endpoint_url).sqs,
-        queue_url=places.queue_url,
-        dsn=places.dsn,
-        redis_url=places.redis_url,
-        pace=replace(pace, slowness=manner.slowness, lease_s=manner.lease_s),
-        path=manner.path,
-        fenced=manner.fenced,
-        failing_share=manner.failing_share,
-        seed=int(name.rpartition("-")[2]),
-        tell=tell,
-    )
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who gave us birth
+    worker = open_worker(name, addresses, pace, settings, seed, tell)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which then ends its workers
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
     signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))
     parent = os.getppid()
@@ -140,7 +177,7 @@ def _work(name: str, places: Places, pace: Pace, manner: Manner) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Leave once the process that forks workers is gone, and with it whoever would have ended this one."""
+    """Exit once the process that forks workers is gone: nobody else would end this one."""
     while os.getppid() == parent:
         threading.Event().wait(0.5)
     os._exit(0)

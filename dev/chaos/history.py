@@ -1,7 +1,7 @@
-"""What happened, in order: every write of every party, every message, every call and fault of the product.
+"""The record of a run: every write to a video, every message, every call of the product, every fault.
 
-Writes are recorded by a trigger in the database itself, so that nobody can forget to tell. The rest is told
-to a `Record` as it happens. All times are the machine's clock, which all parties share.
+Writes are recorded by a trigger in the database, so that none can be missed. The rest is noted in a `Record`
+as it happens. All times are from the machine's clock, which all parties share.
 """
 
 import json
@@ -39,15 +39,15 @@ FOR EACH ROW EXECUTE FUNCTION note_video();
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A video as a write left it or found it.
+    """A video's row, as a write found or left it.
 
     Attributes:
         status: its status.
-        leased_by: '' for nobody.
+        leased_by: '' without a lease.
         leased_until: seconds since the epoch; None for no lease.
-        processing_started_at: as the database words it; tells one claim from the next.
-        error_reason: why it failed.
-        rest: every other column.
+        processing_started_at: as text; different for each claim.
+        error_reason: why it is FAILED.
+        rest: all other columns, JSON.
     """
 
     status: str
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def handoff_token(self) -> str | None:
-        """The token under which it is on its way to the queue; None if it is not."""
+        """The token of its handoff; None without a handoff."""
         if self.status == "UPLOADED" and self.leased_by.startswith("reclaim:"):
             return self.leased_by.removeprefix("reclaim:")
         return None
@@ -67,16 +67,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One row written once.
+    """One write to one row.
 
     Attributes:
-        seq: place in the order of all writes; the writes of one video are in the order of their commits.
+        seq: the order of all writes; those of one video are in the order of their commits.
         at: when.
-        transaction_at: the ``now()`` by which its transaction judged.
+        transaction_at: the transaction's ``now()``.
         who: the writer's application name.
         video: its id.
-        before: the row it found; None for an insert.
-        after: the row it left; None for a delete.
+        before: the row before; None for an insert.
+        after: the row after; None for a delete.
     """
 
     seq: int
@@ -96,12 +96,12 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something told.
+    """One recorded event.
 
     Attributes:
-        at: when it was over.
-        kind: what it was.
-        details: the rest.
+        at: when it was over, seconds since the epoch.
+        kind: its kind; see `History`.
+        details: what belongs to this kind.
     """
 
     at: float
@@ -119,21 +119,21 @@ class Record:
         self.events: list[Event] = []
         self._lock = threading.Lock()
 
-    def note(self, kind: str, **details: Any) -> None:  # noqa: ANN401 - whatever there is to tell
-        """Write down what has just happened."""
+    def note(self, kind: str, **details: Any) -> None:  # noqa: ANN401 - differs by kind
+        """Record an event that is just over."""
         with self._lock:
             self.events.append(Event(time.time(), kind, details))
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that is known of a run.
+    """Everything recorded of a run.
 
     Attributes:
-        writes: of every party, in order.
+        writes: to videos, by all parties, in order.
         events: of the product's calls (``call``), the queue (``accepted``, ``received``, ``deleted``,
             ``dead``), the injected faults (``fault``) and the functions (``began``, ``ended``).
-        workers: what the workers told, in order.
+        workers: the steps that workers reported, in order.
     """
 
     writes: list[Write]
@@ -142,13 +142,13 @@ class History:
 
 
 def install(dsn: str) -> None:
-    """Have the database note every write to ``video_video`` from now on."""
+    """Have the database record every write to ``video_video`` from now on."""
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(_TRIGGER)
 
 
 def gather(dsn: str, record: Record, journal: Path | None = None) -> History:
-    """Bring together what database, record and the workers' journal know."""
+    """Return what the database, the record and the workers' journal contain."""
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT seq, at, transaction_at, who, video_id, before, after FROM history_of_videos ORDER BY seq"

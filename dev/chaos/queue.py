@@ -1,7 +1,7 @@
-"""A small, strict SQS: what the protocol uses of it, as AWS documents it, over HTTP, with faults on demand.
+"""A small SQS server with injected faults: the calls that the protocol uses, as AWS documents them.
 
-It speaks AWS's JSON protocol, so that the product's and the workers' boto3 serialize, retry and time out as
-they would before the real one. Every message and what became of it is told.
+It serves AWS's JSON protocol over HTTP, so that boto3 serializes, retries and times out as it does with the
+real service. Every message and what became of it is recorded.
 """
 
 import base64
@@ -22,7 +22,12 @@ SendFault = Literal[
 ]
 INVOCATION_HEADER = "X-Invocation"
 PATIENCE_S = 0.4
-"""How long the product waits for an answer, seconds; one that never comes takes half as long again."""
+"""The product's time-out for an answer, seconds; a call that `times out` takes 1.5 times as long."""
+
+PLATFORM = "platform"
+"""The sender of a message from the platform's users."""
+WORKER = "worker"
+"""The sender of a message that a worker sends again."""
 
 _MAX_RECEIVES = 3
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -46,18 +51,19 @@ class _Answer(Exception):
 
 
 class _Silence(Exception):
-    """Close the connection without a word."""
+    """Close the connection without an answer."""
 
 
 @dataclass
 class Queue:
-    """One queue with its dead letters.
+    """One queue with its dead-letter queue.
 
     Attributes:
         visibility_s: how long a received message is hidden.
-        tell: hears of every message: ``accepted``, ``received``, ``deleted``, ``dead``.
+        tell: called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``.
         away: every call fails with 503 while this is set.
-        faults: by invocation, what its next send meets; taken out when it does.
+        faults: by invocation, the fault of its next send; removed once it has occurred.
+        dead: the bodies in the dead-letter queue.
     """
 
     visibility_s: float = 300.0
@@ -78,7 +84,7 @@ class Queue:
         return self
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self.away = True
             with self._changed:
@@ -89,7 +95,7 @@ class Queue:
 
     @property
     def endpoint_url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         if self._server is None:
             raise RuntimeError("the queue was not started")
         return f"http://127.0.0.1:{self._server.server_port}"
@@ -100,12 +106,12 @@ class Queue:
         return f"{self.endpoint_url}/000000000000/academy-video-jobs"
 
     def bodies(self) -> list[dict[str, Any]]:
-        """The messages that wait or are hidden, decoded."""
+        """Return the bodies of all messages, visible or in flight, decoded."""
         with self._changed:
             return [json.loads(message.body) for message in (*self._waiting, *self._hidden.values())]
 
     def put(self, body: str, *, sender: str) -> str:
-        """Accept a message as if ``sender`` had sent it; return its id."""
+        """Accept a message from ``sender``; return its id."""
         message = _Message(str(uuid.uuid4()), body)
         self.tell("accepted", message=message.id, body=body, sender=sender)
         with self._changed:
@@ -114,7 +120,7 @@ class Queue:
         return message.id
 
     def call(self, action: str, request: dict[str, Any], invocation: str) -> dict[str, Any]:
-        """Serve one call; raises `_Answer` and `_Silence`."""
+        """Serve one call. Raises `_Answer` for an error, `_Silence` for no answer."""
         if self.away:
             raise _Answer(503, "ServiceUnavailable", "Service is unavailable")
         if request.get("QueueUrl") != self.url:
@@ -123,6 +129,9 @@ class Queue:
             )
         if action == "SendMessageBatch":
             return self._send(request["Entries"], invocation)
+        if action == "SendMessage":
+            message_id = self.put(request["MessageBody"], sender=invocation or WORKER)
+            return {"MessageId": message_id, "MD5OfMessageBody": _digest(request["MessageBody"])}
         if action == "ReceiveMessage":
             return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
         if action == "DeleteMessage":
@@ -155,7 +164,7 @@ class Queue:
                 answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
                 continue
             message_id = self.put(entry["MessageBody"], sender=invocation)
-            digest = hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+            digest = _digest(entry["MessageBody"])
             answer["Successful"].append(
                 {"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": digest}
             )
@@ -186,7 +195,7 @@ class Queue:
         return {"Messages": answer} if answer else {}
 
     def _fetch(self) -> bool:
-        """Show what was hidden for long enough; say whether anything can be received."""
+        """Make messages visible whose time-out is over; return whether any can be received."""
         now = time.monotonic()
         for receipt, message in list(self._hidden.items()):
             if message.visible_at <= now:
@@ -212,12 +221,16 @@ class Queue:
         self.stop()
 
 
+def _digest(body: str) -> str:
+    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a killed worker's last call may hang on
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: clients die here in the midst of their calls, on purpose."""
+        """Ignore it: clients are killed in the middle of their calls."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -249,4 +262,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""A TCP relay before a server: it cuts, delays and answers in the server's place, as broken networks do."""
+"""A TCP relay in front of a server that cuts or delays connections, or answers in the server's place."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ _COMMAND = re.compile(rb"(?:^|\r\n)\*\d+\r\n")
 
 
 class Relay:
-    """Passes connections on to a port of the loopback interface, until it is told to do harm.
+    """Forwards connections to a port of the loopback interface, and injects faults on demand.
 
     Attributes:
-        port: where it listens.
+        port: the port on which it listens.
         refusing: new connections are dropped as soon as they are made.
-        delay_s: every answer of the server is held back this long.
-        answer: sent for each Redis command that a client sends, in the server's place; empty for none.
+        delay_s: every answer of the server is delayed by this.
+        answer: if not empty, sent for each Redis command in the server's place.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -46,7 +46,7 @@ class Relay:
         return self
 
     def stop(self) -> None:
-        """Cut everything and listen no more; harmless if it did not listen."""
+        """Cut all connections and stop listening; does nothing if it was not started."""
         if self._server is None:
             return
         self._do(self._close(self._server))
@@ -58,23 +58,23 @@ class Relay:
         self._loop.close()
 
     async def _close(self, server: asyncio.Server) -> None:
-        """Listen no more; on the loop's own thread, since a server is no thread's but its loop's."""
+        """Stop listening; a coroutine, since a server may only be closed on its loop's thread."""
         server.close()
 
     def cut(self, client_port: int, when: Cut) -> None:
-        """Cut the connection that comes from ``client_port`` when it next says something.
+        """Cut the connection from ``client_port`` when the client next sends something.
 
-        ``before`` the server hears it; ``during``: it hears, and goes on alone; ``after`` it has answered, of
-        which the client learns nothing.
+        ``before`` the server receives it, ``during`` its work, which the server then finishes, or ``after``
+        its answer, which the client does not receive.
         """
         self._cuts[client_port] = when
 
     def cut_next(self, when: Cut) -> None:
-        """Do as `cut` does to whichever connection says something next."""
+        """Like `cut`, for whichever connection sends something next."""
         self._next.append(when)
 
     def spare(self, client_port: int) -> None:
-        """Take back `cut`."""
+        """Undo `cut`."""
         self._cuts.pop(client_port, None)
 
     def cut_all(self) -> None:
@@ -86,7 +86,7 @@ class Relay:
 
         self._do(cut())
 
-    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the work gives
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the work returns
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _finished(self) -> None:
@@ -104,16 +104,16 @@ class Relay:
             return
         self._open |= {writer, server_writer}
         port: int = writer.get_extra_info("peername")[1]
-        ways = [
+        directions = [
             asyncio.ensure_future(self._to_server(port, reader, writer, server_writer)),
             asyncio.ensure_future(self._to_client(port, server_reader, writer)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
             self._open -= {writer, server_writer}
             self.spare(port)
             for end in (writer, server_writer):
@@ -133,7 +133,7 @@ class Relay:
                     writer.write(self.answer * len(_COMMAND.findall(data)))
                     answered_for_it = True
                     continue
-                if answered_for_it:  # commands may have been cut in two: the server must not see the rest
+                if answered_for_it:  # the server must not receive the rest of a split command
                     return
                 if self._next:
                     self._cuts[port] = self._next.popleft()

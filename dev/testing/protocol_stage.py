@@ -1,15 +1,18 @@
-"""A stage for the protocol: functions in sandboxes, relays before the servers, a queue, and a record."""
+"""Fixtures for tests of the protocol: functions in sandboxes, relays, a queue and a record."""
 
 import random
 from contextlib import ExitStack, closing
 
 import pytest
 
-from dev.chaos import history, verdicts
+from dev.chaos import deliveries, history, silence, verdicts
+from dev.chaos.boundary import aws_session, boundary
+from dev.chaos.case import Case
+from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.queue import Queue
 from dev.chaos.relay import Relay
-from dev.chaos.sandbox import Lambdas, Timing, World, aws_session, boundary
+from dev.chaos.sandbox import Lambdas
 from dev.local.emulator import REGION
 from dev.local.worker import Pace, Worker
 
@@ -17,14 +20,14 @@ CALM = Timing(retry_scale=0.0, redis_patience_s=0.5)
 
 
 class Stage:
-    """What a scene needs. Time does not pass by itself: `let_handoffs_expire` and `silence` make it."""
+    """Everything a test needs. Leases and strikes age only through `let_handoffs_expire` and `silence`."""
 
-    def __init__(self, academy, world, dsn, redis_url):
-        self.academy, self.world = academy, world
-        self.queue, self.record = world.queue, world.record
+    def __init__(self, academy, environment, dsn, redis_url):
+        self.academy, self.environment = academy, environment
+        self.queue, self.record = environment.queue, environment.record
         self._dsn, self._redis_url = dsn, redis_url
         self._sqs = aws_session().client("sqs", region_name=REGION, endpoint_url=self.queue.endpoint_url)
-        self.lambdas = Lambdas(world)
+        self.lambdas = Lambdas(environment)
         self.told = []
         self.killed = set()
         self._workers = []
@@ -36,7 +39,7 @@ class Stage:
             worker.close()
 
     def execute(self, name="first", **given):
-        """Run an execution to its end and return it."""
+        """Run an execution to the end and return it."""
         execution = Execution(self.lambdas, name, given=given)
         execution.run()
         return execution
@@ -49,14 +52,14 @@ class Stage:
             dsn=self._dsn,
             redis_url=self._redis_url,
             pace=manner.pop("pace", Pace(encode_s=0)),
-            tell=self.told.append,
+            tell=manner.pop("tell", self.told.append),
             **manner,
         )
         self._workers.append(worker)
         return worker
 
     def finish(self, name="finisher"):
-        """Have a worker do everything that has a message; return the ids that it completed."""
+        """Have a worker work off the queue; return the ids that it completed."""
         worker, done = self.worker(name), []
         while job := worker.receive():
             if worker.work(job):
@@ -64,14 +67,14 @@ class Stage:
         return done
 
     def let_handoffs_expire(self):
-        """Let a quarter of an hour pass for the videos between database and queue."""
+        """Move the terms of all handoffs into the past."""
         self.academy.sql(
             "UPDATE video_video SET leased_until = leased_until - interval '1000 seconds'"
             " WHERE starts_with(leased_by, 'reclaim:')"
         )
 
     def silence(self, *videos, tenant=1):
-        """Give videos a confirmed strike under the lease that they have now: an hour of silence."""
+        """Give videos a strike under their current lease that is an hour old."""
         for video in videos:
             ((at_s, lease),) = self.academy.sql(
                 "SELECT date_part('epoch', now()) - 3600,"
@@ -80,42 +83,42 @@ class Stage:
             )
             self.academy.redis.set(f"tenant:{tenant}:video:{video}:silence", f"{at_s:.3f} {lease}")
 
-    def strike_once(self, call, when, action):
-        """Have ``action`` strike the next time that ``call`` is reached; return a list that notes it."""
-        struck = []
+    def inject_once(self, call, when, action):
+        """Run ``action`` when ``call`` is next reached; return a list that gets the invocation's id then."""
+        hit = []
 
-        def strike(invocation, reached, at, connection):
-            if struck or (reached, at) != (call, when):
+        def inject(invocation, reached, at, connection):
+            if hit or (reached, at) != (call, when):
                 return None
-            struck.append(invocation.id)
-            invocation.struck(f"{call} {when}")
+            hit.append(invocation.id)
+            invocation.note_fault(f"{call} {when}")
             return action(invocation, connection)
 
-        self.world.strike = strike
-        return struck
+        self.environment.inject = inject
+        return hit
 
     def calm(self):
-        self.world.strike = lambda *_: None
+        self.environment.inject = lambda *_: None
 
     def messages(self):
         return sorted(body["video_id"] for body in self.queue.bodies())
 
     def case(self, *, waiting=None):
         told = history.gather(self._dsn, self.record)
-        return verdicts.Case(
+        return Case(
             history.History(told.writes, told.events, self.told),
-            self.world.timing,
+            self.environment.timing,
             beat_ttl_s=self.beat_ttl_s,
             killed=frozenset(self.killed),
             waiting=frozenset(self.messages() if waiting is None else waiting),
         )
 
     def violated(self, *rules):
-        """The names of the rules that were broken; of these, or of all that hold at any time.
+        """Return the names of the broken rules: of these, or of all that must hold before the run has ended.
 
-        Nobody saw the strikes of `silence` being made, for which the rule on strikes would rightly blame us.
+        Not of the rule on strikes, since no listing recorded those that `silence` made.
         """
-        at_rest = (verdicts.reclaimed_with_cause, verdicts.nothing_lost)
+        at_rest = (silence.reclaimed_with_cause, deliveries.nothing_lost)
         chosen = rules or [rule for rule in verdicts.RULES if rule not in at_rest]
         case = self.case()
         return sorted({v.rule for rule in chosen for v in rule(case)})
@@ -132,7 +135,7 @@ def stage(academy, postgres, valkey, timing):
         history.install(postgres.dsn)
         undo.callback(academy.sql, "DROP TABLE history_of_videos; DROP FUNCTION note_video CASCADE")
         record = history.Record()
-        world = World(
+        environment = FaultyEnvironment(
             undo.enter_context(Relay(postgres.port)),
             undo.enter_context(Relay(valkey.port)),
             undo.enter_context(Queue(tell=record.note)),
@@ -140,5 +143,5 @@ def stage(academy, postgres, valkey, timing):
             record,
             rng=random.Random(1),
         )
-        undo.enter_context(boundary(world))
-        yield undo.enter_context(closing(Stage(academy, world, postgres.dsn, valkey.url)))
+        undo.enter_context(boundary(environment))
+        yield undo.enter_context(closing(Stage(academy, environment, postgres.dsn, valkey.url)))

@@ -1,15 +1,16 @@
-"""A short cut of `make chaos`."""
+"""A short soak; `make chaos` runs the long one."""
 
 import pytest
 
-from dev.chaos.soak import Plan, soak
+from dev.chaos.plan import Plan
+from dev.chaos.soak import soak
 
 SEED = 20
 FAULTS = 150
 
 
 @pytest.mark.xdist_group("soak")
-def test_faults_without_end_break_no_rule():
+def test_a_soak_breaks_no_rule():
     outcome = soak(Plan(faults=FAULTS, videos=40, workers=4, seed=SEED, minute_s=0.5, limit_s=60))
     shown = [*map(str, outcome.violations), *outcome.story, f"seed {SEED}"]
     assert not outcome.violations, "\n".join(shown)

@@ -25,17 +25,17 @@ def answer(code):
 
 
 def cut_redis(when):
-    return lambda invocation, _connection: invocation.sandbox.world.redis_relay.cut_next(when)
+    return lambda invocation, _connection: invocation.sandbox.environment.redis_relay.cut_next(when)
 
 
 def sqs(fault):
-    return lambda invocation, _connection: invocation.sandbox.world.queue.faults.update(
+    return lambda invocation, _connection: invocation.sandbox.environment.queue.faults.update(
         {invocation.id: fault}
     )
 
 
 def overtake(invocation, _connection):
-    invocation.be_overtaken(0.05)
+    invocation.lose_answer(0.05)
 
 
 FAULTS = [
@@ -97,7 +97,7 @@ def sent_more_than_once(stage):
     [pytest.param(call, when, action, id=f"{call}-{when}-{name}") for call, when, name, action in FAULTS],
 )
 def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, action):
-    struck = stage.strike_once(call, when, action)
+    struck = stage.inject_once(call, when, action)
     stage.execute("first")
     assert struck, "the fault never came to pass"
     stage.calm()

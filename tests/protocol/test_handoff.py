@@ -11,15 +11,15 @@ def expired(academy):
 
 
 def test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry(stage, expired):
-    stage.strike_once("take", "before", lambda invocation, connection: invocation.cut(connection, "after"))
+    stage.inject_once("take", "before", lambda invocation, connection: invocation.cut(connection, "after"))
     assert stage.execute().status == "SUCCEEDED"
     assert stage.messages() == expired
 
 
 def test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass(stage, academy):
     expired = [academy.add(until=-1) for _ in range(60)]  # in batches of two
-    stage.strike_once(
-        "send", "before", lambda i, _: i.sandbox.world.queue.faults.update({i.id: "refuses some"})
+    stage.inject_once(
+        "send", "before", lambda i, _: i.sandbox.environment.queue.faults.update({i.id: "refuses some"})
     )
     execution = stage.execute()
     assert execution.status == "SUCCEEDED"
@@ -28,10 +28,10 @@ def test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass(stage, academy):
 
 
 def test_a_listing_that_fails_leaves_the_execution_to_be_redriven(stage, expired):
-    stage.world.postgres_relay.refusing = True
+    stage.environment.postgres_relay.refusing = True
     execution = stage.execute()
     assert execution.status == "FAILED"
-    stage.world.postgres_relay.refusing = False
+    stage.environment.postgres_relay.refusing = False
     assert execution.redrive() == "SUCCEEDED"
     assert stage.messages() == expired
 

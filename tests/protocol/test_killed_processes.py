@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from dev.chaos.boundary import boundary
+from dev.chaos.environment import FaultyEnvironment
 from dev.chaos.history import Record
-from dev.chaos.sandbox import Lambdas, World, boundary
+from dev.chaos.sandbox import Lambdas
 
 PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -16,14 +18,14 @@ PROCESSES = multiprocessing.get_context("forkserver")
 def run_and_be_killed(ports, queue, timing, arn, videos, point):
     """Reclaim and enqueue in this process, up to a point at which it kills itself."""
 
-    def strike(_invocation, call, when, _connection):
+    def kill(_invocation, call, when, _connection):
         if (call, when) == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
     relays = [SimpleNamespace(port=port) for port in ports]
-    world = World(*relays, SimpleNamespace(**queue), timing, Record(), strike)
-    with boundary(world):
-        lambdas = Lambdas(world)
+    environment = FaultyEnvironment(*relays, SimpleNamespace(**queue), timing, Record(), kill)
+    with boundary(environment):
+        lambdas = Lambdas(environment)
         taken = lambdas.invoke("Reclaim", {"videos": videos, "execution": arn, "failOnPartial": False})
         lambdas.invoke("Enqueue", taken)
         lambdas.close()
@@ -41,11 +43,12 @@ def run_and_be_killed(ports, queue, timing, arn, videos, point):
 )
 def test_a_killed_function_costs_a_delay_or_a_second_message(stage, academy, point, messages_at_once):
     videos = [academy.add(until=-1) for _ in range(3)]
-    world, queue = stage.world, {"url": stage.queue.url, "endpoint_url": stage.queue.endpoint_url}
-    ports = (world.postgres_relay.port, world.redis_relay.port)
+    environment = stage.environment
+    queue = {"url": stage.queue.url, "endpoint_url": stage.queue.endpoint_url}
+    ports = (environment.postgres_relay.port, environment.redis_relay.port)
     arn = "arn:aws:states:us-east-1:000000000000:execution:video-reclaim:killed"
     process = PROCESSES.Process(
-        target=run_and_be_killed, args=(ports, queue, world.timing, arn, videos, point)
+        target=run_and_be_killed, args=(ports, queue, environment.timing, arn, videos, point)
     )
     process.start()
     process.join()

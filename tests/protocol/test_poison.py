@@ -3,7 +3,7 @@
 import pytest
 
 from dev.chaos import verdicts
-from dev.chaos.sandbox import Timing
+from dev.chaos.environment import Timing
 
 LIMIT = 3
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
@@ -74,7 +74,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
             begun.append(call)
             stage.execute(f"run-{len(begun)}")
 
-    stage.world.strike = overlap
+    stage.environment.inject = overlap
     stage.execute("run-0")
     assert len(begun) == LIMIT + 1
     assert attempts(stage) == [2]
@@ -83,7 +83,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
 
 @pytest.mark.parametrize("code", ["25006", "57014", "40P01"], ids=["read-only", "timeout", "deadlock"])
 def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poison, code):
-    stage.world.strike = lambda _i, call, when, _c: (
+    stage.environment.inject = lambda _i, call, when, _c: (
         _RAISE.format(code) if (call, when) == ("take", "before") else None
     )
     for number in range(3 * LIMIT):
@@ -96,7 +96,7 @@ def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poi
 @pytest.mark.parametrize("call", ["read heartbeats and reclaims", "take"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
-    stage.strike_once(call, when, lambda invocation, _: invocation.die())
+    stage.inject_once(call, when, lambda invocation, _: invocation.die())
     stage.execute("crashes")
     stage.calm()
     stage.let_handoffs_expire()
@@ -106,7 +106,7 @@ def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
 
 
 def test_without_redis_nothing_is_counted_and_nothing_is_given_up(stage, academy, poison):
-    stage.world.redis_relay.refusing = True
+    stage.environment.redis_relay.refusing = True
     for number in range(LIMIT + 2):
         stage.execute(f"run-{number}")
         assert attempts(stage) == [2]
@@ -118,7 +118,7 @@ def test_a_video_that_was_spared_is_not_counted(stage, academy):
     video = academy.add(until=3600)
     stage.silence(video)
     key = f"tenant:1:video:{video}:heartbeat"
-    stage.strike_once("look", "before", lambda *_: academy.redis.set(key, "1") and None)
+    stage.inject_once("look", "before", lambda *_: academy.redis.set(key, "1") and None)
     stage.execute()
     assert academy.state(video)[0] == "PROCESSING"
     assert not academy.redis.exists(f"tenant:1:video:{video}:reclaims")

@@ -2,12 +2,14 @@
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import redis
 
 from dev.chaos import verdicts
-from dev.chaos.sandbox import Timing, World, boundary
+from dev.chaos.boundary import boundary
+from dev.chaos.environment import Timing
 from dev.local.worker import Pace
 
 CONFIRM_S = 0.15
@@ -89,9 +91,9 @@ def test_a_strike_under_an_earlier_lease_counts_against_nobody(stage, academy, w
 
 @pytest.mark.parametrize("failure", ["unreachable", "loading"])
 def test_a_redis_that_cannot_answer_says_nothing(platforms_rule, stage, academy, failure):
-    stage.world.timing = platforms_rule
+    stage.environment.timing = platforms_rule
     silent, expired = academy.add(until=3600), academy.add(until=-1)
-    relay = stage.world.redis_relay
+    relay = stage.environment.redis_relay
     if failure == "unreachable":
         relay.refusing = True
     else:
@@ -105,11 +107,8 @@ def test_a_redis_that_cannot_answer_says_nothing(platforms_rule, stage, academy,
 
 def settings_of(stage, timing):
     """The functions read ``timing`` for as long as this lasts."""
-    world = World(
-        stage.world.postgres_relay, stage.world.redis_relay, stage.world.queue, timing, stage.world.record
-    )
     stage.lambdas.forget()
-    return boundary(world)
+    return boundary(replace(stage.environment, timing=timing))
 
 
 def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valkey):
@@ -132,7 +131,7 @@ def test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video(stag
     stage.academy.redis.delete(job.heartbeat_key)
     stage.execute("strike")
     time.sleep(CONFIRM_S)
-    struck = stage.strike_once("look", "before", lambda *_: worker.beat(job) and None)
+    struck = stage.inject_once("look", "before", lambda *_: worker.beat(job) and None)
     stage.execute("too-late")
     assert struck
     assert status(stage, job) == "PROCESSING"

@@ -4,8 +4,9 @@ It keeps the contract of `docs/worker-contract.md` and encodes nothing: as an ob
 (`WorkerProcess`) and as a command (``python -m dev.local.worker``).
 """
 
-from dev.local.worker.contract import ClaimPath, UnreachableError, Worker
+from dev.local.worker.contract import Worker
 from dev.local.worker.process import WorkerProcess
-from dev.local.worker.records import Job, Pace
+from dev.local.worker.records import ClaimPath, Habits, Job, Pace
+from dev.local.worker.rows import UnreachableError
 
-__all__ = ["ClaimPath", "Job", "Pace", "UnreachableError", "Worker", "WorkerProcess"]
+__all__ = ["ClaimPath", "Habits", "Job", "Pace", "UnreachableError", "Worker", "WorkerProcess"]

@@ -9,10 +9,11 @@ import json
 import os
 import signal
 import sys
+from dataclasses import fields
 from typing import Any
 
 from dev.local.stack import Clients, NoStack, Stack
-from dev.local.worker import Pace, UnreachableError, Worker
+from dev.local.worker import Habits, Pace, UnreachableError, Worker
 
 
 def _print(event: dict[str, Any]) -> None:
@@ -45,6 +46,9 @@ def _parse() -> argparse.Namespace:
         "--patience-s", type=float, default=60, help="seconds without a server before it ends (60)"
     )
     parser.add_argument("--max-jobs", type=int)
+    for habit in fields(Habits):
+        flag = "--" + habit.name.replace("_", "-")
+        parser.add_argument(flag, action="store_true", help="a habit of the platform's own workers")
     return parser.parse_args()
 
 
@@ -79,6 +83,7 @@ def main() -> int:
             slowness=given.slowness,
         ),
         path=given.path,
+        habits=Habits(**{habit.name: getattr(given, habit.name) for habit in fields(Habits)}),
         fenced=given.fenced,
         failing_share=given.failing_share,
         seed=given.seed,

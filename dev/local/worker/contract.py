@@ -6,48 +6,22 @@
 import json
 import random
 import time
+import uuid
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-import psycopg2
-import redis
 from botocore.exceptions import BotoCoreError, ClientError
-from psycopg2.extensions import connection as Connection
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from dev.local.worker.records import Job, Pace
+from dev.local.worker.keys import Keys
+from dev.local.worker.records import ClaimPath, Habits, Job, Pace
+from dev.local.worker.rows import Patience, Rows
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-ClaimPath = Literal["leased", "unleased", "careless"]
 Tell = Callable[[dict[str, Any]], None]
-
-_SET_BY_CLAIM = {
-    "leased": "leased_by = %(me)s, leased_until = now() + make_interval(secs => %(lease_s)s),",
-    "unleased": "leased_by = '', leased_until = NULL,",
-    "careless": "",
-}
-_CLAIM = """
-UPDATE video_video SET status = 'PROCESSING', {lease} processing_started_at = now(), updated_at = now()
-WHERE id = %(video)s AND status = 'UPLOADED' RETURNING processing_started_at
-"""
-_MINE = """
-SELECT processing_started_at FROM video_video
-WHERE id = %(video)s AND status = 'PROCESSING' AND leased_by = %(me)s
-"""
-_COMPLETE = """
-UPDATE video_video
-SET status = %(status)s, error_reason = %(reason)s, leased_by = '', leased_until = NULL, updated_at = now()
-WHERE id = %(video)s
-"""
-_FENCE = " AND status = 'PROCESSING' AND leased_by = %(me)s AND processing_started_at = %(since)s"
-
-
-class UnreachableError(RuntimeError):
-    """PostgreSQL or SQS could not be reached for too long."""
+_REQUEST_ID = 8
 
 
 class Worker:
@@ -55,7 +29,6 @@ class Worker:
 
     Attributes:
         name: its name in ``leased_by``; up to 64 characters, without the prefix ``reclaim:``.
-        cut_off: if true, it can't reach Redis: no heartbeat is written.
     """
 
     def __init__(
@@ -68,6 +41,7 @@ class Worker:
         redis_url: str,
         pace: Pace | None = None,
         path: ClaimPath = "leased",
+        habits: Habits | None = None,
         fenced: bool = False,
         failing_share: float = 0.0,
         seed: int | None = None,
@@ -85,40 +59,50 @@ class Worker:
             pace: by default that of the contract.
             path: how it claims. ``leased`` sets a lease. ``unleased`` is the older path, which clears it.
                 ``careless`` is the older path in a form that leaves the columns of the lease as they are.
+            habits: habits of the platform's own workers; none by default.
             fenced: write the result only if the video is still its own, as `docs/worker-contract.md`
                 recommends; the contract itself has no such condition.
             failing_share: share of the encoded videos that fail, 0 to 1.
             seed: seed for the choice of those.
             patience_s: real seconds without PostgreSQL or SQS after which it gives up.
             tell: called after every step with a record: ``at`` and ``began`` (seconds since the epoch),
-                ``worker``, ``event`` and, if there is one, ``video``.
+                ``worker``, ``event`` and, if there is one, ``video`` and ``message``.
 
         Raises:
-            ValueError: the name is empty, too long, or has the prefix of a handoff lease.
+            ValueError: the name is empty, too long, or has the prefix of a handoff lease; or the path has a
+                lease although the habits have a lock.
         """
-        if not 1 <= len(name) <= 64 or name.startswith("reclaim:"):
+        self._habits = habits or Habits()
+        longest = 64 - (_REQUEST_ID + 1 if self._habits.request_ids else 0)
+        if not 1 <= len(name) <= longest or name.startswith("reclaim:"):
             raise ValueError(f"a worker can't be called {name!r}")
+        if self._habits.job_lock and path == "leased":
+            raise ValueError("the path with the job's lock has no lease")
         self.name = name
-        self.cut_off = False
         self._sqs, self._queue_url = sqs, queue_url
-        self._dsn = dsn
         self._pace = pace or Pace()
-        self._path, self._fenced = path, fenced
+        self._path = path
+        self._patience = Patience(name, patience_s, self._pace.time_scale)
+        self._rows = Rows(dsn, name, self._patience, path=path, fenced=fenced)
+        self._keys = Keys(redis_url, self._pace)
         self._failing_share = failing_share
         self._random = random.Random(seed)
-        self._patience_s = patience_s
-        self._failing_since_s: float | None = None
         self._tell = tell
-        self._connection: Connection | None = None
-        self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
-        )
-        self._stopping = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it can't reach Redis; its heartbeats are lost then."""
+        return self._keys.cut_off
+
+    @cut_off.setter
+    def cut_off(self, value: bool) -> None:
+        self._keys.cut_off = value
 
     def receive(self, *, wait_s: int = 0) -> Job | None:
         """Receive one message, if one arrives within ``wait_s`` seconds, and delete it at once.
 
-        If the worker dies between this and `claim`, the video has neither a message nor a worker.
+        If the worker dies between this and `claim`, the video has neither a message nor a worker. With the
+        habit ``job_lock`` the message is deleted at the end of the work instead.
         """
         began = time.time()
         answer = self._sqs.receive_message(
@@ -126,10 +110,18 @@ class Worker:
         )
         for message in answer.get("Messages", []):
             body = json.loads(message["Body"])
-            job = Job(body["video_id"], body["tenant_id"], body.get("attempt", 1), message["ReceiptHandle"])
-            self._record("received", job, began, attempt=job.attempt, message=message["MessageId"])
-            self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=job.receipt)
-            self._record("deleted", job, began)
+            job = Job(
+                body["video_id"],
+                body["tenant_id"],
+                body.get("attempt", 1),
+                message["ReceiptHandle"],
+                message["MessageId"],
+                uuid.uuid4().hex[:_REQUEST_ID],
+                body,
+            )
+            self._record("received", job, began, attempt=job.attempt)
+            if not self._habits.job_lock:
+                self._delete(job, began)
             return job
         return None
 
@@ -137,25 +129,25 @@ class Worker:
         """Claim the video if it is UPLOADED; return the time of the claim, or None if it was refused.
 
         A claim whose answer was lost is found by the name in the lease. Tries again while PostgreSQL can't
-        be reached.
+        be reached. With the habit ``job_lock`` a video that is PROCESSING already counts as claimed.
 
         Raises:
             UnreachableError: for longer than ``patience_s``, or after `stop`.
         """
         began = time.time()
-        parameters = {"video": job.video_id, "me": self.name, "lease_s": self._pace.lease_real_s}
-        statement = _CLAIM.format(lease=_SET_BY_CLAIM[self._path])
-        since = self._with_retries(lambda: self._one(statement, parameters) or self._one(_MINE, parameters))
+        since = self._rows.claim(job.video_id, self._holder(job), self._pace.lease_real_s)
+        if since is None and self._habits.job_lock:
+            status, started_at = self._rows.status(job.video_id)
+            since = started_at if status == "PROCESSING" else None
+            if status == "READY":
+                self._delete(job, began)
         self._record("claimed" if since else "refused", job, began, path=self._path)
         return since
 
     def beat(self, job: Job) -> bool:
         """Write the heartbeat of the video; return whether Redis took it."""
         began = time.time()
-        written = False
-        if not self.cut_off:
-            with suppress(redis.RedisError, OSError):
-                written = bool(self._redis.set(job.heartbeat_key, "1", px=self._pace.beat_ttl_real_ms))
+        written = self._keys.beat(job)
         self._record("beat" if written else "beatFailed", job, began)
         return written
 
@@ -169,32 +161,51 @@ class Worker:
             UnreachableError: for longer than ``patience_s``, or after `stop`.
         """
         began = time.time()
-        statement = _COMPLETE + (_FENCE if self._fenced else "")
-        parameters = {
-            "video": job.video_id,
-            "status": "FAILED" if error else "READY",
-            "reason": error,
-            "me": self.name if self._path == "leased" else "",
-            "since": since,
-        }
-        written = bool(self._with_retries(lambda: self._run(statement, parameters)))
+        written = self._rows.complete(job.video_id, self._holder(job), since, error)
         self._record("failed" if error else "completed", job, began, written=written)
         return written
 
+    def begin(self, job: Job) -> object:
+        """Do everything up to the claim; return what `claim` returns, None if there is nothing to encode."""
+        if self._habits.beats_early:
+            self.beat(job)
+        since = None
+        if not self._skip(job) and self._lock(job):
+            since = self.claim(job)
+            if since is None:
+                self._unlock(job)
+                if self._habits.requeues_refused:
+                    self.requeue(job)
+        if since is None:
+            self._end_beat(job)
+        return since
+
     def work(self, job: Job) -> bool:
-        """Claim, encode and complete the video of a message; return False if the claim was refused."""
-        since = self.claim(job)
+        """Do everything that one message asks for; return whether the video was this worker's to encode."""
+        since = self.begin(job)
         if since is None:
             return False
-        ends = time.monotonic() + self._pace.encode_real_s
-        while True:
-            self.beat(job)
-            left = ends - time.monotonic()
-            if left <= 0:
-                break
-            time.sleep(min(left, self._pace.beat_every_real_s))
-        failed = self._random.random() < self._failing_share
-        self.complete(job, since, error="ffmpeg ended with status 1" if failed else None)
+        if self._encode(job):
+            failed = self._random.random() < self._failing_share
+            self.complete(job, since, error="ffmpeg ended with status 1" if failed else None)
+        self._unlock(job)
+        self._end_beat(job)
+        if self._habits.job_lock:
+            self._delete(job, time.time())
+        return True
+
+    def requeue(self, job: Job) -> bool:
+        """Take the video from whoever holds it and send a message again; return whether somebody held it."""
+        began = time.time()
+        if not self._rows.take_by_force(job.video_id):
+            return False
+        body = {**job.body, "created_at": datetime.now(UTC).isoformat(), "attempt": 1}
+        try:
+            self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=json.dumps(body))
+        except (BotoCoreError, ClientError) as exc:
+            self._record("requeueFailed", job, began, cause=str(exc))
+        else:
+            self._record("requeued", job, began)
         return True
 
     def run(self, *, poll_s: int = 1, max_jobs: int | None = None) -> None:
@@ -204,74 +215,86 @@ class Worker:
             UnreachableError: PostgreSQL or SQS could not be reached for ``patience_s`` seconds.
         """
         jobs = 0
-        while not self._stopping and (max_jobs is None or jobs < max_jobs):
+        while not self._patience.stopping and (max_jobs is None or jobs < max_jobs):
             try:
                 job = self.receive(wait_s=poll_s)
             except (BotoCoreError, ClientError) as exc:
                 self._record("receiveFailed", None, time.time(), cause=str(exc))
-                self._wait_after_failure(exc)
+                self._patience.wait(exc)
                 continue
-            self._failing_since_s = None
+            self._patience.answered()
             if job is not None:
                 jobs += 1
                 self.work(job)
 
     def stop(self) -> None:
         """Finish the current video, then end."""
-        self._stopping = True
+        self._patience.stopping = True
 
     def close(self) -> None:
         """Close the connections."""
-        self._redis.close()
-        self._drop()
+        self._keys.close()
+        self._rows.close()
 
-    def _with_retries(self, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - the result of the attempt
+    def _holder(self, job: Job) -> str:
+        return f"{self.name}-{job.request}" if self._habits.request_ids else self.name
+
+    def _encode(self, job: Job) -> bool:
+        """Beat until the time of one video is over; return False if the encode was cancelled."""
+        now = time.monotonic()
+        ends, renewed = now + self._pace.encode_real_s, now
         while True:
-            try:
-                result = attempt()
-            except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError) as exc:
-                self._drop()
-                # InternalError: read-only during a failover, which ends soon.
-                stopped = self._stopping and not isinstance(exc, psycopg2.InternalError)
-                self._wait_after_failure(exc, give_up=stopped)
-            else:
-                self._failing_since_s = None
-                return result
+            self.beat(job)
+            now = time.monotonic()
+            if now >= ends:
+                return True
+            if self._habits.honours_cancel and self._keys.cancelled(job):
+                self._record("stopped", job, time.time())
+                return False
+            if self._habits.job_lock and now - renewed >= self._pace.renew_lock_every_real_s:
+                self._keys.renew_lock(job)
+                renewed = now
+            time.sleep(min(ends - now, self._pace.beat_every_real_s))
 
-    def _wait_after_failure(self, exc: Exception, *, give_up: bool = False) -> None:
-        now_s = time.monotonic()
-        self._failing_since_s = self._failing_since_s or now_s
-        failing_s = now_s - self._failing_since_s
-        if give_up or failing_s > self._patience_s:
-            cause = " ".join(str(exc).split())
-            raise UnreachableError(f"{self.name} gives up after {failing_s:.1f} s: {cause}") from exc
-        time.sleep(self._pace.time_scale)
+    def _skip(self, job: Job) -> bool:
+        """Return whether the user's retry forbids this message; delete it then."""
+        began = time.time()
+        if not (self._habits.honours_cancel and self._keys.cancelled(job)):
+            return False
+        if self._habits.job_lock:
+            self._delete(job, began)
+        self._record("skipped", job, began)
+        return True
 
-    def _one(self, statement: str, parameters: dict[str, Any]) -> object:
-        with self._connected().cursor() as cursor:
-            cursor.execute(statement, parameters)
-            row = cursor.fetchone()
-            return row[0] if row else None
+    def _lock(self, job: Job) -> bool:
+        """Return whether the work may begin: with the habit ``job_lock``, whether the lock was free."""
+        began = time.time()
+        if not self._habits.job_lock:
+            return True
+        locked = self._keys.lock(job)
+        self._record("locked" if locked else "lockFailed", job, began)
+        return locked
 
-    def _run(self, statement: str, parameters: dict[str, Any]) -> int:
-        with self._connected().cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return int(cursor.rowcount)
+    def _unlock(self, job: Job) -> None:
+        if self._habits.job_lock:
+            self._keys.unlock(job)
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = psycopg2.connect(self._dsn, application_name=self.name, connect_timeout=5)
-            self._connection.autocommit = True
-        return self._connection
+    def _end_beat(self, job: Job) -> None:
+        began = time.time()
+        if self._habits.beats_early and self._keys.end_beat(job):
+            self._record("beatDeleted", job, began)
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with suppress(psycopg2.Error):
-                self._connection.close()
-        self._connection = None
+    def _delete(self, job: Job, began: float) -> None:
+        try:
+            self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=job.receipt)
+        except (BotoCoreError, ClientError):
+            if not self._habits.job_lock:
+                raise
+            return  # the work is done; the message comes back
+        self._record("deleted", job, began)
 
     def _record(self, event: str, job: Job | None, began: float, **details: object) -> None:
-        video = {"video": job.video_id} if job else {}
+        known = {"video": job.video_id, "message": job.message} if job else {}
         self._tell(
-            {"at": time.time(), "began": began, "worker": self.name, "event": event, **video, **details}
+            {"at": time.time(), "began": began, "worker": self.name, "event": event, **known, **details}
         )

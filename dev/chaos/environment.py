@@ -1,0 +1,84 @@
+"""What surrounds the product's functions in a test: relays, a queue, times, and the injection of faults."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dev.chaos.history import Record
+from dev.chaos.queue import Queue
+from dev.chaos.relay import Relay
+
+if TYPE_CHECKING:
+    from dev.chaos.invocation import Invocation
+
+When = Literal["before", "after"]
+Inject = Callable[["Invocation", str, When, Any], str | None]
+"""Called at each call of the product with the invocation, the call's name, whether it is about to be made or
+has just been answered, and the connection. It may raise, wait, or return a statement to run instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The product's settings and the limits around it, in real seconds.
+
+    Attributes:
+        confirm_s: CONFIRM_SILENCE_SECONDS.
+        strike_memory_s: STRIKE_MEMORY_SECONDS; whole seconds.
+        handoff_s: HANDOFF_SECONDS.
+        max_reclaims: MAX_RECLAIMS.
+        function_s: the function's time-out.
+        redis_patience_s: REDIS_TIMEOUT_SECONDS.
+        retry_scale: factor for the state machine's retry intervals.
+        second_look_s: how long the state machine waits before its second look.
+    """
+
+    confirm_s: float = 60
+    strike_memory_s: int = 900
+    handoff_s: float = 900
+    max_reclaims: int = 5
+    function_s: float = 60
+    redis_patience_s: float = 2
+    retry_scale: float = 1.0
+    second_look_s: float = 0.0
+
+    @classmethod
+    def scaled(cls, minute_s: float, *, max_reclaims: int = 5) -> "Timing":
+        """Return the defaults, with a minute lasting ``minute_s`` seconds.
+
+        The machine does not get faster with it, so a function still has at least two seconds. That is far
+        below half a handoff, which is what the protocol needs.
+        """
+        return cls(
+            confirm_s=minute_s / 2,
+            second_look_s=minute_s * 32 / 60,
+            strike_memory_s=max(1, round(15 * minute_s)),
+            handoff_s=15 * minute_s,
+            max_reclaims=max_reclaims,
+            function_s=max(minute_s, 2.0),
+            redis_patience_s=max(2 * minute_s / 60, 0.1),
+            retry_scale=minute_s / 60,
+        )
+
+
+@dataclass
+class FaultyEnvironment:
+    """The services that the functions use, with the places where faults are injected.
+
+    Attributes:
+        postgres_relay: the relay in front of the database.
+        redis_relay: the relay in front of Redis.
+        queue: the queue.
+        timing: the settings.
+        record: receives every event.
+        inject: see `Inject`; injects nothing by default.
+        rng: chooses the error under which a dead function is reported.
+    """
+
+    postgres_relay: Relay
+    redis_relay: Relay
+    queue: Queue
+    timing: Timing
+    record: Record
+    inject: Inject = lambda _invocation, _call, _when, _connection: None
+    rng: random.Random = field(default_factory=lambda: random.Random(0))

@@ -1,0 +1,112 @@
+"""One invocation of a function, and the faults that can be injected into it."""
+
+import os
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dev.chaos.environment import When
+
+if TYPE_CHECKING:
+    from dev.chaos.sandbox import Sandbox
+
+LAMBDA_FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
+"""The errors under which Step Functions may see the end of a function's process."""
+
+
+class Died(BaseException):
+    """The function's process has ended. A BaseException, so that no handler of the product catches it."""
+
+
+class LambdaError(Exception):
+    """A failed invocation, as Step Functions sees it.
+
+    Attributes:
+        name: the error's name.
+    """
+
+    def __init__(self, name: str, cause: str = "") -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name = name
+
+
+@dataclass
+class Invocation:
+    """One invocation of a function.
+
+    Attributes:
+        id: unique.
+        step: the function's name.
+        event: the function's input.
+        sandbox: the process that serves it.
+        answer: what Step Functions receives.
+        deadline: when the function times out, by the monotonic clock.
+        faults: the faults injected so far.
+    """
+
+    id: str
+    step: str
+    event: dict[str, Any]
+    sandbox: "Sandbox"
+    answer: "Future[Any]" = field(default_factory=Future)
+    deadline: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def reach(self, call: str, when: When, connection: Any = None, **details: Any) -> str | None:  # noqa: ANN401
+        """Record a call and inject what is due; return a statement to run instead, or None.
+
+        Raises:
+            Died: the process has ended, just now or before.
+        """
+        if self.sandbox.dead:
+            raise Died(call)
+        environment = self.sandbox.environment
+        if time.monotonic() > self.deadline:
+            self.note_fault("the function runs out of time")
+            self.die()
+        environment.record.note("call", invocation=self.id, step=self.step, call=call, when=when, **details)
+        return environment.inject(self, call, when, connection)
+
+    def note_fault(self, fault: str) -> None:
+        """Record a fault that is about to be injected."""
+        self.faults.append(fault)
+        self.sandbox.environment.record.note(
+            "fault", fault=fault, invocation=self.id, step=self.step, videos=self.event.get("videos", [])
+        )
+
+    def die(self) -> None:
+        """End the process here. Raises Died."""
+        self.sandbox.dead = True
+        raise Died
+
+    def lose_answer(self, wait_s: float) -> None:
+        """Let Step Functions see a failed invocation now, while the function goes on ``wait_s`` later."""
+        if not self.answer.done():
+            self.answer.set_exception(LambdaError("Lambda.Unknown", "the answer never came"))
+        time.sleep(wait_s)
+
+    def cut(self, connection: Any, when: Literal["before", "during", "after"]) -> None:  # noqa: ANN401
+        """Have the relay cut this database connection at its next statement."""
+        self.sandbox.environment.postgres_relay.cut(_local_port(connection.fileno()), when)
+
+
+def _local_port(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as end:
+        port: int = end.getsockname()[1]
+        return port
+
+
+_running = threading.local()
+
+
+def current() -> Invocation | None:
+    """Return the invocation that this thread serves, if any."""
+    return getattr(_running, "invocation", None)
+
+
+def set_current(invocation: Invocation | None) -> None:
+    """Tie this thread to an invocation, or to none."""
+    _running.invocation = invocation

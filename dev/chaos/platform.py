@@ -1,0 +1,190 @@
+"""The platform around the product: its users upload, delete and retry videos, its database fails over."""
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dev.chaos.plan import Plan
+from dev.chaos.queue import PLATFORM, Queue
+
+_PATIENCE_S = 30
+_CANCEL_MINUTES = 5
+_TENANTS = ("north", "south", "west")
+
+
+class Platform:
+    """The platform's users and its database's administrator; every method may be called from any thread."""
+
+    def __init__(self, dsn: str, redis_url: str, queue: Queue, plan: Plan) -> None:
+        self._dsn, self._queue, self._plan = dsn, queue, plan
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+        self._lock = threading.Lock()
+        self._random = random.Random(plan.seed + 3)
+        self._connection: Any = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        with self._lock:
+            self._drop()
+
+    def fill(self) -> None:
+        """Insert three tenants and the plan's videos, each with its message."""
+        self._sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
+        self._sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3)")
+        self._sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3)")
+        for video in range(1, self._plan.videos + 1):
+            self._insert(video)
+
+    def upload(self) -> None:
+        """Upload again up to 40 videos that are done, and those that were deleted; send lost ones again.
+
+        A lost one is UPLOADED for three seconds or longer, without a lease and without a message. The real
+        platform's users do not know which ones those are. They upload only while the queue is short, since a
+        retry loses its message only if the message is received soon.
+        """
+        real = bool(self._plan.real_platform.ways)
+        if real and len(self._queue.bodies()) > self._plan.workers:
+            return
+        done = self._sql(
+            "UPDATE video_video SET status = 'PENDING', error_reason = NULL, updated_at = now()"
+            " WHERE id = ANY(ARRAY(SELECT id FROM video_video WHERE status IN ('READY', 'FAILED')"
+            " ORDER BY random() LIMIT 40)) AND status IN ('READY', 'FAILED') RETURNING id"
+        )
+        for (video,) in done:
+            self._publish(video)
+        present = {video for (video,) in self._sql("SELECT id FROM video_video")}
+        for video in set(range(1, self._plan.videos + 1)) - present:
+            self._insert(video)
+        if real:
+            return
+        dropped = self._sql(
+            "SELECT id FROM video_video WHERE status = 'UPLOADED' AND leased_by = ''"
+            " AND updated_at < now() - interval '3 seconds'"
+        )
+        waiting = {body["video_id"] for body in self._queue.bodies()}
+        for (video,) in dropped:
+            if video not in waiting:
+                self._publish(video)
+
+    def meddle(self, video: int) -> str:
+        """Delete a video, set it to READY or retry it; return which."""
+        if self._random.random() < 0.3:
+            self._sql("DELETE FROM video_video WHERE id = %s RETURNING id", video)
+            return "the platform deletes a video"
+        if self._random.random() < 0.3:
+            self._sql(
+                "UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL,"
+                " updated_at = now()"
+                " WHERE id = %s RETURNING id",
+                video,
+            )
+            return "the platform sets a video to READY"
+        self._retry(video)
+        return "the platform retries a video"
+
+    def unfinished(self) -> list[tuple[Any, ...]]:
+        """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
+        return self._sql(
+            "SELECT id, status, leased_by FROM video_video WHERE status NOT IN ('READY', 'FAILED', 'PENDING')"
+        )
+
+    def terminate(self, backend: int) -> None:
+        """End a session of the database."""
+        self._sql("SELECT pg_terminate_backend(%s)", backend)
+
+    def read_only(self, on: bool) -> None:
+        """Make the database refuse writes, as a demoted primary does, or accept them again."""
+        with self._lock:
+            self._run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}", ())
+            self._run("SELECT pg_reload_conf()", ())
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Keep off the database within a ``with`` block, while it restarts."""
+        with self._lock:
+            self._drop()
+            yield
+
+    def _insert(self, video: int) -> None:
+        self._sql(
+            "INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)"
+            " VALUES (%s, %s, %s, 'UPLOADED', '', now(), now()) ON CONFLICT DO NOTHING RETURNING id",
+            video,
+            video % 3 + 1,
+            f"tenants/{video % 3 + 1}/lecture-{video}.mp4",
+        )
+        self._send(video)
+
+    def _retry(self, video: int) -> None:
+        if not self._plan.real_platform.retries:
+            return self._publish(video)
+        key = f"tenant:{video % 3 + 1}:video:{video}:cancel_requested"
+        with contextlib.suppress(redis.RedisError):
+            self._redis.set(key, "1", px=round(_CANCEL_MINUTES * 60_000 * self._plan.minute_s / 60))
+        if self._sql("UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id", video):
+            self._send(video)
+        return None
+
+    def _publish(self, video: int) -> None:
+        written = self._sql(
+            "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
+            " error_reason = NULL, updated_at = now() WHERE id = %s RETURNING id",
+            video,
+        )
+        if written:
+            self._send(video)
+
+    def _send(self, video: int) -> None:
+        tenant = video % 3 + 1
+        body = {
+            "video_id": video,
+            "file_key": f"tenants/{tenant}/lecture-{video}.mp4",
+            "tenant_id": tenant,
+            "tenant_code": _TENANTS[tenant - 1],
+            "created_at": datetime.now(UTC).isoformat(),
+            "attempt": 1,
+        }
+        self._queue.put(json.dumps(body), sender=PLATFORM)
+
+    def _sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        give_up = time.monotonic() + _PATIENCE_S
+        while True:
+            with self._lock:
+                try:
+                    return self._run(statement, parameters)
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    self._drop()
+                    if time.monotonic() > give_up:
+                        raise
+            time.sleep(0.02)
+
+    def _run(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = psycopg2.connect(
+                self._dsn,
+                application_name="platform",
+                options="-c default_transaction_read_only=off",
+            )
+            self._connection.autocommit = True
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                self._connection.close()
+        self._connection = None

@@ -1,0 +1,125 @@
+"""Everything that the fault injection knows about the product's own code.
+
+Classes, named statements, settings, handlers, and what the handlers look up at run time. The other modules of
+this package take these from here, so that a change in the product's layout or names changes this file alone
+(and `execution.py`, which follows the states of the workflow).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from botocore import endpoint
+
+import enqueue
+import list_stale_videos
+import reclaim
+from dev.chaos.environment import Timing
+from video_reclaim import aws, log
+from video_reclaim.adapters import heartbeats
+from video_reclaim.adapters.heartbeats import Heartbeats
+from video_reclaim.adapters.postgres import session, statements
+from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.settings import Database, Queues, Reclaiming, Redis, Schedule
+
+STATE_MACHINE = Path(__file__).resolve().parents[2] / "state_machines/reclaim_videos.asl.json"
+QUARANTINE_REASON = "Quarantined by video-reclaim: stuck "
+"""How the ``error_reason`` of a quarantined video begins."""
+NOW_S = 6
+"""The column of ``list`` and ``look`` that has the database's clock, seconds since the epoch."""
+
+HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
+    "ListStaleVideos": list_stale_videos.handler,
+    "Reclaim": reclaim.handler,
+    "Enqueue": enqueue.handler,
+}
+STATEMENTS: Mapping[str, str] = {
+    statements.SET_UP_SESSION: "settle in",
+    statements.LIST_CANDIDATES: "list",
+    statements.READ_VIDEOS: "look",
+    statements.LEASE_FOR_HANDOFF: "take",
+    statements.QUARANTINE: "quarantine",
+    statements.READ_HANDOFFS: "read handoffs",
+    statements.CLEAR_HANDOFFS: "clear handoffs",
+}
+"""Each SQL statement's name in the record of calls."""
+
+
+def redis_call(commands: Sequence[tuple[Any, ...]]) -> str:
+    """Return the name of a pipeline of Redis commands in the record of calls."""
+    last, key = commands[-1][0], str(commands[-1][1])
+    if last == "ZRANGE":
+        return "read heartbeats and reclaims"
+    if last == "ZREM":
+        return "take back counts"
+    return "record strikes" if key.endswith(":silence") else "forget reclaims"
+
+
+def open_store(port: int) -> Store:
+    """Return a store for the database behind ``port``; it connects on first use."""
+    return Store(
+        Database(
+            host="127.0.0.1",
+            port=port,
+            name="academy",
+            user="postgres",
+            ssl_mode="disable",
+            statement_seconds=20,
+        )
+    )
+
+
+def open_heartbeats(port: int, timing: Timing) -> Heartbeats:
+    """Return heartbeats from the Redis behind ``port``; they connect on first use."""
+    return Heartbeats(Redis(url=f"redis://127.0.0.1:{port}/0"), timeout_s=timing.redis_patience_s)
+
+
+def disconnect(connected: Heartbeats) -> None:
+    """Cut every connection to Redis, if there is any."""
+    if connected._client is not None:
+        connected._client.connection_pool.disconnect()
+
+
+def replacements(
+    timing: Timing,
+    queue_url: str,
+    *,
+    psycopg2: object,
+    redis: object,
+    sqs: object,
+    retry_clock: object,
+    store: Callable[[], Store],
+    beats: Callable[[], Heartbeats],
+) -> Iterator[tuple[object, str, object]]:
+    """Yield what to replace in the product's modules: the owner, the name and its replacement.
+
+    Args:
+        timing: becomes the settings that the handlers read.
+        queue_url: the queue that the handlers send to.
+        psycopg2: in place of the library.
+        redis: in place of the library.
+        sqs: in place of boto3's client.
+        retry_clock: in place of the module ``time`` where botocore waits between attempts.
+        store: returns the store of the current invocation.
+        beats: returns the heartbeats of the current invocation.
+    """
+    settings: dict[type, object] = {
+        Reclaiming: Reclaiming(
+            confirm_silence_seconds=timing.confirm_s,  # type: ignore[arg-type]
+            handoff_seconds=timing.handoff_s,  # type: ignore[arg-type]
+            max_reclaims=timing.max_reclaims,
+        ),
+        Schedule: Schedule(rate_minutes=1),
+        Queues: Queues(urls={"Video": [queue_url]}),
+    }
+    yield session, "psycopg2", psycopg2
+    yield heartbeats, "redis", redis
+    yield aws, "client", lambda _service: sqs
+    yield endpoint, "time", retry_clock
+    yield log, "_write", lambda _level, _message, _details: None
+    yield list_stale_videos, "strike_memory_s", lambda _confirm_s, _minutes: timing.strike_memory_s
+    for module in (list_stale_videos, reclaim, enqueue):
+        yield module, "read", settings.__getitem__
+        yield module, "store", store
+    for module in (list_stale_videos, reclaim):
+        yield module, "heartbeats", beats
