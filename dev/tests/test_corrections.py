@@ -1,6 +1,8 @@
 """Each correction of the emulator, through the AWS API; without the correction its test fails."""
 
 import json
+import threading
+import time
 import types
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dev.local import corrections
-from dev.local.corrections import scheduler
+from dev.local.corrections import lambda_functions, scheduler
 
 
 def test_a_correction_refuses_a_ministack_that_it_was_not_written_against():
@@ -83,6 +85,52 @@ def test_retry_and_catch_match_the_class_name_of_an_exception(bench):
     cause = json.loads(shown["Cause"])
     assert (cause["errorType"], cause["errorMessage"]) == ("TooBad", "call 2")
     assert cause["stackTrace"]
+
+
+PRINTS = """
+
+
+def handler(event, context):
+    print("first line of " + event["name"], flush=True)
+    if event.get("fails"):
+        raise RuntimeError("at the end of " + event["name"])
+"""
+
+
+def test_the_log_of_an_invocation_has_all_its_lines(bench):
+    function = bench.function(PRINTS)
+    for index in range(20):
+        bench.call(function, {"name": f"call {index}", "fails": index % 2})
+
+    name = function.rpartition(":")[2]
+    events = bench.clients.logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+    texts = [event["message"] for event in events]
+    for index in range(20):
+        assert any(f"first line of call {index}\n" in text + "\n" for text in texts)
+    assert sum("RuntimeError: at the end of" in text for text in texts) == 10
+    assert not any("end of the invocation's log" in text for text in texts)
+
+
+def test_a_late_line_of_a_log_is_waited_for(monkeypatch):
+    """As when the machine is busy and the thread that reads the lines gets no time."""
+    runtime = lambda_functions.lambda_runtime
+    script = runtime._PYTHON_WORKER_SCRIPT
+    corrected = script.replace(lambda_functions._RAISED, lambda_functions._RAISED_CORRECTED)
+    monkeypatch.setattr(runtime, "_PYTHON_WORKER_SCRIPT", corrected)
+    monkeypatch.setattr(runtime.Worker, "_drain_stderr_bounded", runtime.Worker._drain_stderr_bounded)
+    lambda_functions.collect_whole_log()
+    worker = runtime.Worker("name", {"Runtime": "python3.13"}, b"")
+
+    def write_late():
+        for line in ("early", "late", lambda_functions._LOG_END, "of the next invocation"):
+            worker._stderr_queue.put(line)
+            time.sleep(0.2)
+
+    worker._stderr_thread = threading.Thread(target=write_late)
+    worker._stderr_thread.start()
+
+    assert worker._drain_stderr_bounded() == "early\nlate"
+    worker._stderr_thread.join()
 
 
 def test_an_error_of_the_sdk_has_its_class_name(bench):

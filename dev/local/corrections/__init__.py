@@ -40,6 +40,7 @@ def apply() -> None:
         EmulatorChanged: ministack is another version than the one they were written against.
     """
     lambda_functions.report_exceptions()
+    lambda_functions.collect_whole_log()
     lambda_functions.isolate_environment()
     step_functions.refuse_invalid_input()
     step_functions.evaluate_task_timeouts()

@@ -1,10 +1,12 @@
-"""Corrections of Lambda: exceptions and environment of a function."""
+"""Corrections of Lambda: exceptions, logs and environment of a function."""
 
 # ruff: noqa: ANN401 - ministack's objects have no types
 
 import contextvars
+import queue
 import re
 import subprocess
+import time
 import types
 from typing import Any
 
@@ -64,6 +66,47 @@ def report_exceptions() -> None:
 
     lambda_runtime.Worker.invoke = worker_invoke
     lambda_svc._execute_function_warm = execute_function_warm
+
+
+# The line of ministack's Python worker that returns a result.
+_FINISHED = '_real_stdout.write(json.dumps({"status": "ok", "result": result}) + "\\n")'
+_LOG_END = "--- end of the invocation's log ---"
+_LOG_LIMIT_S = 60
+
+
+def collect_whole_log() -> None:
+    """Collect the log of an invocation to its end.
+
+    On AWS every line belongs to the invocation that wrote it. Ministack stops reading when no line comes for
+    5 ms, so on a busy machine a line goes to the next invocation of the same process, or is lost.
+    """
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT
+    if script.count(_FINISHED) != 1 or script.count(_RAISED_CORRECTED) != 1:
+        raise EmulatorChanged("ministack's Python worker returns results differently")
+    end = f"; sys.stderr.write({_LOG_END!r} + chr(10)); sys.stderr.flush()"
+    for statement in (_FINISHED, _RAISED_CORRECTED):
+        script = script.replace(statement, statement + end)
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script
+    drain = reviewed(lambda_runtime.Worker, "_drain_stderr_bounded", "3fd7cc742872")
+
+    def drain_to_the_end(self: Any, *limits: float, **named_limits: float) -> str:
+        if not self.config.get("Runtime", "").startswith("python"):
+            return str(drain(self, *limits, **named_limits))
+        lines: list[str] = []
+        give_up = time.monotonic() + _LOG_LIMIT_S
+        while time.monotonic() < give_up:
+            try:
+                line = self._stderr_queue.get(timeout=0.05)
+            except queue.Empty:
+                if not self._stderr_thread.is_alive():  # the process has ended without the last line
+                    break
+                continue
+            if line == _LOG_END:
+                break
+            lines.append(line)
+        return "\n".join(lines)
+
+    lambda_runtime.Worker._drain_stderr_bounded = drain_to_the_end
 
 
 def isolate_environment() -> None:
