@@ -81,6 +81,9 @@ class _Queue:
     def __init__(self, client: Any) -> None:  # noqa: ANN401
         self._client = client
 
+    def get_queue_attributes(self, **request: Any) -> Any:  # noqa: ANN401
+        return self._client.get_queue_attributes(**request)
+
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401
         invocation = current()
         if invocation is None:

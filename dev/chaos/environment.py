@@ -31,6 +31,8 @@ class Timing:
         redis_patience_s: REDIS_TIMEOUT_SECONDS.
         retry_scale: factor for the state machine's retry intervals.
         second_look_s: how long the state machine waits before its second look.
+        mass_silence_s: MASS_SILENCE_SECONDS.
+        lost_after_s: LOST_AFTER_SECONDS.
     """
 
     confirm_s: float = 60
@@ -41,6 +43,8 @@ class Timing:
     redis_patience_s: float = 2
     retry_scale: float = 1.0
     second_look_s: float = 0.0
+    mass_silence_s: float = 600
+    lost_after_s: float = 900
 
     @classmethod
     def scaled(cls, minute_s: float, *, max_reclaims: int = 5) -> "Timing":
@@ -58,6 +62,8 @@ class Timing:
             function_s=max(minute_s, 2.0),
             redis_patience_s=max(2 * minute_s / 60, 0.1),
             retry_scale=minute_s / 60,
+            mass_silence_s=10 * minute_s,
+            lost_after_s=15 * minute_s,
         )
 
 

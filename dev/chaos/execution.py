@@ -151,7 +151,12 @@ class Execution:
         return self._list()
 
     def _reclaim_payload(self, videos: Sequence[int], *, fail_on_partial: bool) -> dict[str, Any]:
-        return {"videos": list(videos), "execution": self.arn, "failOnPartial": fail_on_partial}
+        return {
+            "videos": list(videos),
+            "input": self._given,
+            "execution": self.arn,
+            "failOnPartial": fail_on_partial,
+        }
 
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]

@@ -16,16 +16,18 @@ import list_stale_videos
 import reclaim
 from dev.chaos.environment import Timing
 from video_reclaim import aws, log
-from video_reclaim.adapters import heartbeats
-from video_reclaim.adapters.heartbeats import Heartbeats
+from video_reclaim.adapters import autoscaling, cloudwatch
 from video_reclaim.adapters.postgres import session, statements
 from video_reclaim.adapters.postgres.store import Store
-from video_reclaim.settings import Database, Queues, Reclaiming, Redis, Schedule
+from video_reclaim.adapters.redis import session as redis_session
+from video_reclaim.adapters.redis.heartbeats import Heartbeats
+from video_reclaim.rules.platform import HEARTBEAT_SEEN_KEY, QUARANTINE_PREFIX
+from video_reclaim.settings import Database, Queues, Reclaiming, Redis, Schedule, Workers
 
 STATE_MACHINE = Path(__file__).resolve().parents[2] / "state_machines/reclaim_videos.asl.json"
-QUARANTINE_REASON = "Quarantined by video-reclaim: stuck "
+QUARANTINE_REASON = QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
-NOW_S = 6
+NOW_S = 8
 """The column of ``list`` and ``look`` that has the database's clock, seconds since the epoch."""
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
@@ -41,18 +43,26 @@ STATEMENTS: Mapping[str, str] = {
     statements.QUARANTINE: "quarantine",
     statements.READ_HANDOFFS: "read handoffs",
     statements.CLEAR_HANDOFFS: "clear handoffs",
+    statements.READ_UNCLEARED: "read uncleared",
+    statements.ENDED: "read ended",
 }
 """Each SQL statement's name in the record of calls."""
 
 
 def redis_call(commands: Sequence[tuple[Any, ...]]) -> str:
     """Return the name of a pipeline of Redis commands in the record of calls."""
-    last, key = commands[-1][0], str(commands[-1][1])
-    if last == "ZRANGE":
-        return "read heartbeats and reclaims"
-    if last == "ZREM":
+    first, key = commands[0][0], str(commands[0][1])
+    if first == "TTL":
+        return "read heartbeats"
+    if first == "EXISTS":
+        return "read heartbeats and reclaims" if key == HEARTBEAT_SEEN_KEY else "look twice"
+    if first == "PTTL":
+        return "read job keys"
+    if first in ("HMGET", "HSET", "HDEL"):
+        return "waits"
+    if first == "ZREM":
         return "take back counts"
-    return "record strikes" if key.endswith(":silence") else "forget reclaims"
+    return "forget reclaims" if key.endswith(":reclaims") else "record strikes"
 
 
 def open_store(port: int) -> Store:
@@ -76,8 +86,9 @@ def open_heartbeats(port: int, timing: Timing) -> Heartbeats:
 
 def disconnect(connected: Heartbeats) -> None:
     """Cut every connection to Redis, if there is any."""
-    if connected._client is not None:
-        connected._client.connection_pool.disconnect()
+    client = connected._session._client
+    if client is not None:
+        client.connection_pool.disconnect()
 
 
 def replacements(
@@ -108,18 +119,24 @@ def replacements(
             confirm_silence_seconds=timing.confirm_s,  # type: ignore[arg-type]
             handoff_seconds=timing.handoff_s,  # type: ignore[arg-type]
             max_reclaims=timing.max_reclaims,
+            mass_silence_seconds=timing.mass_silence_s,  # type: ignore[arg-type]
+            lost_after_seconds=timing.lost_after_s,  # type: ignore[arg-type]
+            lost_messages="resend",
+            expired_but_beating="reclaim",
         ),
+        Workers: Workers(group_name="any"),
         Schedule: Schedule(rate_minutes=1),
         Queues: Queues(urls={"Video": [queue_url]}),
     }
     yield session, "psycopg2", psycopg2
-    yield heartbeats, "redis", redis
+    yield redis_session, "redis", redis
     yield aws, "client", lambda _service: sqs
     yield endpoint, "time", retry_clock
     yield log, "_write", lambda _level, _message, _details: None
-    yield list_stale_videos, "strike_memory_s", lambda _confirm_s, _minutes: timing.strike_memory_s
+    yield list_stale_videos, "strike_memory_s", lambda _minutes: timing.strike_memory_s
     for module in (list_stale_videos, reclaim, enqueue):
         yield module, "read", settings.__getitem__
         yield module, "store", store
-    for module in (list_stale_videos, reclaim):
         yield module, "heartbeats", beats
+    yield autoscaling, "instances", lambda _name: None
+    yield cloudwatch, "oldest_message_s", lambda _name, *, at: None

@@ -20,7 +20,7 @@ import enqueue
 import reclaim
 from video_reclaim import log
 from video_reclaim.adapters import sqs
-from video_reclaim.adapters.postgres import statements
+from video_reclaim.adapters.postgres import statements, store
 from video_reclaim.adapters.postgres.session import Session
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.rules.enqueueing import Sent
@@ -129,7 +129,7 @@ class Explorer:
     @staticmethod
     def reclaim_run(execution, fail_on_partial=False):
         arn = f"arn:aws:states:::execution:m:{execution}"
-        given = {"videos": [VIDEO], "execution": arn, "failOnPartial": fail_on_partial}
+        given = {"videos": [VIDEO], "input": {}, "execution": arn, "failOnPartial": fail_on_partial}
         return Run(execution, "Reclaim", json.dumps(given))
 
     def explore(self, start, *, limit=400_000):
@@ -337,10 +337,10 @@ class Explorer:
             row = (*row[:2], NEW, row[3])
             rows = [tuple(NEW if value == until else value for value in r) for r in rows]
         if statement == statements.READ_VIDEOS:
-            rows = [(*r[:6], 0.0) for r in rows]
+            rows = [(*r[:8], 0.0) for r in rows]
         return row, tuple(map(tuple, rows))
 
-    def send(self, _url, bodies):
+    def send(self, _url, bodies, _delays_s):
         def perform():
             videos = list(bodies)
             if not videos:
@@ -360,18 +360,25 @@ class Explorer:
             return tuple((video.id, self.alive, video.lease) for video in videos)
 
         heard = self.answer(perform)
-        return History({id_: Heartbeat(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard})
+        beats = {id_: Heartbeat(alive, Strike(-3600.0, lease)) for id_, alive, lease in heard}
+        return History(beats, seen_before=True)
 
     def undo_counts(self, *_):
         pass
 
-    def clear_counts(self, *_):
+    def end_counts(self, *_):
         pass
+
+    def forget_status(self, *_):
+        pass
+
+    def prepare_jobs(self, *_):
+        return {}
 
     @contextlib.contextmanager
     def installed(self):
         settings = {
-            Reclaiming: Reclaiming(confirm_silence_seconds=30, handoff_seconds=900, max_reclaims=0),
+            Reclaiming: Reclaiming(30, 900, 0, 600, 900, "resend", "reclaim"),
             Queues: Queues({"Video": ["queue"]}),
         }
         with contextlib.ExitStack() as undo:
@@ -382,6 +389,8 @@ class Explorer:
             put(reclaim, "store", lambda: self.store)
             put(enqueue, "store", lambda: self.store)
             put(reclaim, "heartbeats", lambda: self)
+            put(enqueue, "heartbeats", lambda: self)
+            put(store, "_LOCKED_ROW_WAITS_S", (0, 0))
             put(sqs, "send", self.send)
             put(log, "_write", lambda _level, _message, _details: None)
             for module in (reclaim, enqueue):

@@ -7,13 +7,15 @@ same table in `docs/protocol.md`.
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest import mock
 
 import reclaim
-from video_reclaim.adapters import heartbeats, sqs
+from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres import statements
+from video_reclaim.adapters.redis import heartbeats, values
 from video_reclaim.rules import reclaiming, staleness
+from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.reclaiming import History
 
 
@@ -30,14 +32,15 @@ def put(owner, name, value):
     return lambda: mock.patch.object(owner, name, value)
 
 
-def sending_is_clearing(url, bodies, send=sqs.send):
-    sent = send(url, bodies)
+def sending_is_clearing(url, bodies, delays_s, send=sqs.send):
+    sent = send(url, bodies, delays_s)
     sent.accepted = list(bodies)
     return sent
 
 
 def missing_for_unknown(self, videos, claims):
-    return History({video.id: staleness.Heartbeat(present=False) for video in videos})
+    heartbeats = {video.id: staleness.Heartbeat(present=False) for video in videos}
+    return History(heartbeats, seen_before=True)
 
 
 class Anyone(str):
@@ -52,19 +55,23 @@ class Anyone(str):
         return False
 
 
-def a_strike_against_anyone(value, strike=heartbeats._strike):
-    found = strike(value)
+def a_strike_against_anyone(value, parse=values.parse_strike):
+    found = parse(value)
     return found and staleness.Strike(found.at_s, Anyone(found.lease))
 
 
-def handed_over_to_anyone(video, heartbeat, judge=staleness.judge, **given):
+def handed_over_to_anyone(video, heartbeat, criteria, judge=staleness.judge):
     if video.handoff_token:
         return staleness.Reason.ORPHANED
-    return judge(video, heartbeat, **given)
+    return judge(video, heartbeat, criteria)
 
 
-def a_stranger_to_itself(video, heartbeat, judge=staleness.judge, own_token=None, **given):
-    return judge(video, heartbeat, **given)
+def a_stranger_to_itself(video, heartbeat, criteria, judge=staleness.judge):
+    return judge(video, heartbeat, replace(criteria, own_token=None))
+
+
+def the_first_miss_counts(_video, _strike, _criteria):
+    return staleness.Reason.SILENT_TWICE
 
 
 def without_limit(*given, plan=reclaiming.plan, **named):
@@ -72,11 +79,11 @@ def without_limit(*given, plan=reclaiming.plan, **named):
 
 
 EXPIRED = statements._EXPIRED
-SEEN = f"{statements._LEASE} = seen.lease"
+SEEN = f"{statements._STATUS} || ' ' || {statements._LEASE} = seen.\"row\""
 HOLDER = " AND v.leased_by = %(holder)s"
-TERM = "\n  AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
+TERM = " AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
 UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
-TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)\nFROM"
+TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)"
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,12 @@ ORDER = "test_every_order.py::test_no_order_loses_robs_or_repeats"
 PROTECTIONS = [
     Protection(
         "second strike",
-        put(staleness, "silence_confirmed", lambda *_, **__: True),
+        put(staleness, "_judge_silence", the_first_miss_counts),
         "test_redis_misleads.py::test_a_flush_robs_nobody",
     ),
     Protection(
         "strike tied to the lease",
-        put(heartbeats, "_strike", a_strike_against_anyone),
+        put(values, "parse_strike", a_strike_against_anyone),
         "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_counts_against_nobody",
     ),
     Protection(
@@ -118,8 +125,8 @@ PROTECTIONS = [
         {"failure": "unreachable"},
         put(
             heartbeats.Heartbeats,
-            "read",
-            lambda _self, videos: missing_for_unknown(None, videos, {}).heartbeats,
+            "look",
+            lambda _self, videos: RedisLook(missing_for_unknown(None, videos, {}).heartbeats, seen_ttl_s=9),
         ),
     ),
     Protection(
@@ -128,7 +135,8 @@ PROTECTIONS = [
             heartbeats.Heartbeats,
             "read_and_count",
             lambda _self, videos, _claims: History(
-                {v.id: staleness.Heartbeat(False, staleness.Strike(0.0, v.lease)) for v in videos}
+                {v.id: staleness.Heartbeat(False, staleness.Strike(0.0, v.lease)) for v in videos},
+                seen_before=True,
             ),
         ),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
@@ -142,7 +150,7 @@ PROTECTIONS = [
     ),
     Protection(
         "handoff lease",
-        sql("LEASE_FOR_HANDOFF", (TAKEN, "leased_by = '', leased_until = NULL\nFROM")),
+        sql("LEASE_FOR_HANDOFF", (TAKEN, "leased_by = '', leased_until = NULL")),
         ORDER,
         order("overlap"),
     ),
@@ -201,12 +209,14 @@ PROTECTIONS = [
     ),
     Protection(
         "only reclaims are counted",
-        put(reclaim, "claims_to_count", lambda videos: {v.id: v.lease for v in videos}),
+        put(reclaim, "claims_to_count", lambda videos, _: {v.id: f"{v.upload} {v.lease}" for v in videos}),
         "test_poison.py::test_a_queue_that_is_away_for_hours_quarantines_nothing",
     ),
     Protection(
         "a claim counts once",
-        put(reclaim, "claims_to_count", lambda videos: {v.id: str(uuid.uuid4()) for v in videos}),
+        put(
+            reclaim, "claims_to_count", lambda videos, _: {v.id: f"{v.upload} {uuid.uuid4()}" for v in videos}
+        ),
         "test_poison.py::test_executions_that_overlap_count_a_stuck_claim_once",
     ),
     Protection(
