@@ -52,7 +52,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
     for outcome, details in outcomes(event["videos"], videos, todo, history, leased, quarantined):
         log.info(outcome, **details)
-    did = counts(todo, len(event["videos"]), leased, quarantined, answered=history.answered)
+    unsent = None if event["failOnPartial"] else token
+    did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=history.answered)
     attempts = [todo.attempts[video_id] for video_id in leased.ids]
     answer = {"videos": leased.ids, "attempts": attempts, "did": to_builtins(did)}
     return {"execution": event["execution"], "failOnPartial": event["failOnPartial"], **answer}

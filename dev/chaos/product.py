@@ -44,7 +44,7 @@ STATEMENTS: Mapping[str, str] = {
     statements.READ_HANDOFFS: "read handoffs",
     statements.CLEAR_HANDOFFS: "clear handoffs",
     statements.READ_UNCLEARED: "read uncleared",
-    statements.ENDED: "read ended",
+    statements.READ_UNFINISHED: "read unfinished",
 }
 """Each SQL statement's name in the record of calls."""
 

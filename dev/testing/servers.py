@@ -12,6 +12,7 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
 
+HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
 COLUMNS = (
     "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
     " created_at, updated_at"
@@ -64,6 +65,7 @@ class Academy:
 
     def reset(self):
         self.redis.flushall()
+        self.redis.set(HEARTBEAT_SEEN_KEY, "1", ex=30 * 86_400)  # a Redis in which workers have been heard
         self.sql(
             "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
         )
@@ -94,6 +96,11 @@ class Academy:
         key = f"tenant:{tenant}:video:{video_id}:silence"
         at, _, lease = self.redis.get(key).decode().partition(" ")
         self.redis.set(key, f"{float(at) - ago_s} {lease}", keepttl=True)
+
+    def upload(self, video_id):
+        """The identity of a video's upload, with which the counts of its reclaims begin."""
+        statement = "SELECT left(md5(file_key), 12) FROM video_video WHERE id = %s"
+        return self.sql(statement, (video_id,))[0][0]
 
     def rows(self):
         """Return all columns of every video, by id."""
@@ -158,8 +165,8 @@ def common_settings(postgres, valkey):
 def forget_clients():
     """Close the connections and clients that a warm function keeps."""
     from video_reclaim import aws, secrets
-    from video_reclaim.adapters import heartbeats
     from video_reclaim.adapters.postgres import store
+    from video_reclaim.adapters.redis import heartbeats
 
     store.store.cache_clear()
     heartbeats.heartbeats.cache_clear()

@@ -10,15 +10,15 @@ import pytest
 from cdk.stage import stages_in
 from tests.infra.conftest import MACHINE, ROOT, STAGES, of_type, synthesized
 from video_reclaim import settings
-from video_reclaim.adapters import heartbeats
 from video_reclaim.adapters.postgres import session
+from video_reclaim.adapters.redis import session as redis_session
 from video_reclaim.metrics import METRICS
 from video_reclaim.settings import variable
 
 READS = {
-    "ListStaleVideos": {"Database", "Redis", "Reclaiming", "Schedule"},
+    "ListStaleVideos": {"Database", "Redis", "Reclaiming", "Schedule", "Queues", "Workers"},
     "Reclaim": {"Database", "Redis", "Reclaiming"},
-    "Enqueue": {"Database", "Reclaiming", "Queues"},
+    "Enqueue": {"Database", "Redis", "Reclaiming", "Queues"},
     "PublishBacklog": {"Database", "Queues", "Metrics", "Scaling", "Workers", "Schedule"},
 }
 OPTIONAL = {
@@ -113,7 +113,7 @@ class TestFunctions:
             assert task["TimeoutSeconds"] > function["Timeout"]
             # a statement on a dead connection, a new connection, and the statement again
             assert function["Timeout"] > statement_s + session._CONNECT_TIMEOUT_S + statement_s
-            assert function["Timeout"] > 3 * heartbeats._TIMEOUT_S
+            assert function["Timeout"] > 3 * redis_session._TIMEOUT_S
 
     def test_half_a_handoff_outlasts_the_function_that_sends(self, template):
         enqueue = functions(template)["Enqueue"]

@@ -13,9 +13,9 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
-from video_reclaim.adapters.heartbeats import Heartbeats
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.adapters.redis.heartbeats import Heartbeats
 from video_reclaim.errors import InvalidSetting, StoreUnavailable
 from video_reclaim.rules.staleness import Video
 from video_reclaim.settings import Database, Redis
@@ -123,14 +123,14 @@ class TestVerification:
             with Relay(valkey.port, shown.server("127.0.0.1")) as relay:
                 url = f"rediss://127.0.0.1:{relay.port}/0"
                 redis = Heartbeats(Redis(url, ssl_root_cert=str(authority.root)))
-                assert (redis.read([SILENT]) is not None) == trusted
+                assert (redis.look([SILENT]) is not None) == trusted
 
     def test_redis_is_not_trusted_by_default_without_a_public_root(self, valkey, authority):
         with Relay(valkey.port, authority.server("127.0.0.1")) as relay:
-            assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).read([SILENT]) is None
+            assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
 
 
-SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", False, 0.0)
+SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0)
 
 
 class TestPatience:
@@ -154,7 +154,7 @@ class TestPatience:
     def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
-            assert redis.read([SILENT]) is None
+            assert redis.look([SILENT]) is None
 
 
 class TestKeeping:
@@ -326,19 +326,19 @@ class TestSigningIn:
         )
         secret = json.dumps({"username": "lambda", "password": "one"})
         redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds(secret)))
-        assert redis.read([SILENT]) is not None
+        assert redis.look([SILENT]) is not None
         academy.redis.execute_command("ACL", "SETUSER", "lambda", "resetpass", ">two")
         vault.now_holds(json.dumps({"username": "lambda", "password": "two"}))
         academy.redis.client_kill_filter(user="lambda")
-        assert redis.read([SILENT]) is not None
+        assert redis.look([SILENT]) is not None
         assert vault.asked == 2
 
     def test_redis_by_a_bare_token(self, academy, valkey, vault):
         academy.redis.config_set("requirepass", "bare")
         try:
             redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds("bare")))
-            assert redis.read([SILENT]) is not None
+            assert redis.look([SILENT]) is not None
             stale = Heartbeats(Redis(valkey.url))
-            assert stale.read([SILENT]) is None
+            assert stale.look([SILENT]) is None
         finally:
             academy.redis.config_set("requirepass", "")

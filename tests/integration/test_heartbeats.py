@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from video_reclaim.adapters.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
+from video_reclaim.adapters.redis.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
+from video_reclaim.rules.listing import RedisLook
+from video_reclaim.rules.platform import Job
 from video_reclaim.rules.reclaiming import History
 from video_reclaim.rules.staleness import Heartbeat, Strike, Video
+from video_reclaim.rules.waiting import QueueLook, Wait, track
 from video_reclaim.settings import Redis, read
 
 NOW_S = 1_700_000_000.0
@@ -16,7 +19,9 @@ VIDEO = Video(
     tenant_id=2,
     leased_by="w",
     lease='(w,"2026-01-01 00:00:00+00",)',
+    upload="file",
     lease_expired=False,
+    quarantined=False,
     now_s=NOW_S,
 )
 
@@ -26,95 +31,199 @@ def heartbeats(academy, environment):
     return Heartbeats(read(Redis))
 
 
-def test_a_heartbeat_is_there_or_missing(academy, heartbeats):
+@pytest.fixture
+def beats(heartbeats):
+    return lambda *videos: heartbeats.look(videos).heartbeats
+
+
+def keys(academy):
+    """The keys in Redis, but for the mark that heartbeats were seen and the list of counted videos."""
+    kept = {b"video-reclaim:counted", b"video-reclaim:heartbeat-seen"}
+    return sorted(key.decode() for key in academy.redis.keys("*") if key not in kept)
+
+
+def test_a_heartbeat_is_there_or_missing(academy, beats):
     academy.redis.set("tenant:2:video:7:heartbeat", "1")
     silent = replace(VIDEO, id=8)
-    assert heartbeats.read([VIDEO, silent]) == {7: Heartbeat(present=True), 8: Heartbeat(present=False)}
+    assert beats(VIDEO, silent) == {7: Heartbeat(present=True), 8: Heartbeat(present=False)}
 
 
-def test_a_heartbeat_of_another_tenant_is_not_ours(academy, heartbeats):
+def test_a_heartbeat_of_another_tenant_is_not_ours(academy, beats):
     academy.redis.set("tenant:1:video:7:heartbeat", "1")
-    assert heartbeats.read([VIDEO]) == {7: Heartbeat(present=False)}
+    assert beats(VIDEO) == {7: Heartbeat(present=False)}
 
 
 @pytest.mark.parametrize(
     "video",
     [
-        pytest.param(replace(VIDEO, lease_expired=True), id="expired"),
         pytest.param(replace(VIDEO, tenant_id=None), id="without-tenant"),
-        pytest.param(replace(VIDEO, status="UPLOADED"), id="orphan"),
+        pytest.param(replace(VIDEO, status="UPLOADED"), id="waiting"),
+        pytest.param(replace(VIDEO, status="UPLOADED", leased_by="reclaim:x"), id="orphan"),
     ],
 )
-def test_asks_only_where_the_heartbeat_decides(heartbeats, video):
-    assert heartbeats.read([video]) == {}
+def test_asks_only_about_videos_that_should_have_a_heartbeat(beats, video):
+    assert beats(video) == {}
 
 
-def test_strikes_are_kept_for_a_while_and_can_be_forgotten(academy, heartbeats):
-    strike = Strike(at_s=NOW_S, lease=VIDEO.lease)
-    assert heartbeats.record_strikes([VIDEO], {7: strike}, memory_s=900)
-    assert heartbeats.read([VIDEO]) == {7: Heartbeat(present=False, strike=strike)}
-    assert 890 < academy.redis.ttl("tenant:2:video:7:silence") <= 900
-    assert heartbeats.record_strikes([VIDEO], {7: None}, memory_s=900)
-    assert not academy.redis.keys("*")
+@pytest.mark.parametrize("value", ["a-list", "a-hash"])
+def test_a_heartbeat_key_of_another_type_is_unknown_and_harms_no_other_video(academy, beats, value):
+    key = "tenant:2:video:7:heartbeat"
+    if value == "a-list":
+        academy.redis.lpush(key, "1")
+    else:
+        academy.redis.hset(key, "1", "1")
+    assert beats(VIDEO, replace(VIDEO, id=8)) == {7: Heartbeat(None), 8: Heartbeat(present=False)}
 
 
-def test_a_strike_that_is_not_ours_is_none(academy, heartbeats):
-    academy.redis.set("tenant:2:video:7:silence", "what?")
-    assert heartbeats.read([VIDEO]) == {7: Heartbeat(present=False)}
+class TestStrikes:
+    STRIKE = Strike(at_s=NOW_S, lease=VIDEO.lease)
+
+    def record(self, adapter, strike, **look):
+        return adapter.record([VIDEO], {7: strike}, RedisLook(**look), memory_s=240)
+
+    @pytest.mark.parametrize("gone", [False, True])
+    def test_are_kept_for_a_while_and_can_be_deleted(self, academy, heartbeats, beats, gone):
+        strike = replace(self.STRIKE, gone=gone)
+        assert self.record(heartbeats, strike)
+        assert beats(VIDEO) == {7: Heartbeat(present=False, strike=strike)}
+        assert 230 < academy.redis.ttl("tenant:2:video:7:silence") <= 240
+        assert self.record(heartbeats, None)
+        assert keys(academy) == []
+
+    @pytest.mark.parametrize("value", ["what?", b"\xff\xfe", ""])
+    def test_one_that_cannot_be_read_is_none(self, academy, beats, value):
+        academy.redis.set("tenant:2:video:7:silence", value)
+        assert beats(VIDEO) == {7: Heartbeat(present=False)}
+
+    def test_a_key_of_another_type_is_overwritten(self, academy, heartbeats, beats):
+        academy.redis.lpush("tenant:2:video:7:silence", "1")
+        assert beats(VIDEO) == {7: Heartbeat(present=False)}
+        assert self.record(heartbeats, self.STRIKE)
+        assert beats(VIDEO) == {7: Heartbeat(present=False, strike=self.STRIKE)}
+
+    def test_the_mark_is_set_once_a_heartbeat_is_seen(self, academy, heartbeats):
+        academy.redis.flushall()
+        assert heartbeats.look([VIDEO]).seen_before is False
+        self.record(heartbeats, None, heartbeats={8: Heartbeat(present=False)})
+        assert heartbeats.look([VIDEO]).seen_before is False
+        self.record(heartbeats, None, heartbeats={8: Heartbeat(present=True)})
+        assert heartbeats.look([VIDEO]).seen_before is True
+        assert 29 * 86_400 < academy.redis.ttl("video-reclaim:heartbeat-seen") <= 30 * 86_400
+
+
+class TestWaits:
+    WAITING = replace(VIDEO, status="UPLOADED", leased_by="", lease="(,,)")
+
+    def test_are_kept_and_deleted_when_they_end(self, academy, heartbeats):
+        waits = track([self.WAITING], {}, set())
+        look = heartbeats.look([self.WAITING])
+        assert heartbeats.record_waits(waits, look, QueueLook(NOW_S, None))
+        look = heartbeats.look([self.WAITING])
+        assert look.waits == {7: Wait(NOW_S, "(,,) file")}
+        assert look.queue_empty_since_s == NOW_S
+        assert heartbeats.record_waits(track([], look.waits, set()), look, None)
+        assert keys(academy) == []
+
+    def test_one_that_cannot_be_read_is_none(self, academy, heartbeats):
+        academy.redis.hset("video-reclaim:waiting", "7", b"\xff")
+        academy.redis.hset("video-reclaim:waiting", "seven", "1 x")
+        assert heartbeats.look([self.WAITING]).waits == {}
+
+    def test_a_video_that_a_user_has_just_retried_is_told(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
+        assert heartbeats.look([self.WAITING, replace(self.WAITING, id=8)]).just_retried == {7}
+
+    def test_the_wait_is_taken_by_the_first_that_reclaims(self, heartbeats):
+        heartbeats.record_waits(track([self.WAITING], {}, set()), RedisLook(), None)
+        first, second = (heartbeats.read_and_count([self.WAITING], {}) for _ in range(2))
+        assert (first.waits, second.waits) == ({7: Wait(NOW_S, "(,,) file")}, {})
+
+
+class TestJobKeys:
+    JOB = Job(7, "key", 2, "south", "")
+
+    def test_a_message_is_delayed_while_a_worker_would_drop_it(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=100)
+        delays_s = heartbeats.prepare_jobs([self.JOB, replace(self.JOB, video_id=8)])
+        assert set(delays_s) == {7} and 98 < delays_s[7] <= 100
+
+    def test_the_lock_of_a_dead_worker_is_deleted(self, academy, heartbeats):
+        academy.redis.set("job:encode:7:lock", "1", ex=14_400)
+        assert heartbeats.prepare_jobs([self.JOB]) == {}
+        assert keys(academy) == []
 
 
 SILENT = {7: Heartbeat(present=False)}
 
 
+def counts(history):
+    return history.earlier_reclaims, history.newly_counted
+
+
 def test_a_claim_is_counted_once_however_often_and_by_whomever(heartbeats):
-    assert heartbeats.read_and_count([VIDEO], {7: "a"}) == History(SILENT, {7: 0}, {7})
+    assert counts(heartbeats.read_and_count([VIDEO], {7: "file a"})) == ({7: 0}, {7})
     for _ in range(3):
-        assert heartbeats.read_and_count([VIDEO], {7: "a"}) == History(SILENT, {7: 0}, set())
-    assert heartbeats.read_and_count([VIDEO], {7: "b"}) == History(SILENT, {7: 1}, {7})
+        assert counts(heartbeats.read_and_count([VIDEO], {7: "file a"})) == ({7: 0}, set())
+    assert counts(heartbeats.read_and_count([VIDEO], {7: "file b"})) == ({7: 1}, {7})
+
+
+def test_a_count_belongs_to_one_upload(heartbeats):
+    heartbeats.read_and_count([VIDEO], {7: "file a"})
+    again = replace(VIDEO, upload="another")
+    assert counts(heartbeats.read_and_count([again], {7: "another b"})) == ({7: 0}, {7})
 
 
 def test_a_video_on_its_way_to_the_queue_is_asked_about_and_not_counted(heartbeats):
-    carried = replace(VIDEO, status="UPLOADED")
-    assert heartbeats.read_and_count([carried], {}) == History({}, {7: 0}, set())
-    for claim in ("a", "b", "c"):
+    carried = replace(VIDEO, status="UPLOADED", leased_by="reclaim:x")
+    assert heartbeats.read_and_count([carried], {}) == History({}, {}, {7: 0}, seen_before=True)
+    for claim in ("file a", "file b", "file c"):
         heartbeats.read_and_count([VIDEO], {7: claim})
-    assert heartbeats.read_and_count([carried, VIDEO], {}) == History(SILENT, {7: 2}, set())
+    assert counts(heartbeats.read_and_count([carried], {})) == ({7: 2}, set())
 
 
 def test_several_videos_keep_their_own_counts(heartbeats):
-    other = replace(VIDEO, id=8, status="UPLOADED")
+    other = replace(VIDEO, id=8, status="UPLOADED", leased_by="reclaim:x")
     third = replace(VIDEO, id=9, lease_expired=True)
-    heartbeats.read_and_count([third], {9: "earlier"})
-    told = heartbeats.read_and_count([VIDEO, other, third], {7: "a", 9: "b"})
-    assert told == History(SILENT, {7: 0, 8: 0, 9: 1}, {7, 9})
+    heartbeats.read_and_count([third], {9: "file earlier"})
+    history = heartbeats.read_and_count([VIDEO, other, third], {7: "file a", 9: "file b"})
+    assert counts(history) == ({7: 0, 8: 0, 9: 1}, {7, 9})
+    assert history.heartbeats == {**SILENT, 9: Heartbeat(present=False)}
 
 
 def test_reclaims_older_than_a_week_do_not_count(heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "a"})
+    heartbeats.read_and_count([VIDEO], {7: "file a"})
     later = replace(VIDEO, now_s=NOW_S + RECLAIMS_REMEMBERED_S + 1)
-    assert heartbeats.read_and_count([later], {7: "b"}).earlier_reclaims == {7: 0}
+    assert heartbeats.read_and_count([later], {7: "file b"}).earlier_reclaims == {7: 0}
 
 
-def test_counts_outlive_nothing_but_redis_itself(academy, heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "a"})
+def test_counts_end_with_redis_or_after_a_week(academy, heartbeats):
+    heartbeats.read_and_count([VIDEO], {7: "file a"})
     assert 0 < academy.redis.ttl("tenant:2:video:7:reclaims") <= RECLAIMS_REMEMBERED_S
 
 
-def test_a_count_can_be_taken_back_and_forgotten(academy, heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "a"})
-    heartbeats.read_and_count([VIDEO], {7: "b"})
-    heartbeats.undo_counts([VIDEO], {7: "b"})
-    assert heartbeats.read_and_count([VIDEO], {7: "c"}).earlier_reclaims == {7: 1}
-    heartbeats.clear_counts([VIDEO])
-    assert not academy.redis.keys("*")
+def test_a_count_can_be_undone_and_ended(academy, heartbeats):
+    heartbeats.read_and_count([VIDEO], {7: "file a"})
+    heartbeats.read_and_count([VIDEO], {7: "file b"})
+    heartbeats.undo_counts([VIDEO], {7: "file b"})
+    assert heartbeats.read_and_count([VIDEO], {7: "file c"}).earlier_reclaims == {7: 1}
+    assert heartbeats.look([]).counted == {7: 2}
+    heartbeats.end_counts([(2, 7)])
+    assert not keys(academy)
+    assert heartbeats.look([]).counted == {}
 
 
-def test_many_videos_keep_their_own_answers(academy, heartbeats):
+def test_the_platforms_cached_status_can_be_forgotten(academy, heartbeats):
+    academy.redis.set("tenant:2:video:7:status", "PROCESSING")
+    heartbeats.forget_status([VIDEO])
+    assert keys(academy) == []
+
+
+def test_many_videos_keep_their_own_answers(academy, beats):
     videos = [replace(VIDEO, id=i) for i in range(6_000)]  # more than one call's worth
     for i in range(0, 6_000, 3):
         academy.redis.set(f"tenant:2:video:{i}:heartbeat", "1")
-    pulses = heartbeats.read(videos)
-    assert all(pulses[i].present is (i % 3 == 0) for i in range(6_000))
+    found = beats(*videos)
+    assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
 
 
 class TestRedisThatCannotAnswerSaysNothing:
@@ -132,16 +241,40 @@ class TestRedisThatCannotAnswerSaysNothing:
         return Heartbeats(read(Redis), timeout_s=1)
 
     def test_when_asked_for_heartbeats(self, broken):
-        assert broken.read([VIDEO]) is None
+        assert broken.look([VIDEO]) is None
 
     def test_when_asked_to_count(self, broken):
-        assert broken.read_and_count([VIDEO], {7: "a"}) is None
+        history = broken.read_and_count([VIDEO], {7: "file a"})
+        assert (history.answered, history.newly_counted, history.heartbeats) == (False, {7}, {})
 
     def test_when_told_of_a_strike(self, broken):
-        assert broken.record_strikes([VIDEO], {7: Strike(NOW_S, "l")}, memory_s=60) is False
+        strikes = {7: Strike(NOW_S, "l")}
+        assert broken.record([VIDEO], strikes, RedisLook(), memory_s=60) is False
+
+    def test_when_asked_about_jobs(self, broken):
+        assert broken.prepare_jobs([TestJobKeys.JOB]) == {}
 
 
-def test_a_kept_connection_that_died_is_opened_anew(academy, heartbeats, valkey):
-    assert heartbeats.read([VIDEO]) is not None
+def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
+    academy.redis.acl_setuser(
+        "narrow", reset=True, enabled=True, nopass=True, keys="*", commands=["+mget", "+exists"]
+    )
+    narrow = Heartbeats(Redis(valkey.url.replace("redis://", "redis://narrow:any@")))
+    assert narrow.look([VIDEO]) is None
+
+
+def test_a_former_primary_is_left_at_once(academy, heartbeats, valkey):
+    heartbeats.look([VIDEO])
+    academy.redis.replicaof("127.0.0.1", "1")
+    try:
+        assert heartbeats.record([VIDEO], {7: Strike(NOW_S, "l")}, RedisLook(), memory_s=60) is False
+        assert heartbeats._session._client is None
+    finally:
+        academy.redis.replicaof("NO", "ONE")
+    assert heartbeats.record([VIDEO], {7: Strike(NOW_S, "l")}, RedisLook(), memory_s=60)
+
+
+def test_a_kept_connection_that_was_lost_is_opened_again(academy, beats, valkey):
+    assert beats(VIDEO) is not None
     valkey.restart()
-    assert heartbeats.read([VIDEO]) == {7: Heartbeat(present=False)}
+    assert beats(VIDEO) == SILENT

@@ -33,7 +33,7 @@ def surprised_planner(academy):
 IDS = list(range(1, 101))
 PARAMETERS = {
     "ids": IDS,
-    "leases": json.dumps(dict.fromkeys(IDS, "(worker,,)")),
+    "rows": json.dumps(dict.fromkeys(IDS, "PROCESSING (worker,,)")),
     "reasons": json.dumps(dict.fromkeys(IDS, "because")),
     "untils": ["2026-01-01 00:00:00+00"],
     "holder": HOLDER,
@@ -49,6 +49,8 @@ PARAMETERS = {
         pytest.param(statements.QUARANTINE, id="quarantine"),
         pytest.param(statements.READ_HANDOFFS, id="read-handoffs"),
         pytest.param(statements.CLEAR_HANDOFFS, id="clear-handoffs"),
+        pytest.param(statements.READ_UNCLEARED, id="read-uncleared"),
+        pytest.param(statements.READ_UNFINISHED, id="read-unfinished"),
     ],
 )
 def test_a_batch_is_found_by_its_ids_whatever_the_statistics_say(surprised_planner, statement):

@@ -19,7 +19,7 @@ OVERRIDE = "/academy/workers/video/scaling-override"
 BACKLOG = series("BacklogCount", {})
 NOW = datetime.now(UTC).replace(second=40, microsecond=0)
 MINUTE = NOW.replace(second=0)
-LISTED = {"dryRun": False, "heartbeatsTrusted": True}
+LISTED = {"dryRun": False, "heartbeatsTrusted": True, "longestWaitS": 90.5, "messagesLost": 3}
 
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
@@ -158,7 +158,8 @@ class TestMeasuring:
             ],
         )
         assert values(aws, "BacklogCount") == [3.0]
-        assert 10_800 <= values(aws, "OldestBacklogAge")[0] < 10_900
+        assert values(aws, "OldestBacklogAge") == [90.5]
+        assert values(aws, "MessagesLost") == [3.0]
         depths = {kind: values(aws, "QueueDepth", WorkerType=kind) for kind in ("Video", "AI", "Messaging")}
         assert depths == {"Video": [2.0], "AI": [2.0], "Messaging": [1.0]}
         assert values(aws, "VideosReclaimed") == [3.0]
@@ -181,7 +182,7 @@ class TestMeasuring:
         environment.setenv("DATABASE_PORT", "1")
         record = published(aws)["run"]["decision"]
         assert record["inputs"]["uploaded"] is None
-        assert values(aws, "BacklogCount") == values(aws, "OldestBacklogAge") == []
+        assert values(aws, "BacklogCount") == []
         assert values(aws, "QueueDepth", WorkerType="AI") == [0.0]
 
     def test_one_queue_of_two_away_makes_their_sum_unknown(self, academy, aws):
@@ -207,8 +208,12 @@ class TestMeasuring:
 
     def test_heartbeats_that_nobody_asked_about_are_not_published(self, academy, aws):
         published(aws, run={})
-        published(aws, retried=True)
         assert values(aws, "HeartbeatsTrusted") == []
+        assert values(aws, "OldestBacklogAge") == []
+
+    def test_the_worst_step_decides_whether_heartbeats_are_trusted(self, academy, aws):
+        published(aws, [{"did": {"redis_away": 1, "redisAway": 1}}])
+        assert values(aws, "HeartbeatsTrusted") == [0.0]
 
     def test_dimensions_of_ones_own_leave_queue_depth_as_it_is(self, academy, aws, environment):
         environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')

@@ -40,8 +40,8 @@ from dev.testing.messages import Queue
 from dev.testing.servers import common_settings, forget_clients
 from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from tests.workflow.breakages import DEFINITION
-from video_reclaim.adapters.heartbeats import heartbeats
 from video_reclaim.adapters.postgres.store import store
+from video_reclaim.adapters.redis.heartbeats import heartbeats
 
 GROUP = "academy-video-worker-asg"
 NAMESPACE = "Academy/Workers"
@@ -234,9 +234,16 @@ class Workflow:
             "Messaging": [self._queues[OTHER_QUEUES[2]]],
         }
         return {
-            "ListStaleVideos": {**store, **redis, **reclaiming, **schedule},
+            "ListStaleVideos": {
+                **store,
+                **redis,
+                **reclaiming,
+                **schedule,
+                "QUEUES_URLS": json.dumps(kinds),
+                "WORKERS_GROUP_NAME": GROUP,
+            },
             "Reclaim": {**store, **redis, **reclaiming},
-            "Enqueue": {**store, **reclaiming, "QUEUES_URLS": json.dumps(kinds)},
+            "Enqueue": {**store, **redis, **reclaiming, "QUEUES_URLS": json.dumps(kinds)},
             "PublishBacklog": {
                 **store,
                 **schedule,
@@ -255,7 +262,7 @@ class Workflow:
         """Let a function keep its connections, unless its settings lead elsewhere than the last one's."""
         for made_once, prefix, users in (
             (store, "DATABASE_", MODULES),
-            (heartbeats, "REDIS_", ("ListStaleVideos", "Reclaim")),
+            (heartbeats, "REDIS_", ("ListStaleVideos", "Reclaim", "Enqueue")),
         ):
             given = self.environment[function].items()
             settings = {name: value for name, value in given if name.startswith(prefix)}

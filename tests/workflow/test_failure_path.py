@@ -160,15 +160,15 @@ def test_one_video_that_postgresql_refuses_is_counted_and_never_stops_its_neighb
 
 
 def test_a_statement_that_postgresql_refuses_fails_the_execution(workflow, academy, stale):
-    academy.sql("ALTER TABLE video_video RENAME COLUMN file_key TO hidden")
+    academy.sql("ALTER TABLE core_tenant RENAME COLUMN code TO hidden")  # only messages need it
     try:
         execution = workflow.run()
     finally:
-        academy.sql("ALTER TABLE video_video RENAME COLUMN hidden TO file_key")
+        academy.sql("ALTER TABLE core_tenant RENAME COLUMN hidden TO code")
 
     assert (execution["status"], execution["error"]) == ("FAILED", "StoreRefused")
     assert workflow.unfinished(execution) == {"RetryFailedVideos", "EnqueueAgain"}
-    assert "file_key" in message(execution)
+    assert "t.code" in message(execution)
 
 
 def test_postgresql_away_during_the_reclaim_of_some(workflow, academy, stale):
@@ -302,7 +302,9 @@ def test_what_a_batch_did_before_its_queue_failed_is_counted(workflow, academy):
     poison, moved, cursed, *rest = stale = [academy.add(until=-5) for _ in range(200)]
     batch = stale[:5]
     now = academy.redis.time()[0]
-    academy.redis.zadd(f"tenant:1:video:{poison}:reclaims", {f"run-{n}": now - n for n in range(5)})
+    academy.redis.zadd(
+        f"tenant:1:video:{poison}:reclaims", {f"{academy.upload(poison)} run-{n}": now - n for n in range(5)}
+    )
     academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {cursed} OR status <> 'UPLOADED')")
 
     def ready(payload, call):

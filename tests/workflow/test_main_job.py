@@ -229,7 +229,8 @@ def test_a_limit_takes_the_oldest_and_says_how_many_are_left(workflow, academy):
 def test_videos_reclaimed_too_often_are_quarantined_and_counted_neighbours_sent(workflow, academy):
     poison, healthy = academy.add(until=-5), academy.add(until=-5)
     academy.redis.zadd(
-        f"tenant:1:video:{poison}:reclaims", {f"run-{n}": academy.redis.time()[0] - n for n in range(5)}
+        f"tenant:1:video:{poison}:reclaims",
+        {f"{academy.upload(poison)} run-{n}": academy.redis.time()[0] - n for n in range(5)},
     )
 
     execution = workflow.run()

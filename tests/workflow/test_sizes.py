@@ -72,7 +72,7 @@ def without_sqs(workflow):
     sent = []
 
     def send(payload, call):
-        def accept(_url, bodies):
+        def accept(_url, bodies, _delays_s):
             refused = {video: "InternalError" for video in bodies if str(video) in workflow.aws.refused}
             sent.extend(video for video in bodies if video not in refused)
             return Sent(accepted=[video for video in bodies if video not in refused], refused=refused)

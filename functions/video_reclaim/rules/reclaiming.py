@@ -142,7 +142,9 @@ def plan(videos: Iterable[Video], history: History, criteria: Criteria, *, max_r
     return result
 
 
-def counts(todo: Plan, asked: int, leased: Written, quarantined: Written, *, answered: bool) -> Counts:
+def counts(
+    todo: Plan, asked: int, leased: Written, quarantined: Written, *, unsent: str | None, answered: bool
+) -> Counts:
     """Return what was done with a batch, before its messages are sent.
 
     Args:
@@ -151,6 +153,7 @@ def counts(todo: Plan, asked: int, leased: Written, quarantined: Written, *, ans
             because they had changed, moved on.
         leased: the result of leasing.
         quarantined: the result of quarantining.
+        unsent: the token whose holder has sent no message yet: the execution's own, in the first pass.
         answered: Redis answered.
     """
     refused = len(leased.refused) + len(quarantined.refused)
@@ -158,12 +161,12 @@ def counts(todo: Plan, asked: int, leased: Written, quarantined: Written, *, ans
     moved_on = asked - len(leased.ids) - len(quarantined.ids) - refused - skipped.total()
     if moved_on:
         skipped[Reason.MOVED_ON] += moved_on
-    reasons = Counter(todo.reasons[video_id] for video_id in leased.ids)
+    done = [video for video in todo.lease if video.id in leased.ids]
     return Counts(
         quarantined=len(quarantined.ids),
         refused=refused,
-        resent=reasons[Reason.MESSAGE_LOST],
-        adopted=reasons[Reason.ORPHANED],
+        resent=sum(video.waits for video in done),
+        adopted=sum(video.handoff_token not in (None, unsent) for video in done),
         skipped={str(reason): n for reason, n in skipped.items()},
         redis_away=0 if answered else 1,
     )

@@ -29,8 +29,13 @@ _EXPIRED = f"({_LEASED_UNTIL} < now() AND NOT ({_STATUS} = '{Status.PROCESSING}'
 
 _ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_LEASED_UNTIL} < now() AND {_IN_HANDOFF}"
 
+# The status as an expression that no index serves, where rows are found by their ids; likewise the terms in
+# CLEAR_HANDOFFS. In a mass reclaim the planner's statistics lag behind and know of hardly any UPLOADED row.
+# By the index on status each batch would then read all rows that the batches before it reclaimed (ADR 10).
+_UNINDEXED_STATUS = f"({_STATUS} || '')"
+
 _QUARANTINED = (
-    f"({_STATUS} = '{Status.FAILED}'"
+    f"({_UNINDEXED_STATUS} = '{Status.FAILED}'"
     f" AND starts_with(coalesce(v.{Column.ERROR_REASON}, ''), '{QUARANTINE_PREFIX}'))"
 )
 
@@ -68,17 +73,10 @@ ORDER BY part, {Column.PROCESSING_STARTED_AT} NULLS FIRST, {Column.ID}
 # The same columns for the videos of one batch, in whatever status they are now.
 READ_VIDEOS = f"SELECT {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ID} = ANY(%(ids)s) ORDER BY {_ID}"
 
-# The status as an expression that no index serves, where rows are found by their ids; likewise the terms in
-# CLEAR_HANDOFFS. In a mass reclaim the planner's statistics lag behind and know of hardly any UPLOADED row.
-# By the index on status each batch would then read all rows that the batches before it reclaimed (ADR 10).
-_UNINDEXED_STATUS = f"({_STATUS} || '')"
-
-# Of these videos, those that need no count of reclaims any more: finished, or deleted.
-ENDED = f"""
-SELECT asked.id FROM unnest(%(ids)s::bigint[]) AS asked (id)
-LEFT JOIN {VIDEOS} v ON {_ID} = asked.id
-WHERE {_ID} IS NULL OR {_UNINDEXED_STATUS} = '{Status.READY}'
-"""
+# Of these videos, those that are still on their way: neither finished nor deleted.
+READ_UNFINISHED = (
+    f"SELECT {_ID} FROM {VIDEOS} v WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} <> '{Status.READY}'"
+)
 
 # Rows that are still as they were read, or whose lease has expired. They are locked in the order of their ids,
 # so that two executions can't deadlock; a row that somebody else has locked is skipped. One JSON text is

@@ -59,9 +59,9 @@ class Store:
 
     def read_ended(self, video_ids: Sequence[int]) -> list[int]:
         """Return the ids of those videos that are READY or deleted. Raises as `list_candidates`."""
-        return [
-            row[0] for row in self._session.fetch_again_if_lost(statements.ENDED, {"ids": list(video_ids)})
-        ]
+        rows = self._session.fetch_again_if_lost(statements.READ_UNFINISHED, {"ids": list(video_ids)})
+        unfinished = {row[0] for row in rows}
+        return [video_id for video_id in video_ids if video_id not in unfinished]
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
         """Reclaim videos: UPLOADED, under a handoff lease of ``handoff_s`` seconds.
