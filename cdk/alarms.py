@@ -1,44 +1,50 @@
-"""What wakes an operator: one alarm per thing that would go unnoticed, each with its entry in the runbook."""
+"""The alarms: one per condition that would go unnoticed, each with an entry in the runbook."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk.stage import Stage
+from cdk.metrics import METRICS
+from cdk.stage import AlarmSetting, InvalidStage, Stage
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """One metric held against one bound.
+    """One metric compared with one threshold.
 
     Attributes:
-        name: what is the matter, in camel case; the runbook's heading is the same.
-        says: the description's first sentence.
+        name: the condition, in camel case; the runbook's heading is the same.
+        severity: ``page`` when somebody has to act now, ``notify`` when it can wait for working hours.
+        description: the condition in one sentence.
         metric: namespace and name.
-        dimensions: of that metric.
-        rings: comparison and bound.
-        periods: of 60 s each that are looked at; every one must breach.
-        period_s: the length of one, if it is not 60 s.
-        statistic: over one period.
-        missing: what a period without a point counts as.
+        dimensions: dimensions of the metric.
+        comparison: the alarm is raised when the value compares so with the threshold.
+        threshold: in the metric's unit.
+        statistic: CloudWatch's statistic over one period.
+        periods: number of consecutive periods that must breach.
+        period_s: length of a period.
+        missing: how a period without values counts.
     """
 
     name: str
-    says: str
+    severity: Literal["page", "notify"]
+    description: str
     metric: tuple[str, str]
     dimensions: dict[str, str]
-    rings: tuple[Literal[">=", "<"], float]
+    comparison: Literal[">=", "<"]
+    threshold: float
+    statistic: str = "Maximum"
     periods: int = 1
     period_s: int = 60
-    statistic: str = "Maximum"
     missing: Literal["breaching", "notBreaching", "ignore"] = "notBreaching"
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The names of what the alarms look at."""
+    """What the alarms and the dashboard look at."""
 
     state_machine_arn: str
     undelivered_queue: str
@@ -47,29 +53,37 @@ class Watched:
 
 
 class OperatorAlarms(Construct):
-    """Every alarm tells the stage's topic when it rings and when it is over."""
+    """Each alarm tells the topic of its severity when it is raised and when it is over."""
 
-    def __init__(self, scope: Construct, id_: str, *, prefix: str, stage: Stage, watched: Watched) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, prefix: str, stage: Stage, alarms: Sequence[Alarm]
+    ) -> None:
         super().__init__(scope, id_)
-        seen = stage.observability
-        for alarm in alarms(stage, watched):
-            comparison, bound = alarm.rings
-            cloudwatch.CfnAlarm(
+        observability = stage.observability
+        topics = {
+            "page": observability.topic_arn,
+            "notify": observability.notify_topic_arn or observability.topic_arn,
+        }
+        self.by_name: dict[str, cloudwatch.CfnAlarm] = {}
+        for alarm in alarms:
+            topic = topics[alarm.severity]
+            self.by_name[alarm.name] = cloudwatch.CfnAlarm(
                 self,
                 alarm.name,
                 alarm_name=f"{prefix}-{alarm.name}",
-                alarm_description=f"{alarm.says} Runbook: {seen.runbook_url}#{alarm.name.lower()}",
+                alarm_description=f"{alarm.description} Severity: {alarm.severity}. "
+                f"Runbook: {observability.runbook_url}#{alarm.name.lower()}",
                 namespace=alarm.metric[0],
                 metric_name=alarm.metric[1],
                 dimensions=[{"name": name, "value": value} for name, value in alarm.dimensions.items()],
                 statistic=alarm.statistic,
                 period=alarm.period_s,
                 evaluation_periods=alarm.periods,
-                comparison_operator=_COMPARISONS[comparison],
-                threshold=bound,
+                comparison_operator=_COMPARISONS[alarm.comparison],
+                threshold=alarm.threshold,
                 treat_missing_data=alarm.missing,
-                alarm_actions=[seen.topic_arn] if seen.topic_arn else None,
-                ok_actions=[seen.topic_arn] if seen.topic_arn else None,
+                alarm_actions=[topic] if topic else None,
+                ok_actions=[topic] if topic else None,
             )
 
 
@@ -80,82 +94,153 @@ _FIVE_MINUTES: dict[str, Any] = {"period_s": 300, "statistic": "Sum"}
 
 
 def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
-    """Return the alarms of a stage. NoSuccessfulRun is left out while the schedule is off."""
-    return [*_of_executions(stage, watched), *_of_videos(stage, watched), *_of_queues(watched)]
+    """Return the alarms of a stage, with the thresholds that it sets and without those that it disables.
+
+    NoSuccessfulRun and BacklogUnmeasured are left out while the schedule is off.
+
+    Raises:
+        InvalidStage: the stage names an alarm that does not exist.
+    """
+    known = [*_of_executions(stage, watched), *_of_videos(stage, watched), *_of_queues(watched)]
+    given = stage.observability.alarms
+    if unknown := given.keys() - {alarm.name for alarm in known}:
+        names = ", ".join(alarm.name for alarm in known)
+        raise InvalidStage(f"observability.alarms.{min(unknown)}: must be one of {names}")
+    return [
+        _adjusted(alarm, given.get(alarm.name))
+        for alarm in known
+        if (alarm.name not in given or given[alarm.name].enabled)
+        and (stage.schedule.enabled or alarm.missing != "breaching")
+    ]
+
+
+def _adjusted(alarm: Alarm, setting: AlarmSetting | None) -> Alarm:
+    if setting is None or setting.threshold is None:
+        return alarm
+    return replace(alarm, threshold=setting.threshold)
 
 
 def _of_executions(stage: Stage, watched: Watched) -> list[Alarm]:
     machine = {"StateMachineArn": watched.state_machine_arn}
-    no_run = Alarm(
-        "NoSuccessfulRun",
-        "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
-        ("AWS/States", "ExecutionsSucceeded"),
-        machine,
-        ("<", 1),
-        periods=5,
-        period_s=60 * stage.schedule.rate_minutes,
-        statistic="Sum",
-        missing="breaching",
-    )
     return [
-        *([no_run] if stage.schedule.enabled else []),
+        Alarm(
+            "NoSuccessfulRun",
+            "page",
+            "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
+            ("AWS/States", "ExecutionsSucceeded"),
+            machine,
+            "<",
+            1,
+            statistic="Sum",
+            periods=5,
+            period_s=60 * stage.schedule.rate_minutes,
+            missing="breaching",
+        ),
         Alarm(
             "ExecutionFailed",
-            "An execution has failed: videos could not be put back, or the listing or publishing failed.",
+            "notify",
+            "An execution has failed: videos could not be put back, or the listing failed.",
             ("AWS/States", "ExecutionsFailed"),
             machine,
-            (">=", 1),
+            ">=",
+            1,
             **_FIVE_MINUTES,
         ),
         Alarm(
             "ExecutionTimedOut",
+            "notify",
             "An execution took longer than an hour.",
             ("AWS/States", "ExecutionsTimedOut"),
             machine,
-            (">=", 1),
+            ">=",
+            1,
             **_FIVE_MINUTES,
         ),
     ]
 
 
 def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
-    own, rate = stage.metrics.namespace, stage.schedule.rate_minutes
+    def own(
+        name: str,
+        severity: Literal["page", "notify"],
+        description: str,
+        metric: str,
+        comparison: Literal[">=", "<"],
+        threshold: float,
+        **how: Any,  # noqa: ANN401 (further attributes of an alarm)
+    ) -> Alarm:
+        how = {"statistic": METRICS[metric].statistic} | how
+        published = (stage.metrics.namespace, metric)
+        return Alarm(name, severity, description, published, watched.dimensions, comparison, threshold, **how)
+
+    rounds: dict[str, Any] = {"periods": 5, "period_s": 60 * stage.schedule.rate_minutes}
     return [
-        Alarm(
+        own(
             "OldestWait",
+            "page",
             "A video has waited for a worker for too long.",
-            (own, "OldestBacklogAge"),
-            watched.dimensions,
-            (">=", stage.observability.oldest_wait_seconds),
-            periods=5,
-            period_s=60 * rate,
+            "OldestBacklogAge",
+            ">=",
+            stage.observability.oldest_wait_seconds,
+            **rounds,
             missing="ignore",
         ),
-        Alarm(
-            "VideosQuarantined",
-            "Videos were set to FAILED because they had been reclaimed too often.",
-            (own, "VideosQuarantined"),
-            watched.dimensions,
-            (">=", 1),
-            **_FIVE_MINUTES,
+        own(
+            "BacklogUnmeasured",
+            "page",
+            "BacklogCount has not been published for five rounds: the database can't be read, or CloudWatch "
+            "takes no metrics.",
+            "BacklogCount",
+            "<",
+            1,
+            **rounds,
+            statistic="SampleCount",
+            missing="breaching",
         ),
-        Alarm(
+        own(
             "HeartbeatsUntrusted",
+            "page",
             "Redis can't tell which workers are alive: videos are reclaimed by their lease alone.",
-            (own, "HeartbeatsTrusted"),
-            watched.dimensions,
-            ("<", 1),
-            periods=5,
-            period_s=60 * rate,
+            "HeartbeatsTrusted",
+            "<",
+            1,
+            **rounds,
             missing="ignore",
+        ),
+        own(
+            "VideosQuarantined",
+            "notify",
+            "Videos were set to FAILED because they had been reclaimed too often.",
+            "VideosQuarantined",
+            ">=",
+            1,
+            period_s=300,
+        ),
+        own(
+            "MessagesLost",
+            "notify",
+            "Videos waited for a worker whose messages cannot exist any more.",
+            "MessagesLost",
+            ">=",
+            1,
+            period_s=300,
+        ),
+        own(
+            "RowsRefused",
+            "notify",
+            "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
+            "VideosRefused",
+            ">=",
+            1,
+            period_s=300,
         ),
     ]
 
 
 def _of_queues(watched: Watched) -> list[Alarm]:
-    def dead_letters(name: str, says: str, queue: str) -> Alarm:
+    def dead_letters(name: str, description: str, queue: str) -> Alarm:
         metric = ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-        return Alarm(name, says, metric, {"QueueName": queue}, (">=", 1))
+        return Alarm(name, "notify", description, metric, {"QueueName": queue}, ">=", 1)
 
     return [
         dead_letters(

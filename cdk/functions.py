@@ -12,7 +12,7 @@ from cdk import environment, permissions
 from cdk.bundle import ROOT, dependency_layer
 from cdk.queues import Queues
 from cdk.stage import CERTIFICATES, LISTING_CONNECTIONS, Stage
-from cdk.step import Setting, Step
+from cdk.step import Shared, Step
 
 
 class ReclaimFunctions(Construct):
@@ -23,7 +23,7 @@ class ReclaimFunctions(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, prefix: str, stage: Stage, queues: Queues) -> None:
         super().__init__(scope, id_)
-        setting = Setting(
+        shared = Shared(
             prefix=prefix,
             code=lambda_.Code.from_asset(str(ROOT / "functions"), exclude=["**/__pycache__", "**/*.pyc"]),
             layers=_layers(self, stage),
@@ -47,6 +47,7 @@ class ReclaimFunctions(Construct):
         )
         self.by_name: dict[str, lambda_.Function] = {}
         """The functions by the name of their state."""
+        self.log_groups: dict[str, logs.ILogGroup] = {}
         for name, (timeout_s, database_s, sections, statements) in plans.items():
             variables = environment.variables(stage, "database")
             # A statement on a connection that died unnoticed, and again on a new one, end within this time.
@@ -55,15 +56,16 @@ class ReclaimFunctions(Construct):
                 variables |= (
                     {"QUEUES_URLS": urls} if section == "queues" else environment.variables(stage, section)
                 )
-            self.by_name[name] = Step(
+            step = Step(
                 self,
                 name,
-                setting=setting,
+                shared=shared,
                 environment=variables,
                 statements=[*sign_in, *statements],
                 timeout_s=timeout_s,
                 reserved_concurrency=_share(stage.database.max_connections, name),
-            ).function
+            )
+            self.by_name[name], self.log_groups[name] = step.function, step.log_group
 
 
 def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:
@@ -88,7 +90,7 @@ def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:
 
 
 def _share(connections: int | None, name: str) -> int | None:
-    """How many of a limited number of connections one function may hold: it holds one for each instance."""
+    """Return the number of connections that one function may hold, which holds one for each instance."""
     if connections is None:
         return None
     if name in ("Reclaim", "Enqueue"):

@@ -7,7 +7,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk import stage as settings
-from cdk.accepted import accept
+from cdk.findings import accept
 
 _VISIBILITY = Duration.seconds(300)
 _RECEIVES = 3

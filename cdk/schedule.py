@@ -8,7 +8,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk import stage as settings
-from cdk.accepted import accept
+from cdk.findings import accept
 
 
 class ReclaimSchedule(Construct):

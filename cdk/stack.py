@@ -3,9 +3,10 @@
 from aws_cdk import CfnOutput, Environment, Stack, Tags
 from constructs import Construct
 
-from cdk.alarms import OperatorAlarms, Watched
+from cdk.alarms import OperatorAlarms, Watched, alarms
 from cdk.dashboard import OperatorDashboard
 from cdk.functions import ReclaimFunctions
+from cdk.queries import OperatorQueries
 from cdk.queues import Queues
 from cdk.schedule import ReclaimSchedule
 from cdk.stage import Stage
@@ -38,10 +39,20 @@ class VideoReclaimStack(Stack):
             video_dead_letter_queue=queues.video_dead_letter.queue_name,
             dimensions=stage.metrics.dimensions,
         )
-        OperatorAlarms(self, "Alarms", prefix=prefix, stage=stage, watched=watched)
+        thresholds = alarms(stage, watched)
+        raised = OperatorAlarms(self, "Alarms", prefix=prefix, stage=stage, alarms=thresholds)
         OperatorDashboard(
-            self, "Dashboard", prefix=prefix, stage=stage, watched=watched, functions=list(functions.by_name)
+            self,
+            "Dashboard",
+            prefix=prefix,
+            stage=stage,
+            watched=watched,
+            functions={name: f"{prefix}-{name}" for name in functions.by_name},
+            alarms=raised.by_name,
+            thresholds=thresholds,
+            decisions_log=f"/{prefix}/PublishBacklog",
         )
+        OperatorQueries(self, "Queries", prefix=prefix, log_groups=functions.log_groups)
         for key, value in {"application": "video-reclaim", "stage": name, **stage.tags}.items():
             Tags.of(self).add(key, value)
         outputs = {

@@ -32,6 +32,7 @@ Arn = Annotated[str, Field(pattern=r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:.+$")]
 # Secrets Manager puts six random characters behind a secret's name: a grant without them covers nothing.
 SecretArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:.+-\w{6}$")]
 KeyArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d{12}:key/[\w-]+$")]
+TopicArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$")]
 QueueName = Annotated[str, Field(pattern=r"^(arn:[\w-]+:sqs:[\w-]+:\d{12}:)?[\w-]{1,80}$")]  # FIFO queues: no
 
 
@@ -183,19 +184,30 @@ class Metrics(_Part):
     dimensions: dict[str, str] = Field(default_factory=dict)
 
 
-class Observability(_Part):
-    """What is kept for people to look at, and whom the alarms tell.
+class AlarmSetting(_Part):
+    """Threshold of one alarm, in the unit of its metric, and whether the alarm exists."""
 
-    ``runbookUrl`` is where operators read docs/runbook.md; each alarm links to its own entry there.
+    threshold: float | None = Field(default=None, ge=0)
+    enabled: bool = True
+
+
+class Observability(_Part):
+    """Logs, and the topics that the alarms notify.
+
+    Alarms that somebody has to act on now notify ``topicArn``; the others notify ``notifyTopicArn``, or ``topicArn``
+    where that is not set. ``alarms`` changes single alarms by name. ``runbookUrl`` is where operators read
+    docs/runbook.md; each alarm links to its own entry there.
     """
 
     log_retention: Literal[
         "ONE_DAY", "ONE_WEEK", "TWO_WEEKS", "ONE_MONTH", "THREE_MONTHS", "SIX_MONTHS", "ONE_YEAR"
     ] = "ONE_MONTH"
     log_execution_data: bool = False
-    topic_arn: Annotated[str, Field(pattern=r"^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$")] | None = None
+    topic_arn: TopicArn | None = None
+    notify_topic_arn: TopicArn | None = None
     runbook_url: str = "docs/runbook.md"
     oldest_wait_seconds: int = Field(default=1800, ge=60)
+    alarms: dict[str, AlarmSetting] = Field(default_factory=dict)
 
 
 class Stage(_Part):

@@ -1,4 +1,4 @@
-"""One step of the workflow: a function with a role, a log group and nothing that it doesn't need."""
+"""One step of the workflow: a function with a role and a log group of its own."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk.accepted import accept, accept_wildcard
+from cdk.findings import accept, accept_wildcard
 from cdk.stage import Network
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What the steps of a stage have in common."""
+class Shared:
+    """Properties that the functions of a stage have in common."""
 
     prefix: str
     code: lambda_.Code
@@ -26,77 +26,76 @@ class Setting:
 
 
 class Step(Construct):
-    """The Lambda behind one state, named like the state; its module is the same name in snake case."""
+    """The function that one state calls, named like the state; its module is the same name in snake case."""
 
     def __init__(
         self,
         scope: Construct,
         name: str,
         *,
-        setting: Setting,
+        shared: Shared,
         environment: Mapping[str, str],
         statements: Sequence[iam.PolicyStatement],
         timeout_s: int,
         reserved_concurrency: int | None,
     ) -> None:
         super().__init__(scope, name)
-        log_group = logs.LogGroup(
+        self.log_group = logs.LogGroup(
             self,
             "Logs",
-            log_group_name=f"/{setting.prefix}/{name}",
-            retention=setting.log_retention,
+            log_group_name=f"/{shared.prefix}/{name}",
+            retention=shared.log_retention,
             removal_policy=RemovalPolicy.DESTROY,
         )
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"{setting.prefix}: what {name} may do",
+            description=f"Role of {name} of {shared.prefix}",
         )
         self.function = lambda_.Function(
             self,
             "Function",
-            function_name=f"{setting.prefix}-{name}",
-            description=f"State {name} of {setting.prefix}",
+            function_name=f"{shared.prefix}-{name}",
+            description=f"State {name} of {shared.prefix}",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
-            code=setting.code,
+            code=shared.code,
             handler=f"{module_of(name)}.handler",
-            layers=list(setting.layers),
+            layers=list(shared.layers),
             environment=dict(environment),
             memory_size=512,
             timeout=Duration.seconds(timeout_s),
             reserved_concurrent_executions=reserved_concurrency,
             role=role,
-            log_group=log_group,
+            log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE,
         )
-        log_group.grant_write(role)
-        for statement in [*statements, *self._join(setting)]:
+        self.log_group.grant_write(role)
+        for statement in [*statements, *self._join_vpc(shared)]:
             role.add_to_principal_policy(statement)
         accept_wildcard(role, "*", because=_WILDCARDS)
         accept(self.function, "AwsSolutions-L1", because="Python 3.13, for which the layer is built")
 
-    def _join(self, setting: Setting) -> list[iam.PolicyStatement]:
-        """Put the function into the VPC, by ids alone; return what Lambda needs the role to allow for it.
+    def _join_vpc(self, shared: Shared) -> list[iam.PolicyStatement]:
+        """Connect the function to the VPC by ids, and return the permissions that Lambda needs for it.
 
-        The same permissions are denied to the function's own code: only the service makes the interfaces.
+        The same permissions are denied to the function's own code: only the service creates the interfaces
+        ("Giving Lambda functions access to resources in an Amazon VPC", Lambda's Developer Guide).
         """
-        if setting.network is None:
+        if shared.network is None:
             return []
         function = self.function.node.default_child
         assert isinstance(function, lambda_.CfnFunction)
         function.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
-            subnet_ids=setting.network.subnet_ids, security_group_ids=setting.network.security_group_ids
+            subnet_ids=shared.network.subnet_ids, security_group_ids=shared.network.security_group_ids
         )
-        arn = Stack.of(self).format_arn(
-            service="lambda", resource=f"function:{setting.prefix}-{self.node.id}"
-        )
-        by_the_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
+        arn = Stack.of(self).format_arn(service="lambda", resource=f"function:{shared.prefix}-{self.node.id}")
+        from_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
         return [
             iam.PolicyStatement(actions=_INTERFACES, resources=["*"]),
             iam.PolicyStatement(
-                effect=iam.Effect.DENY, actions=_INTERFACES, resources=["*"], conditions=by_the_code
+                effect=iam.Effect.DENY, actions=_INTERFACES, resources=["*"], conditions=from_code
             ),
         ]
 

@@ -8,7 +8,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import custom_resources as custom
 from constructs import Construct
 
-from cdk.accepted import accept, accept_wildcard
+from cdk.findings import accept, accept_wildcard
 from cdk.stage import NewWorkers
 
 _SHOWN = ["GroupDesiredCapacity", "GroupInServiceInstances"]  # on the dashboard

@@ -9,8 +9,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from cdk.accepted import accept_wildcard
 from cdk.bundle import ROOT
+from cdk.findings import accept_wildcard
 from cdk.stage import Stage
 
 _WAIT_MARGIN_S = 2

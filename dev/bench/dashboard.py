@@ -77,6 +77,7 @@ class Day(World):
             "VideosEnqueued": reclaims,
             "VideosFailed": 0,
             "VideosQuarantined": quarantined,
+            "VideosRefused": 0,
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,
@@ -134,18 +135,21 @@ def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float
     Raises:
         KeyError: a graph shows what the day does not hold.
     """
-    rows = 1 + max(graph["y"] // graph["height"] for graph in graphs)
+    top = min(graph["y"] for graph in graphs)
+    rows = 1 + max((graph["y"] - top) // graph["height"] for graph in graphs)
     figure, axes = plt.subplots(rows, 3, figsize=(18, 3.1 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.set_visible(False)
     for graph in graphs:
-        axis = axes[graph["y"] // graph["height"]][graph["x"] // graph["width"]]
+        axis = axes[(graph["y"] - top) // graph["height"]][graph["x"] // graph["width"]]
         axis.set_visible(True)
         axis.set_title(graph["properties"]["title"], loc="left", fontsize=10)
         for series in graph["properties"]["metrics"]:
-            at_s, values = zip(*put[key_of(series)], strict=True)
+            at_s, values = _points(put[key_of(series)], graph["properties"]["period"], series[-1]["stat"])
             label = series[-1].get("label", series[1])
             axis.plot([s / HOUR_S for s in at_s], values, linewidth=0.9, label=label, drawstyle="steps-post")
+        for line in graph["properties"].get("annotations", {}).get("horizontal", ()):
+            axis.axhline(line["value"], color=line["color"], linewidth=0.8, linestyle="--")
         axis.set_xlim(0, DAY_S / HOUR_S)
         axis.set_xticks(range(0, 25, 4), [f"{hour:02}:00" for hour in range(0, 25, 4)])
         axis.set_ylim(0, max(1.05, axis.get_ylim()[1]))
@@ -154,6 +158,17 @@ def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float
         axis.legend(fontsize=7, loc="upper left", framealpha=0.6, ncols=1 + (len(axis.lines) > 4))
     figure.suptitle("video-reclaim: the dashboard's own graphs, on a simulated day", fontsize=12)
     return figure
+
+
+def _points(put: list[tuple[float, float]], period_s: int, stat: str) -> tuple[list[float], list[float]]:
+    """Combine the points of each period as CloudWatch does: the average, or the points of a minute as they are."""
+    if stat != "Average":
+        at_s, values = zip(*put, strict=True)
+        return list(at_s), list(values)
+    periods: dict[float, list[float]] = {}
+    for at_s, value in put:
+        periods.setdefault(at_s // period_s * period_s, []).append(value)
+    return list(periods), [sum(values) / len(values) for values in periods.values()]
 
 
 def key_of(series: list[Any]) -> Key:

@@ -27,12 +27,11 @@ def synthesize(stage: str) -> Mapping[str, Any]:
 
 
 def widgets(template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The dashboard's graphs in CloudWatch's own form; ``?`` stands for what is only known when deployed."""
+    """The dashboard's graphs over time, in CloudWatch's own form; ``?`` is what is only known when deployed."""
     (board,) = (one for one in template["Resources"].values() if one["Type"] == "AWS::CloudWatch::Dashboard")
     body = board["Properties"]["DashboardBody"]
     text = body if isinstance(body, str) else _joined(body["Fn::Join"][1])
-    graphs: list[dict[str, Any]] = json.loads(text)["widgets"]
-    return graphs
+    return [one for one in json.loads(text)["widgets"] if one["properties"].get("view") == "timeSeries"]
 
 
 def _joined(parts: list[Any]) -> str:

@@ -13,6 +13,7 @@ VIDEO = "Video"
 """The worker type whose queue reclaimed videos are sent to."""
 
 Unit = Literal["Count", "Seconds"]
+Statistic = Literal["Maximum", "Minimum", "Sum"]
 
 
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,12 +22,14 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: metric name.
         unit: CloudWatch's unit.
+        statistic: how alarms and the dashboard combine the values of a period.
         dimension: the one dimension that it has; None for the dimensions of the stage.
         meaning: one line for people.
     """
 
     name: str
     unit: Unit
+    statistic: Statistic
     dimension: Literal["WorkerType"] | None
     meaning: str
 

@@ -12,7 +12,6 @@ from tests.infra.conftest import MACHINE, ROOT, STAGES, of_type, synthesized
 from video_reclaim import settings
 from video_reclaim.adapters.postgres import session
 from video_reclaim.adapters.redis import session as redis_session
-from video_reclaim.metrics import METRICS
 from video_reclaim.settings import variable
 
 READS = {
@@ -37,20 +36,11 @@ OWN = {
     "AWS::Lambda::Function",
     "AWS::Lambda::LayerVersion",
     "AWS::Logs::LogGroup",
+    "AWS::Logs::QueryDefinition",
     "AWS::SQS::Queue",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
     "AWS::StepFunctions::StateMachine",
-}
-ALARMS = {
-    "NoSuccessfulRun",
-    "ExecutionFailed",
-    "ExecutionTimedOut",
-    "OldestWait",
-    "VideosQuarantined",
-    "HeartbeatsUntrusted",
-    "StartsUndelivered",
-    "VideoDeadLetters",
 }
 
 
@@ -211,83 +201,6 @@ class TestWhatIsMade:
 
     def test_a_group_in_one_zone_has_nothing_to_rebalance(self):
         assert not of_type(synthesized("local").template["Resources"], "Custom::SuspendRebalancing")
-
-
-class TestWhatOperatorsSee:
-    def alarms(self, template):
-        return {
-            one["AlarmName"].split("-")[-1]: one
-            for one in of_type(template, "AWS::CloudWatch::Alarm").values()
-        }
-
-    def test_there_is_an_alarm_for_each_thing_that_nobody_would_notice(self, template):
-        assert set(self.alarms(template)) == ALARMS
-
-    def test_each_alarm_links_to_its_own_entry_in_the_runbook(self, stage, template):
-        url = stages_in()[stage].get("observability", {}).get("runbookUrl", "docs/runbook.md")
-        headings = re.findall(r"^### (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.M)
-        for name, alarm in self.alarms(template).items():
-            assert alarm["AlarmDescription"].endswith(f"{url}#{name.lower()}")
-            assert name in headings
-
-    def test_alarms_ring_at_the_topic_that_the_stage_names(self, stage, template):
-        topic = stages_in()[stage].get("observability", {}).get("topicArn")
-        for alarm in self.alarms(template).values():
-            assert alarm.get("AlarmActions") == alarm.get("OKActions") == ([topic] if topic else None)
-
-    def test_silence_of_five_minutes_rings(self, template):
-        alarm = self.alarms(template)["NoSuccessfulRun"]
-        assert (alarm["Period"] * alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (300, "breaching")
-
-    def test_nobody_misses_runs_that_are_switched_off(self):
-        resources = synthesized("existing", '{"schedule": {"enabled": false}}').template["Resources"]
-        assert set(self.alarms(resources)) == ALARMS - {"NoSuccessfulRun"}
-
-    def test_a_slower_schedule_is_given_more_time(self):
-        resources = synthesized("existing", '{"schedule": {"rateMinutes": 10}}').template["Resources"]
-        for name in ("NoSuccessfulRun", "OldestWait", "HeartbeatsUntrusted"):
-            assert self.alarms(resources)[name]["Period"] == 600
-
-    def test_own_metrics_are_the_ones_that_the_functions_put(self, template):
-        shown = {name for namespace, name, *_ in self.series(template) if namespace == "Academy/Workers"}
-        alarmed = {
-            alarm["MetricName"]
-            for alarm in self.alarms(template).values()
-            if alarm["Namespace"] == "Academy/Workers"
-        }
-        assert alarmed <= shown == set(METRICS)
-
-    def test_the_dashboard_shows_the_fleet_from_auto_scaling_itself(self, template):
-        shown = {(namespace, name) for namespace, name, *_ in self.series(template)}
-        assert ("AWS/AutoScaling", "GroupInServiceInstances") in shown
-        assert {("AWS/States", f"Executions{what}") for what in ("Started", "Failed", "Redriven")} <= shown
-        assert {("AWS/Lambda", "Errors"), ("AWS/Lambda", "Duration")} <= shown
-
-    def test_dimensions_of_the_stage_are_on_every_metric_but_queue_depth(self):
-        overrides = '{"metrics": {"dimensions": {"Environment": "blue", "Site": "a"}}}'
-        resources = synthesized("existing", overrides).template["Resources"]
-        for namespace, name, *rest in self.series(resources):
-            if namespace == "Academy/Workers":
-                wanted = ["WorkerType"] if name == "QueueDepth" else ["Environment", "Site"]
-                assert rest[:-1:2] == wanted, name
-        for alarm in self.alarms(resources).values():
-            if alarm["Namespace"] == "Academy/Workers":
-                assert alarm["Dimensions"] == [
-                    {"Name": "Environment", "Value": "blue"},
-                    {"Name": "Site", "Value": "a"},
-                ]
-
-    def series(self, template):
-        (board,) = of_type(template, "AWS::CloudWatch::Dashboard").values()
-        body = board["DashboardBody"]
-        text = (
-            body
-            if isinstance(body, str)
-            else "".join(part if isinstance(part, str) else "token" for part in body["Fn::Join"][1])
-        )
-        return [
-            series for widget in json.loads(text)["widgets"] for series in widget["properties"]["metrics"]
-        ]
 
 
 class TestChange:

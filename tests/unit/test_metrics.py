@@ -22,7 +22,7 @@ def test_no_two_entries_share_a_name_or_a_meaning(key):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
 def test_every_entry_is_complete(entry):
-    assert set(entry) == {"name", "unit", "dimension", "meaning"}
+    assert set(entry) == {"name", "unit", "statistic", "dimension", "meaning"}
     assert entry["name"].isalnum()
     assert entry["meaning"].strip()
 
@@ -31,6 +31,7 @@ def test_every_entry_is_complete(entry):
     "changes",
     [
         pytest.param({"unit": "Percent"}, id="a-unit-that-the-product-does-not-use"),
+        pytest.param({"statistic": "p99"}, id="a-statistic-that-the-product-does-not-use"),
         pytest.param({"dimension": "Stage"}, id="another-dimension"),
         pytest.param({"meaning": None}, id="no-meaning"),
         pytest.param({"alarm": True}, id="an-unknown-field"),

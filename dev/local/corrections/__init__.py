@@ -24,6 +24,7 @@ from dev.local.corrections import (
     auto_scaling,
     cloudwatch,
     lambda_functions,
+    logs,
     permissions,
     scheduler,
     step_functions,
@@ -48,6 +49,7 @@ def apply() -> None:
     step_functions.name_sdk_errors()
     auto_scaling.enforce_capacity_bounds()
     cloudwatch.evaluate_alarms()
+    logs.accept_query_definitions()
     scheduler.substitute_attributes()
     scheduler.check_every_second()
     permissions.map_batch_actions()

@@ -1,0 +1,31 @@
+"""The product's metrics, from functions/video_reclaim/metrics.json: the one list that the functions publish by."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdk.bundle import ROOT
+
+LIST = ROOT / "functions" / "video_reclaim" / "metrics.json"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An entry of the list.
+
+    Attributes:
+        name: metric name.
+        unit: CloudWatch's unit.
+        statistic: CloudWatch's statistic, by which alarms and the dashboard combine the values of a period.
+        dimension: the one dimension that it has; None for the dimensions of the stage.
+        meaning: one line for people.
+    """
+
+    name: str
+    unit: str
+    statistic: str
+    dimension: str | None
+    meaning: str
+
+
+METRICS: Mapping[str, Metric] = {entry["name"]: Metric(**entry) for entry in json.loads(LIST.read_text())}
