@@ -129,6 +129,7 @@ class FleetSimulation:
         self.ownerless = 0  # rows in PROCESSING without a worker
         self.direction = 0
         self.rebalancing = False
+        self.short = False  # the first zone has no instances to give
         self.outcome = Outcome(length_s=trace.length_s)
         self.order = count()
         self.handlers = {
@@ -144,6 +145,7 @@ class FleetSimulation:
             "uneven": self._rebalance,
             "rebalanced": self._end_rebalanced,
             "idle": self._end_idle,
+            "shortage": self._short,
         }
         self.events = self._scripted()
         for _ in range(self.desired):
@@ -159,6 +161,9 @@ class FleetSimulation:
         for from_s, to_s in trace.phantoms_s:
             events.append((from_s, next(self.order), "phantom", 1))
             events.append((to_s, next(self.order), "phantom", -1))
+        for from_s, to_s in trace.shortages_s:
+            events.append((from_s, next(self.order), "shortage", True))
+            events.append((to_s, next(self.order), "shortage", False))
         events.sort()  # a sorted list is a heap
         return events
 
@@ -328,9 +333,10 @@ class FleetSimulation:
         return worker
 
     def _launch(self) -> _Worker:
-        """Launch where the fewest are."""
+        """Launch where the fewest are, among the zones that have instances to give."""
         sizes = self._zone_sizes()
-        worker = _Worker(self.now_s, sizes.index(min(sizes)))
+        zone = min(range(1 if self.short else 0, ZONES), key=sizes.__getitem__)
+        worker = _Worker(self.now_s, zone)
         self.members.append(worker)
         if self.failures:
             self._after(self.random.expovariate(1 / SPOT_MEAN_S), "spot", worker)
@@ -374,11 +380,20 @@ class FleetSimulation:
                 self.idle.remove(worker)
         elif worker.job != _DELETION:
             self._abandon(worker)
-        if self.rebalances and not self.rebalancing:
-            sizes = self._zone_sizes()
-            if max(sizes) - min(sizes) > 1:
-                self.rebalancing = True
-                self._after(REBALANCE_S, "uneven", None)
+        self._look_at_zones()
+
+    def _short(self, short: bool) -> None:
+        self.short = short
+        self._look_at_zones()
+
+    def _look_at_zones(self) -> None:
+        if self.rebalances and not self.rebalancing and self._uneven():
+            self.rebalancing = True
+            self._after(REBALANCE_S, "uneven", None)
+
+    def _uneven(self) -> bool:
+        sizes = self._zone_sizes()
+        return not self.short and max(sizes) - min(sizes) > 1
 
     def _interrupt(self, worker: _Worker) -> None:
         """Take a Spot instance away; the group replaces it."""
@@ -391,8 +406,7 @@ class FleetSimulation:
 
     def _rebalance(self, _: object) -> None:
         """Launch in the smallest zone before ending one in the fullest."""
-        sizes = self._zone_sizes()
-        if max(sizes) - min(sizes) > 1:
+        if self._uneven():
             self._launch_booting()
             self._after(BOOT_S[1], "rebalanced", None)
         else:
@@ -402,6 +416,7 @@ class FleetSimulation:
         self.rebalancing = False
         if len(self.members) > self.desired and (victim := self._choose_victim()) is not None:
             self._choose(victim, "rebalanced")
+        self._look_at_zones()
 
     def _end_idle(self, spell: tuple[_Worker, int]) -> None:
         """Let an instance that has been idle for its policy's time end itself, and take desired down by one."""
@@ -419,7 +434,7 @@ class FleetSimulation:
         outcome, trace = self.outcome, self.trace
         paid = {id(worker): worker for worker in self.members}
         for _, _, kind, what in self.events:
-            if kind in ("done", "died") and isinstance(what, _Worker) and not what.gone:
+            if kind in ("done", "died", "ready") and isinstance(what, _Worker) and not what.gone:
                 paid[id(what)] = what  # the draining ones too
         for worker in paid.values():
             outcome.instance_s += self.now_s - worker.born_s

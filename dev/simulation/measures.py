@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dev.simulation.world import Outcome
+from dev.simulation.fleet import Outcome
 
 RESAMPLES = 2000
 

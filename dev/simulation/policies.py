@@ -108,13 +108,10 @@ class Reclaim(_Rival):
 
     def ask(self, view: View) -> int:
         """Put the view into a record and decide."""
-        policy, minute = self.policy, view.minute
-        queued = None if view.visible is None or view.in_flight is None else view.visible + view.in_flight
-        minutes: tuple[float | None, ...] = ()
-        if view.readable:
-            minutes = tuple(view.values[minute : minute - policy.long_minutes - 1 : -1])
-        group = Group(view.low, view.high, view.desired, view.draining, view.safe)
-        inputs = Inputs(AT, view.uploaded, view.processing, queued, minutes, group, policy=policy)
+        minute, length = view.minute, self.policy.long_minutes + 1
+        minutes = tuple(view.values[minute : minute - length : -1]) if view.readable else ()
+        group = Group(view.low, view.high, view.desired, view.in_service, view.draining, view.safe)
+        inputs = Inputs(AT, view.uploaded, view.processing, view.visible, minutes, group, policy=self.policy)
         decision = decide(inputs)
         return view.desired if decision.desired is None else decision.desired
 

@@ -2,32 +2,38 @@
 
 ``decide`` is a pure function of one record. Its rules, in this order:
 
-1. **Override.** ``fixed`` is obeyed as it stands, within the group's limits; the other modes withhold changes. An
+1. **Override.** ``fixed`` is obeyed, within the group's limits; the other modes withhold changes. An
    override that can't be read or understood withholds scale-in.
-2. **Unknown.** Without the group, or without any backlog: hold.
-3. **Want.** ceil(backlog / videos per worker) less the draining instances, within the limits. The backlog is the
-   database's; the queue's only while the database is unknown, and then it only raises.
+2. **Unknown.** Without the group, or without the database and any waiting message: hold.
+3. **Want.** ceil(backlog / videos per worker) less the draining instances, but not more than one worker for
+   each waiting video above what there is: a row in PROCESSING never starts a worker. While the database is
+   unknown, messages that wait say that every worker in service is busy: those, and one for each message.
 4. **Out** at once, by at most ``max_step_out``.
-5. **In** when every source is known, and in a group where a busy instance would not survive only while nothing is
-   waiting or at work. Down to the short window's peak and ``spare`` workers at once; the spare goes when the long
-   window did not need it.
+5. **In** while the database is known, and in a group where a busy instance would not survive only while
+   nothing is waiting or at work. Down to the short window's peak and ``spare`` workers at once; the spare
+   goes when the long window did not need it.
 
-**Windows.** A run may start anywhere within its minute, so a calendar minute without a point is ordinary. A hole is
-more adjacent absent minutes than there are between two measurements: two, where a run starts every minute. What was
-needed during a hole is unknown: with one in the short window nothing is scaled in, with one in the long window the
-spare stays.
+**Windows.** A run may start anywhere within its minute (EventBridge Scheduler, "Schedule types": 60 second
+precision), so a calendar minute without a point is ordinary. A hole is more adjacent absent minutes than lie
+between two measurements: two, where a run starts every minute. What was needed during a hole is unknown:
+with one in the short window nothing is scaled in, with one in the long window the spare stays.
 
-**Draining instances** have been chosen by a scale-in and finish their encode: their rows are in the backlog, but they
-no longer count towards desired. So each takes one off what is wanted.
+**Draining instances** were chosen by a scale-in and finish their encode under a termination lifecycle hook.
+Their rows are in the backlog, but they no longer count towards desired: each takes one off what is wanted.
+
+**Outside its limits** (its maximum was lowered, say) a group mends itself: a hold gives the nearest limit
+and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil, inf
 from typing import Literal, NamedTuple
+
+Action = Literal["scale-out", "scale-in", "hold"]
+Mode = Literal["hold", "fixed", "no-scale-in", "no-scale-out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,15 @@ class Group:
 
     Attributes:
         min, max, desired: Its live limits and its desired capacity.
-        draining: Instances that a termination lifecycle hook keeps until their encode is done.
-        spares_busy: A busy instance survives a scale-in, through protection or a hook.
+        in_service: Instances in service.
+        draining: Instances in Terminating:Wait.
+        spares_busy: A busy instance survives a scale-in, through protection or a termination lifecycle hook.
     """
 
     min: int
     max: int
     desired: int
+    in_service: int
     draining: int = 0
     spares_busy: bool = False
 
@@ -53,11 +61,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's order, in force before ``until``."""
+    """An operator's order, in force before ``until``; ``desired`` for mode ``fixed`` only."""
 
-    mode: Literal["hold", "fixed", "no-scale-in", "no-scale-out"]
-    desired: int | None
+    mode: Mode
     until: datetime
+    desired: int | None = None
     reason: str | None = None
 
 
@@ -66,9 +74,11 @@ class Policy:
     """The settings of the decision.
 
     Attributes:
-        spare: Workers kept beyond the short window's peak until the long window has passed.
-        short_minutes, long_minutes: The two windows.
+        videos_per_worker: Videos that one worker encodes at a time.
+        spare: Workers kept above the short window's peak until the long window did not need them.
+        short_minutes, long_minutes: The two windows; each at least twice ``every_minutes``.
         every_minutes: How far apart measurements are.
+        max_step_out: Most workers added at once; None: no cap.
     """
 
     videos_per_worker: int = 1
@@ -84,32 +94,28 @@ class Inputs:
     """Everything that a decision depends on; None is unknown.
 
     Attributes:
-        uploaded, processing: From the database.
-        queued: Messages visible, in flight and delayed.
-        minutes: BacklogCount as read back, one maximum a calendar minute, newest first, beginning with the minute of
-            ``at``; None where there is no point. Empty: it could not be read.
-        override_unclear: The override could not be read or understood.
+        uploaded, processing: Rows, from the database.
+        visible: Messages waiting in the queue.
+        minutes: BacklogCount as read back, one maximum a calendar minute, newest first, beginning with the
+            minute of ``at``; None where there is no point. Empty: it could not be read.
+        override_unclear: An override could not be read or understood.
     """
 
     at: datetime
     uploaded: int | None
     processing: int | None
-    queued: int | None
+    visible: int | None
     minutes: tuple[float | None, ...]
     group: Group | None
     override: Override | None = None
     override_unclear: bool = False
     policy: Policy = field(default_factory=Policy)
 
-    @property
-    def backlog(self) -> int | None:
-        """Videos waiting or at work, as the database has them."""
-        return None if self.uploaded is None or self.processing is None else self.uploaded + self.processing
-
 
 class Decision(NamedTuple):
-    """The capacity to have, None if the group is unknown; whether a change was withheld; and why."""
+    """What to do, the capacity to have (None: group unknown), whether a change was withheld, and why."""
 
+    action: Action
     desired: int | None
     held: bool
     reason: str
@@ -119,59 +125,77 @@ def decide(inputs: Inputs) -> Decision:
     """Apply the rules of the module. Never raises for inputs that could be constructed."""
     group, order = inputs.group, inputs.override
     if group is None:
-        return Decision(None, True, "The group is unknown.")
-    desired, held, reason = _size(inputs, group)
+        return Decision("hold", None, True, "The group is unknown.")
+    stay = group.clamp(group.desired)
+    desired, held, reason = _size(inputs, group, stay)
+    action: Action = "hold" if desired == stay else "scale-out" if desired > stay else "scale-in"
     if order is not None and inputs.at < order.until:
         if order.mode == "fixed" and order.desired is not None:
-            return Decision(group.clamp(order.desired), False, f"Override: fixed at {order.desired}.")
-        out, into = desired > group.desired, desired < group.desired
-        if (out and order.mode in ("hold", "no-scale-out")) or (into and order.mode in ("hold", "no-scale-in")):
-            return Decision(group.desired, True, f"Override: {order.mode}. {reason}")
-    if inputs.override_unclear and desired < group.desired:
-        return Decision(group.desired, True, "The override could not be understood and might forbid a scale-in.")
-    return Decision(desired, held, reason)
+            fixed = group.clamp(order.desired)
+            action = (
+                "hold" if fixed == group.desired else "scale-out" if fixed > group.desired else "scale-in"
+            )
+            return Decision(action, fixed, False, f"Override: fixed at {fixed}.")
+        if action != "hold" and order.mode in ("hold", f"no-{action}"):
+            return Decision("hold", stay, True, f"Override {order.mode} withholds {action} to {desired}.")
+    if inputs.override_unclear and action == "scale-in":
+        return Decision("hold", stay, True, f"An unclear override might forbid scale-in to {desired}.")
+    return Decision(action, desired, held, reason)
 
 
-def _size(inputs: Inputs, group: Group) -> tuple[int, bool, str]:
-    """Give the capacity without an override, whether a change is withheld, and why."""
-    backlog, queued, policy = inputs.backlog, inputs.queued, inputs.policy
-    demand = queued if backlog is None else backlog
-    if demand is None:
-        return group.desired, True, "Nothing is known of the backlog."
-    want = _workers(demand, group, policy)
-    if want >= group.desired:
-        step = inf if policy.max_step_out is None else policy.max_step_out
-        return group.clamp(min(want, group.desired + step)), False, f"{want} wanted."
-    if backlog is None or queued is None:
-        return group.desired, True, "Not in: a source is unknown."
-    if not group.spares_busy and (backlog or queued):
-        return group.desired, True, "Not in: the group would choose its victim blindly."
-    short = _peak(backlog, inputs.minutes, policy.short_minutes, policy.every_minutes)
-    long = _peak(backlog, inputs.minutes, policy.long_minutes, policy.every_minutes)
-    keep = min(_workers(short, group, policy, policy.spare), _workers(long, group, policy))
-    if keep >= group.desired:
-        return group.desired, True, f"Not in: up to {keep} were wanted a moment ago, or a window has a hole."
-    return keep, False, f"In to {keep}."
+def _size(inputs: Inputs, group: Group, stay: int) -> tuple[int, bool, str]:
+    """Give the capacity as if there were no override, whether a change is withheld, and why."""
+    policy, uploaded, processing, visible = inputs.policy, inputs.uploaded, inputs.processing, inputs.visible
+    if uploaded is None or processing is None:
+        waiting = ceil((visible or 0) / policy.videos_per_worker)
+        want = group.clamp(group.in_service + waiting) if waiting else stay
+        reason = f"The database is unknown; {waiting} workers' messages wait, {group.in_service} in service."
+        return max(want, stay), not waiting, reason
+    backlog = uploaded + processing
+    useful = stay + ceil(uploaded / policy.videos_per_worker)
+    want = min(_workers(backlog, inputs, group), group.clamp(useful))
+    if want >= stay:
+        step = policy.max_step_out or inf
+        return (
+            group.clamp(min(want, stay + step)),
+            False,
+            f"{uploaded} waiting, {processing} at work: {want}.",
+        )
+    if not group.spares_busy and (backlog or visible != 0):
+        return stay, True, "Not in: the group would choose its victim blindly."
+    short = _peak(inputs.minutes, policy.short_minutes, policy.every_minutes, backlog)
+    long = _peak(inputs.minutes, policy.long_minutes, policy.every_minutes, backlog)
+    keep = min(_workers(short, inputs, group, policy.spare), _workers(long, inputs, group))
+    peaks = f"{short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes} min"
+    if keep >= stay:
+        return (
+            stay,
+            True,
+            f"Not in: {short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes}.",
+        )
+    return (
+        keep,
+        False,
+        f"In: {short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes}.",
+    )
 
 
-def _workers(videos: float, group: Group, policy: Policy, spare: int = 0) -> int:
+def _workers(videos: float, inputs: Inputs, group: Group, spare: int = 0) -> int:
+    """Give the workers for so many videos; the maximum for an unknown (infinite) number."""
     if videos == inf:
         return group.max
-    return group.clamp(ceil(videos / policy.videos_per_worker) + spare - group.draining)
+    return group.clamp(ceil(videos / inputs.policy.videos_per_worker) + spare - group.draining)
 
 
-def _peak(now: float, minutes: tuple[float | None, ...], count: int, every: int) -> float:
-    """Give the highest value of the minute of ``at`` and ``count`` before it; infinite with a hole."""
+def _peak(minutes: tuple[float | None, ...], count: int, every: int, now: float) -> float:
+    """Give the highest of ``now``, the present minute and ``count`` before it; infinite with a hole."""
     if len(minutes) <= count:
         return inf
-    highest, absent = now, 0
+    absent, highest = 0, max(now, minutes[0] or 0.0)
     for value in minutes[1 : count + 1]:
-        if value is None:
-            absent += 1
-            if absent > every:
-                return inf
-        else:
-            absent = 0
-            if value > highest:
-                highest = value
-    return max(highest, minutes[0] or 0.0)
+        absent = absent + 1 if value is None else 0
+        if absent > every:
+            return inf
+        if value is not None and value > highest:
+            highest = value
+    return highest

@@ -33,6 +33,9 @@ LOST = 0.002
 QUEUE_LAGS = 0.5
 """Share of the queue's counts that are a minute old: SQS's counts are approximate and settle within one."""
 
+SHORTAGE_S = 2 * HOUR_S
+"""Once a day one zone has no instances to give; afterwards the zones are uneven."""
+
 DELETIONS_PER_HOUR = 1.0
 DELETION_BATCH = 15
 """Deletion messages travel in the video queue: single ones, and once a day a whole course."""
@@ -71,6 +74,7 @@ class Trace:
         phantoms_s: From when to when a row is PROCESSING although nobody works on it.
         deletions_s: When a deletion message is sent.
         outages_s: For each source, from when to when it cannot be read.
+        shortages_s: From when to when the first zone launches nothing.
         runs: The scaling runs, by the time of their measurement.
     """
 
@@ -82,6 +86,7 @@ class Trace:
     phantoms_s: tuple[tuple[float, float], ...] = ()
     deletions_s: tuple[float, ...] = ()
     outages_s: tuple[tuple[str, float, float], ...] = ()
+    shortages_s: tuple[tuple[float, float], ...] = ()
     runs: tuple[ScheduledRun, ...] = ()
 
 
@@ -136,7 +141,7 @@ def _ordinary(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64],
 
 
 TRACES: dict[str, tuple[int, Uploads]] = {
-    "diurnal with bursts": (3, _diurnal),
+    "diurnal with bursts": (7, _diurnal),
     "endless trickle": (2, _trickle),
     "mass upload": (1, _mass_upload),
     "quiet week": (7, _quiet_week),
@@ -167,13 +172,15 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         for _ in range(6 * days):  # most are found by their silence, some only when the lease runs out
             start = rng.uniform(0, days * DAY_S)
             phantoms.append((start, start + (4 * HOUR_S if rng.uniform() < 0.25 else rng.uniform(120, 300))))
-    outages = []
+    outages, shortages = [], []
     deletions = [_poisson(rng, DELETIONS_PER_HOUR, 0, days * DAY_S)]
     for day in range(days):
         deletions.append(_burst(rng, day * DAY_S + rng.uniform(8, 20) * HOUR_S, DELETION_BATCH, 30))
         for source in SOURCES:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
+        start = day * DAY_S + rng.uniform(0, DAY_S - SHORTAGE_S)
+        shortages.append((start, start + SHORTAGE_S))
     return Trace(
         name=name,
         length_s=days * DAY_S,
@@ -183,6 +190,7 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         phantoms_s=tuple(phantoms),
         deletions_s=tuple(np.sort(np.concatenate(deletions)).tolist()),
         outages_s=tuple(outages),
+        shortages_s=tuple(shortages),
         runs=schedule(days * DAY_S, tuple(outages), rng),
     )
 
