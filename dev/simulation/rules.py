@@ -146,38 +146,24 @@ def decide(inputs: Inputs) -> Decision:
 def _size(inputs: Inputs, group: Group, stay: int) -> tuple[int, bool, str]:
     """Give the capacity as if there were no override, whether a change is withheld, and why."""
     policy, uploaded, processing, visible = inputs.policy, inputs.uploaded, inputs.processing, inputs.visible
-    if uploaded is None or processing is None:
-        waiting = ceil((visible or 0) / policy.videos_per_worker)
-        want = group.clamp(group.in_service + waiting) if waiting else stay
-        reason = f"The database is unknown; {waiting} workers' messages wait, {group.in_service} in service."
-        return max(want, stay), not waiting, reason
-    backlog = uploaded + processing
-    useful = stay + ceil(uploaded / policy.videos_per_worker)
-    want = min(_workers(backlog, inputs, group), group.clamp(useful))
+    backlog = None if uploaded is None or processing is None else uploaded + processing
+    if backlog is not None:
+        useful = max(stay, group.in_service) + ceil((uploaded or 0) / policy.videos_per_worker)
+        want = min(_workers(backlog, inputs, group), group.clamp(useful))
+    elif visible:
+        want = max(stay, group.clamp(group.in_service + ceil(visible / policy.videos_per_worker)))
+    else:
+        return stay, True, "The database is unknown, and no message is known to wait."
     if want >= stay:
-        step = policy.max_step_out or inf
-        return (
-            group.clamp(min(want, stay + step)),
-            False,
-            f"{uploaded} waiting, {processing} at work: {want}.",
-        )
-    if not group.spares_busy and (backlog or visible != 0):
+        want = group.clamp(min(want, stay + (policy.max_step_out or inf)))
+        return want, backlog is None and want == stay, f"{want} wanted."
+    if backlog is None or not (group.spares_busy or (backlog == 0 and visible == 0)):
         return stay, True, "Not in: the group would choose its victim blindly."
     short = _peak(inputs.minutes, policy.short_minutes, policy.every_minutes, backlog)
     long = _peak(inputs.minutes, policy.long_minutes, policy.every_minutes, backlog)
     keep = min(_workers(short, inputs, group, policy.spare), _workers(long, inputs, group))
     peaks = f"{short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes} min"
-    if keep >= stay:
-        return (
-            stay,
-            True,
-            f"Not in: {short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes}.",
-        )
-    return (
-        keep,
-        False,
-        f"In: {short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes}.",
-    )
+    return (stay, True, f"Not in: {peaks}.") if keep >= stay else (keep, False, f"In: {peaks}.")
 
 
 def _workers(videos: float, inputs: Inputs, group: Group, spare: int = 0) -> int:
