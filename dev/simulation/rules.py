@@ -15,8 +15,8 @@
 
 **Windows.** A run may start anywhere within its minute (EventBridge Scheduler, "Schedule types": 60 second
 precision), so a calendar minute without a point is ordinary. A hole is more adjacent absent minutes than lie
-between two measurements: two, where a run starts every minute. What was needed during a hole is unknown:
-with one in the short window nothing is scaled in, with one in the long window the spare stays.
+between two measurements: two, where a run starts every minute. With a hole in the long window nothing is
+scaled in. The minute of ``at`` may be absent: what was measured now stands for it.
 
 **Draining instances** were chosen by a scale-in and finish their encode under a termination lifecycle hook.
 Their rows are in the backlog, but they no longer count towards desired: each takes one off what is wanted.
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import ceil, inf
+from math import ceil
 from typing import Literal, NamedTuple
 
 Action = Literal["scale-out", "scale-in", "hold"]
@@ -146,42 +146,48 @@ def decide(inputs: Inputs) -> Decision:
 def _size(inputs: Inputs, group: Group, stay: int) -> tuple[int, bool, str]:
     """Give the capacity as if there were no override, whether a change is withheld, and why."""
     policy, uploaded, processing, visible = inputs.policy, inputs.uploaded, inputs.processing, inputs.visible
-    backlog = None if uploaded is None or processing is None else uploaded + processing
-    if backlog is not None:
-        useful = max(stay, group.in_service) + ceil((uploaded or 0) / policy.videos_per_worker)
-        want = min(_workers(backlog, inputs, group), group.clamp(useful))
-    elif visible:
-        want = max(stay, group.clamp(group.in_service + ceil(visible / policy.videos_per_worker)))
-    else:
-        return stay, True, "The database is unknown, and no message is known to wait."
+    if uploaded is None or processing is None:
+        waiting = ceil((visible or 0) / policy.videos_per_worker)
+        want = max(stay, group.clamp(group.in_service + waiting) if waiting else stay)
+        return (
+            _capped(want, stay, policy),
+            want == stay,
+            f"The database is unknown; {waiting} workers' videos wait.",
+        )
+    backlog = uploaded + processing
+    useful = max(stay, group.in_service) + ceil(uploaded / policy.videos_per_worker)
+    want = min(_workers(backlog, inputs, group), group.clamp(useful))
     if want >= stay:
-        want = group.clamp(min(want, stay + (policy.max_step_out or inf)))
-        return want, backlog is None and want == stay, f"{want} wanted."
-    if backlog is None or not (group.spares_busy or (backlog == 0 and visible == 0)):
+        return _capped(want, stay, policy), False, f"{uploaded} waiting, {processing} at work: {want} wanted."
+    if not group.spares_busy and (backlog or visible != 0):
         return stay, True, "Not in: the group would choose its victim blindly."
-    short = _peak(inputs.minutes, policy.short_minutes, policy.every_minutes, backlog)
-    long = _peak(inputs.minutes, policy.long_minutes, policy.every_minutes, backlog)
+    window = inputs.minutes[: policy.long_minutes + 1]
+    if len(window) <= policy.long_minutes or _has_hole(window[1:], policy.every_minutes):
+        return stay, True, f"Not in: the last {policy.long_minutes} minutes are not known."
+    short, long = _peak(window[: policy.short_minutes + 1], backlog), _peak(window, backlog)
     keep = min(_workers(short, inputs, group, policy.spare), _workers(long, inputs, group))
     peaks = f"{short:g} within {policy.short_minutes} min, {long:g} within {policy.long_minutes} min"
     return (stay, True, f"Not in: {peaks}.") if keep >= stay else (keep, False, f"In: {peaks}.")
 
 
 def _workers(videos: float, inputs: Inputs, group: Group, spare: int = 0) -> int:
-    """Give the workers for so many videos; the maximum for an unknown (infinite) number."""
-    if videos == inf:
-        return group.max
+    """Give the workers for so many videos, those that drain not counted, within the limits."""
     return group.clamp(ceil(videos / inputs.policy.videos_per_worker) + spare - group.draining)
 
 
-def _peak(minutes: tuple[float | None, ...], count: int, every: int, now: float) -> float:
-    """Give the highest of ``now``, the present minute and ``count`` before it; infinite with a hole."""
-    if len(minutes) <= count:
-        return inf
-    absent, highest = 0, max(now, minutes[0] or 0.0)
-    for value in minutes[1 : count + 1]:
-        absent = absent + 1 if value is None else 0
+def _capped(want: int, stay: int, policy: Policy) -> int:
+    return want if policy.max_step_out is None else min(want, stay + policy.max_step_out)
+
+
+def _has_hole(minutes: tuple[float | None, ...], every: int) -> bool:
+    """Tell whether more than ``every`` adjacent minutes are absent."""
+    absent = 0
+    for value in minutes:
+        absent = 0 if value is not None else absent + 1
         if absent > every:
-            return inf
-        if value is not None and value > highest:
-            highest = value
-    return highest
+            return True
+    return False
+
+
+def _peak(minutes: tuple[float | None, ...], now: float) -> float:
+    return max(now, max((value for value in minutes if value is not None), default=0.0))
