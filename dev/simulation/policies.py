@@ -227,6 +227,7 @@ class Constant(_Rival):
 
 
 RECLAIM = "video-reclaim"
+IDLE_AGENTS = "buildkite, idle agents end"
 MAXIMUM = "always the maximum"
 MAKERS: dict[str, Callable[[], ScalingPolicy]] = {
     RECLAIM: Reclaim,
@@ -234,7 +235,7 @@ MAKERS: dict[str, Callable[[], ScalingPolicy]] = {
     "platform, messages held": lambda: Platform(holds_messages=True),
     "KEDA/HPA": Hpa,
     "buildkite, both ways": lambda: Buildkite(out_only=False),
-    "buildkite, idle agents end": lambda: Buildkite(out_only=True),
+    IDLE_AGENTS: lambda: Buildkite(out_only=True),
     "target tracking": TargetTracking,
     MAXIMUM: Constant,
 }
