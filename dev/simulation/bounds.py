@@ -1,14 +1,16 @@
 """What no policy can beat at the service of a fleet that always runs at its maximum.
 
-**Clairvoyant.** It knows every upload and every encode, so each instance is ready when its first video comes. Videos
-start as they would with the maximum running all the time: nobody waits unless all are busy. Then the number of busy
-workers over time is given, and the cheapest fleet that covers it falls apart into levels: the k-th instance must run
-whenever at least k are busy; between two such times it either stays, or ends and boots again, whichever costs less.
-(Lu, Chen, Andrew: "Simple and Effective Dynamic Provisioning for Power-Proportional Data Centers", 2013, prove that the
-levels are independent.) The group's minimum always runs, the maximum never is exceeded, a boot costs its mean time.
+**Clairvoyant.** It knows every upload and every encode, so each instance is ready when its first video comes.
+Videos start as they would with the maximum running all the time: nobody waits unless all are busy. Then the
+number of busy workers over time is given, and the cheapest fleet that covers it falls apart into levels: the
+k-th instance must run whenever at least k are busy; between two such times it either stays, or ends and boots
+again, whichever costs less. (Lu, Chen, Andrew: "Simple and Effective Dynamic Provisioning for
+Power-Proportional Data Centers", 2013, prove that the levels are independent.) The group's minimum always
+runs, the maximum never is exceeded, a boot costs its mean time.
 
-**Blind.** The same, but nothing may be ended while anything is PROCESSING, dead rows included: what an unprotected group
-without a hook must keep to, if no busy worker may be ended. A level then runs on until the next moment without any.
+**Blind.** The same, but nothing may be ended while anything is PROCESSING, dead rows included: what an
+unprotected group without a hook must keep to, if no busy worker may be ended. A level then runs on until the
+next moment without any.
 """
 
 from __future__ import annotations

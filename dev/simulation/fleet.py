@@ -1,9 +1,9 @@
 """Videos, workers and an Auto Scaling group under one policy, as AWS runs them.
 
-Times are seconds since the trace began. Between the scaling runs everything happens when it happens; a run sees a
-view, and some seconds later the group is told. Sources in AWS's documentation (EC2 Auto Scaling User Guide):
-"Control which Auto Scaling instances terminate during scale in" (the default policy ends an instance of the fullest
-zone, and knows nothing of what it does), "Use instance scale-in protection", "Amazon EC2 Auto Scaling lifecycle
+Times are seconds since the trace began. Between the scaling runs everything happens when it happens; a run
+sees a view, and some seconds later the group is told. Sources in AWS's documentation (EC2 Auto Scaling User
+Guide): "Control which Auto Scaling instances terminate during scale in" (the default policy ends an instance
+of the fullest zone, busy or not), "Use instance scale-in protection", "Amazon EC2 Auto Scaling lifecycle
 hooks", "Suspend and resume processes" (AZRebalance).
 """
 
@@ -32,7 +32,7 @@ REBALANCE_S = 120.0
 """From zones being uneven to Auto Scaling launching an instance in the smaller one."""
 SPOT_MEAN_S = 500 * HOUR_S
 DEATH_MEAN_S = 500 * HOUR_S
-"""Mean instance time between Spot interruptions, and mean encoding time between deaths of a worker process."""
+"""Mean instance time between Spot interruptions; mean encoding time between deaths of a worker process."""
 
 ZONES = 3
 MIN_WORKERS = 1
@@ -42,9 +42,10 @@ Safety = Literal["protected", "hooked", "unprotected"]
 SAFETIES: tuple[Safety, ...] = ("protected", "hooked", "unprotected")
 """What becomes of a busy instance at a scale-in.
 
-protected: instances launch protected and are unprotected only while idle, so a busy one can't be chosen. Protection
-does not hold against zone rebalancing, which is suspended. hooked: a termination lifecycle hook lets a chosen
-instance finish its encode; it no longer counts towards desired and is paid for until it goes. unprotected: it ends.
+protected: instances launch protected and are unprotected only while idle, so a busy one can't be chosen.
+Protection does not hold against zone rebalancing, which is suspended. hooked: a termination lifecycle hook
+lets a chosen instance finish its encode; it no longer counts towards desired and is paid for until it goes.
+unprotected: it ends.
 """
 
 _DELETION = -1
@@ -56,8 +57,8 @@ class Outcome:
 
     Attributes:
         waits_s: For each video, from upload to its first begin, or to the end.
-        drains_s: For each burst of the trace: from its first upload until the last of its videos was begun, or to the
-            end.
+        drains_s: For each burst of the trace: from its first upload until the last of its videos was begun,
+            or to the end.
         instance_s: Instance-seconds paid, boots and draining included.
         work_s: Encoding done, without what was lost.
         lost_s: Encoding thrown away.
@@ -419,7 +420,7 @@ class FleetSimulation:
         self._look_at_zones()
 
     def _end_idle(self, spell: tuple[_Worker, int]) -> None:
-        """Let an instance that has been idle for its policy's time end itself, and take desired down by one."""
+        """Let an instance that was idle for its policy's time end itself and take desired down by one."""
         worker, number = spell
         if worker.gone or worker.job is not None or worker.idle_spells != number:
             return

@@ -35,7 +35,8 @@ class Verdict(NamedTuple):
         goal: What must be at most the limit.
         trace: Where.
         limit: The limit.
-        values: What was measured, for each kind of group; None: the goal is not set for it, or there is no burst.
+        values: What was measured, for each kind of group; None: the goal is not set for it, or there is no
+            burst.
         best: What the fleet that always runs at its maximum has, where no policy can be better.
     """
 

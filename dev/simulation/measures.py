@@ -1,8 +1,8 @@
 """From runs to figures: pooled over all runs, with confidence intervals by a bootstrap over the seeds.
 
-A percentile is that of all videos or bursts of all seeds together, a rate is a sum over a sum. The interval comes from
-drawing the seeds anew, with replacement, and computing the pooled figure of each draw: runs of one seed belong
-together, since they share a trace.
+A percentile is that of all videos or bursts of all seeds together, a rate is a sum over a sum. The interval
+comes from drawing the seeds anew, with replacement, and computing the pooled figure of each draw: runs of one
+seed belong together, since they share a trace.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ MEASURES = (
     Measure("wait_p95_min", "wait p95, min", 1),
     Measure("drain_p95_min", "drain p95, min", 1),
     Measure("cost", "instance-hours per work-hour", 2),
-    Measure("over_clairvoyant", "× clairvoyant", 2),
-    Measure("over_blind", "× blind bound", 2),
+    Measure("over_clairvoyant", "cost / clairvoyant", 2),
+    Measure("over_blind", "cost / blind bound", 2),
     Measure("killed", "busy ended a day by scale-in", 2),
     Measure("rebalanced", "by rebalancing", 2),
     Measure("lost_h", "work-hours lost a day", 2),
-    Measure("turns", "direction changes an hour", 2),
+    Measure("turns", "turns an hour", 2),
 )
 
 
@@ -125,7 +125,8 @@ def _percentiles(by_seed: Sequence[Floats], percent: float, counts: Floats) -> F
     seed_of = np.repeat(np.arange(len(by_seed)), [part.size for part in by_seed])[order]
     ranks = counts[:, seed_of].cumsum(axis=1)
     reached = ranks >= ranks[:, -1:] * (percent / 100)
-    return values[order][reached.argmax(axis=1)]
+    found: Floats = values[order][reached.argmax(axis=1)]
+    return found
 
 
 def _sums(by_seed: Sequence[SeedRuns], name: str) -> Floats:

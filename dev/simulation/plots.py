@@ -104,7 +104,7 @@ def _draw_trade_off(results: Results) -> Figure:
             else:
                 left.annotate(f"  {value}", (cost, wait), fontsize=8, color=line.get_color())
     left.set_title("Protected: spare and windows (circle: default)", fontsize=10)
-    left.set_xlabel("instance-hours, × clairvoyant")
+    left.set_xlabel("instance-hours, over those of the clairvoyant bound")
     left.set_ylabel("mean wait, min")
     left.margins(x=0.08)
     left.legend(fontsize=8, frameon=False)

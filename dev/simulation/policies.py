@@ -1,15 +1,19 @@
 """The scaling policies that are compared: each sees a view once a minute and asks for a capacity.
 
-Every rival gets the best case of its kind: one decision a minute like ours, the backlog from the database where it
-reads one, and each of the three kinds of group. What they do is taken from:
+Every rival gets the best case of its kind: one decision a minute like ours, the backlog from the database
+where it reads one, and each of the three kinds of group. What they do is taken from:
 
 - The platform's ``infra/worker_asg/queue_depth_lambda/lambda_function.py`` (``set_video_worker_desired``).
-- KEDA: "AWS CloudWatch" scaler (``metricCollectionTime`` 300, ``ignoreNullValues`` true: no data reads as 0);
-  Kubernetes: "Horizontal Pod Autoscaling" (tolerance 0.1, scale-down stabilization 300 s).
-- buildkite/buildkite-agent-scaler ``scaler/scaling_calculator.go`` (scheduled + running, holds on metrics older than
-  two minutes) and its README, "Gracefully scaling in" (``DISABLE_SCALE_IN``, agents that disconnect when idle);
-  buildkite/elastic-ci-stack-for-aws: ``ScaleInIdlePeriod`` 600, AzRebalancingSuspender.
-- AWS: "Scaling policy based on Amazon SQS" and "Target tracking scaling policies" (missing data changes nothing).
+- kedacore/keda ``pkg/scalers/aws_cloudwatch_scaler.go`` (``metricCollectionTime`` 300; without data it gives
+  ``minMetricValue``, here 0, since ``ignoreNullValues`` is true by default: keda#5873); Kubernetes:
+  "Horizontal Pod Autoscaling" (tolerance 0.1, scale-down stabilization 300 s).
+- buildkite/buildkite-agent-scaler ``scaler/scaling_calculator.go`` (scheduled + running, holds on metrics
+  older than two minutes) and its README, "Gracefully scaling in" (``DISABLE_SCALE_IN``, agents that
+  disconnect when idle); buildkite/elastic-ci-stack-for-aws: ``ScaleInIdlePeriod`` 600,
+  AzRebalancingSuspender.
+- AWS: "Scaling policy based on Amazon SQS" and "Target tracking scaling policies" (in only under nine tenths
+  of the target; insufficient data changes nothing). The pages give no times: 3 and 15 minutes are those of
+  the alarms that AWS creates.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Protocol
 
-from dev.simulation.rules import Group, Inputs, Policy, decide
+from dev.simulation.rules import Decision, Group, Inputs, Policy, decide
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 """The rules look at the time only for overrides, and the simulation has none."""
@@ -84,7 +88,8 @@ class ScalingPolicy(Protocol):
     Attributes:
         holds_messages: In its world a message stays in flight while its video is encoded. The platform's
             workers delete it on receipt.
-        idle_timeout_s: Its workers end themselves after so long without a message, and take desired down by one.
+        idle_timeout_s: Its workers end themselves after so long without a message, and take desired down by
+            one.
     """
 
     holds_messages: bool
@@ -101,10 +106,11 @@ class _Rival:
 
 
 class Reclaim(_Rival):
-    """This project's decision."""
+    """This project's decision; ``decision`` is the newest."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
+        self.decision: Decision | None = None
 
     def ask(self, view: View) -> int:
         """Put the view into a record and decide."""
@@ -112,15 +118,15 @@ class Reclaim(_Rival):
         minutes = tuple(view.values[minute : minute - length : -1]) if view.readable else ()
         group = Group(view.low, view.high, view.desired, view.in_service, view.draining, view.safe)
         inputs = Inputs(AT, view.uploaded, view.processing, view.visible, minutes, group, policy=self.policy)
-        decision = decide(inputs)
-        return view.desired if decision.desired is None else decision.desired
+        self.decision = decide(inputs)
+        return view.desired if self.decision.desired is None else self.decision.desired
 
 
 class Platform(_Rival):
     """The platform's former policy: min(visible, 5), to the minimum after 1,200 s of nothing.
 
-    With messages held while encoding, as it was first meant, the messages in flight are added. A queue that cannot
-    be read counts as empty.
+    With messages held while encoding, as it was first meant, the messages in flight are added. A queue that
+    cannot be read counts as empty.
     """
 
     STEP = 5
@@ -144,8 +150,8 @@ class Platform(_Rival):
 class Hpa(_Rival):
     """KEDA's CloudWatch scaler under a Kubernetes HPA: rolling maximum of 300 s, tolerance of a tenth.
 
-    The newest point of the last five minutes counts; none reads as 0. An error of CloudWatch itself makes the HPA
-    hold.
+    The newest point of the last five minutes counts; none reads as 0. An error of CloudWatch itself makes the
+    HPA hold.
     """
 
     STABILIZATION_S = 300

@@ -7,10 +7,10 @@ from math import factorial
 
 import numpy as np
 
+from dev.simulation.fleet import FleetSimulation
 from dev.simulation.measures import Interval, bootstrap
 from dev.simulation.policies import Constant
 from dev.simulation.traces import DAY_S, Trace
-from dev.simulation.fleet import FleetSimulation
 
 WORKERS = 6
 JOB_MEAN_S = 300.0

@@ -21,7 +21,7 @@ END = "<!-- written by make simulate: end -->"
 
 
 def settings_figures(results: Results) -> list[tuple[str, int, Policy, Summary]]:
-    """Give the figures of each setting of the trade-off curve: what is varied, its value, the policy, the figures."""
+    """Give for each setting of the curve what is varied, its value, the policy, and the figures."""
     return [
         (
             varied,
@@ -58,8 +58,8 @@ def render(results: Results, checks: Sequence[Check]) -> str:
         return summarize(results.of(Run(trace, contender, safety, 0), [trace], results.seeds))
 
     parts = [
-        f"{results.seeds} seeds. Percentiles are those of all videos, or all bursts, of all seeds together. In "
-        "brackets the 95 % confidence interval: a bootstrap over the seeds.",
+        f"{results.seeds} seeds. Percentiles are those of all videos, or all bursts, of all seeds together. "
+        "In brackets the 95 % confidence interval: a bootstrap over the seeds.",
         "### Goals",
         _goals(verdicts(find)),
     ]
@@ -116,7 +116,7 @@ def _group(contender: str, safety: Safety) -> str:
 def _goals(found: Iterable[Verdict]) -> str:
     def cell(verdict: Verdict, value: float | None) -> str:
         if value is None:
-            return "–"
+            return "-"
         # Two digits, and more where rounding would hide that a limit is exceeded.
         text = (
             f"{value:.2f}" if (round(value, 2) > verdict.limit) == (value > verdict.limit) else f"{value:.3g}"
@@ -160,9 +160,7 @@ def _cell(interval: Interval, digits: int) -> str:
 
 def _settings(rows: Iterable[tuple[str, int, Policy, Summary]]) -> str:
     keys = (("wait_mean_min", 2), ("drain_p95_min", 1), ("over_clairvoyant", 3), ("turns", 2))
-    lines = [
-        _head(["varied", "mean wait, min", "drain p95, min", "× clairvoyant", "direction changes an hour"])
-    ]
+    lines = [_head(["varied", "mean wait, min", "drain p95, min", "cost / clairvoyant", "turns an hour"])]
     for varied, value, policy, summary in rows:
         default = " (default)" if policy == Policy() else ""
         cells = " | ".join(_cell(summary[key], digits) for key, digits in keys)
@@ -171,7 +169,7 @@ def _settings(rows: Iterable[tuple[str, int, Policy, Summary]]) -> str:
 
 
 def _delays(rows: Iterable[tuple[float, Summary]]) -> str:
-    lines = [_head(["delay, s", "busy ended in 100 days by scale-in", "× blind bound"])]
+    lines = [_head(["delay, s", "busy ended in 100 days by scale-in", "cost / blind bound"])]
     for delay_s, summary in rows:
         killed = Interval(*(value * 100 for value in summary["killed"]))
         lines.append(f"| {delay_s:g} | {_cell(killed, 1)} | {_cell(summary['over_blind'], 2)} |")

@@ -80,7 +80,7 @@ def settings_curve() -> list[tuple[str, int, Policy]]:
 
 
 def all_runs(seeds: int, curve_seeds: int, *, processes: int, at_most_days: int | None = None) -> Results:
-    """Run every contender on every trace with every seed, and our own decision with other settings and delays.
+    """Run every contender on every trace with every seed, and our decision with other settings and delays.
 
     Args:
         seeds: How many seeds the comparison and the curve of delays have.
