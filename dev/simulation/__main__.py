@@ -35,9 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     document: Path | None = chosen.docs or (None if chosen.quick else DOCUMENT)
 
     started_s = time.monotonic()
-    results = runs.all_runs(
-        seeds, min(seeds, CURVE_SEEDS), processes=chosen.processes, at_most_days=at_most_days
-    )
+    curve_seeds = 1 if chosen.quick else min(seeds, CURVE_SEEDS)
+    results = runs.all_runs(seeds, curve_seeds, processes=chosen.processes, at_most_days=at_most_days)
     checks = queueing.check(seeds=4 if chosen.quick else SEEDS)
     text = report.render(results, checks)
     print(text)
