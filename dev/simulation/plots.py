@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from dev.simulation.fleet import MAX_WORKERS, Safety
+from dev.simulation.goals import WAIT_MEAN_MIN
 from dev.simulation.policies import IDLE_AGENTS, RECLAIM
 from dev.simulation.report import delay_figures, settings_figures
 from dev.simulation.rules import Policy
@@ -20,6 +21,7 @@ from dev.simulation.runs import Results, Run
 from dev.simulation.traces import DAY_S, HOUR_S, TRACES, Trace, make_trace
 
 SOURCE_COLOURS = {"database": "tab:red", "queue": "tab:orange", "cloudwatch": "tab:purple"}
+COLOURS = {"spare workers": "tab:blue", "short window, min": "tab:green", "long window, min": "tab:purple"}
 DRAWN: tuple[tuple[str, Safety], ...] = (
     (RECLAIM, "protected"),
     (RECLAIM, "hooked"),
@@ -89,25 +91,28 @@ def _draw_day(trace: Trace, results: Results) -> Figure:
 
 def _draw_trade_off(results: Results) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    rows = settings_figures(results)
-    for varied, group in groupby(rows, key=lambda row: row[0]):
-        points = [
-            (summary["over_clairvoyant"].value, summary["wait_mean_min"].value, value, policy)
-            for _, value, policy, summary in group
-        ]
-        (line,) = left.plot(
-            [cost for cost, *_ in points], [wait for _, wait, *_ in points], "o-", ms=4, lw=1, label=varied
-        )
-        for cost, wait, value, policy in points:
-            if policy == Policy():
-                left.plot([cost], [wait], "o", ms=9, mfc="none", mec="black")
-            else:
-                left.annotate(f"  {value}", (cost, wait), fontsize=8, color=line.get_color())
-    left.set_title("Protected: spare and windows (circle: default)", fontsize=10)
+    for varied, group in groupby(settings_figures(results), key=lambda row: row[0]):
+        rows = list(group)
+        colour = COLOURS[varied]
+        for safety, style in (("protected", "o-"), ("hooked", "s:")):
+            points = [
+                (found[safety]["over_clairvoyant"].value, found[safety]["wait_mean_min"].value)  # type: ignore[index]
+                for *_, found in rows
+            ]
+            left.plot(
+                *zip(*points, strict=True), style, ms=4, lw=1, color=colour, label=f"{varied}, {safety}"
+            )
+            for (cost, wait), (_, value, policy, _) in zip(points, rows, strict=True):
+                if policy == Policy():
+                    left.plot([cost], [wait], "o", ms=9, mfc="none", mec="black")
+                else:
+                    left.annotate(f"  {value}", (cost, wait), fontsize=8, color=colour)
+    left.axhline(WAIT_MEAN_MIN, color="0.6", lw=0.8)
+    left.set_title("Spare and windows (circles: default; grey: goal)", fontsize=10)
     left.set_xlabel("instance-hours, over those of the clairvoyant bound")
     left.set_ylabel("mean wait, min")
     left.margins(x=0.08)
-    left.legend(fontsize=8, frameon=False)
+    left.legend(fontsize=7, frameon=False)
     delays = delay_figures(results)
     ended = [summary["killed"] for _, summary in delays]
     right.errorbar(

@@ -13,24 +13,29 @@ from dev.simulation.measures import MEASURES, Interval, summarize
 from dev.simulation.policies import MAKERS, RECLAIM
 from dev.simulation.queueing import Check
 from dev.simulation.rules import Policy
-from dev.simulation.runs import APPLY_AFTER_S, CURVE_TRACES, Results, Run, safeties_of, settings_curve
+from dev.simulation.runs import (
+    APPLY_AFTER_S,
+    CURVE_SAFETIES,
+    CURVE_TRACES,
+    Results,
+    Run,
+    safeties_of,
+    settings_curve,
+)
 from dev.simulation.traces import TRACES
 
 BEGIN = "<!-- written by make simulate: begin -->"
 END = "<!-- written by make simulate: end -->"
 
 
-def settings_figures(results: Results) -> list[tuple[str, int, Policy, Summary]]:
-    """Give for each setting of the curve what is varied, its value, the policy, and the figures."""
+def settings_figures(results: Results) -> list[tuple[str, int, Policy, dict[Safety, Summary]]]:
+    """Give for each setting of the curve what is varied, its value, the policy, and the figures by group."""
+
+    def figures(policy: Policy, safety: Safety) -> Summary:
+        return summarize(results.of(Run("", RECLAIM, safety, 0, policy), CURVE_TRACES, results.curve_seeds))
+
     return [
-        (
-            varied,
-            value,
-            policy,
-            summarize(
-                results.of(Run("", RECLAIM, "protected", 0, policy), CURVE_TRACES, results.curve_seeds)
-            ),
-        )
+        (varied, value, policy, {safety: figures(policy, safety) for safety in CURVE_SAFETIES})
         for varied, value, policy in settings_curve()
     ]
 
@@ -75,7 +80,7 @@ def render(results: Results, checks: Sequence[Check]) -> str:
             ),
         ]
     parts += [
-        "### Trade-off: spare and windows, protected",
+        "### Trade-off: spare and windows",
         f"Over {', '.join(CURVE_TRACES)}; {results.curve_seeds} seeds. One setting is varied at a time.",
         _settings(settings_figures(results)),
         "### Delay between measuring and ending, unprotected",
@@ -158,13 +163,20 @@ def _cell(interval: Interval, digits: int) -> str:
     return value if low == high else f"{value} [{low}, {high}]"
 
 
-def _settings(rows: Iterable[tuple[str, int, Policy, Summary]]) -> str:
-    keys = (("wait_mean_min", 2), ("drain_p95_min", 1), ("over_clairvoyant", 3), ("turns", 2))
-    lines = [_head(["varied", "mean wait, min", "drain p95, min", "cost / clairvoyant", "turns an hour"])]
-    for varied, value, policy, summary in rows:
+def _settings(rows: Iterable[tuple[str, int, Policy, dict[Safety, Summary]]]) -> str:
+    keys = (
+        ("mean wait, min", "wait_mean_min", 2),
+        ("cost / clairvoyant", "over_clairvoyant", 3),
+        ("turns an hour", "turns", 2),
+    )
+    titles = [f"{title}, {safety}" for title, _, _ in keys for safety in CURVE_SAFETIES]
+    lines = [_head(["varied", *titles])]
+    for varied, value, policy, summaries in rows:
         default = " (default)" if policy == Policy() else ""
-        cells = " | ".join(_cell(summary[key], digits) for key, digits in keys)
-        lines.append(f"| {varied}: {value}{default} | {cells} |")
+        cells = [
+            _cell(summaries[safety][key], digits) for _, key, digits in keys for safety in CURVE_SAFETIES
+        ]
+        lines.append(f"| {varied}: {value}{default} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

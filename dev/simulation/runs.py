@@ -21,6 +21,9 @@ APPLY_AFTER_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 CURVE_TRACES = ("diurnal with bursts", "endless trickle", "phantom rows")
 """The mass upload is ruled by the group's maximum, the quiet week by its minimum, whatever the settings."""
 
+CURVE_SAFETIES: tuple[Safety, ...] = ("protected", "hooked")
+"""An unprotected group shrinks only at a moment without work, whatever the settings."""
+
 
 class Run(NamedTuple):
     """One run's name.
@@ -109,7 +112,11 @@ def _runs_on(trace: str, seed: int, *, with_settings: bool) -> list[Run]:
     if trace in CURVE_TRACES:
         runs += [Run(trace, RECLAIM, "unprotected", seed, apply_after_s=delay_s) for delay_s in APPLY_AFTER_S]
         if with_settings:
-            runs += [Run(trace, RECLAIM, "protected", seed, policy) for _, _, policy in settings_curve()]
+            runs += [
+                Run(trace, RECLAIM, safety, seed, policy)
+                for safety in CURVE_SAFETIES
+                for _, _, policy in settings_curve()
+            ]
     return list(dict.fromkeys(runs))
 
 
