@@ -149,6 +149,16 @@ def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
             period_s=60 * rate,
             missing="ignore",
         ),
+        Alarm(
+            "OverrideUnclear",
+            "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
+            (own, "OverrideUnclear"),
+            watched.dimensions,
+            (">=", 1),
+            periods=3,
+            period_s=60 * rate,
+            missing="ignore",
+        ),
     ]
 
 

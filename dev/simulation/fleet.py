@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dev.simulation.policies import PAD_MINUTES, ScalingPolicy, View
 from dev.simulation.traces import HOUR_S, MINUTE_S, Trace
+from video_reclaim.scaling.records import Safety
 
 BOOT_S = (150.0, 240.0)
 SILENCE_S = (120.0, 240.0)
@@ -38,7 +39,6 @@ ZONES = 3
 MIN_WORKERS = 1
 MAX_WORKERS = 20
 
-Safety = Literal["protected", "hooked", "unprotected"]
 SAFETIES: tuple[Safety, ...] = ("protected", "hooked", "unprotected")
 """What becomes of a busy instance at a scale-in.
 
@@ -172,7 +172,7 @@ class FleetSimulation:
         """Go from the first second to the last."""
         trace, outcome = self.trace, self.outcome
         values: list[float | None] = [None] * (int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2)
-        view = View(values=values, safe=self.safety != "unprotected", low=self.low, high=self.high)
+        view = View(values=values, safety=self.safety, low=self.low, high=self.high)
         late: list[tuple[float, int, float]] = []
         visible = 0
         for at_s, database, queue, cloudwatch, readable_s, queue_lags, apply_after_s in trace.runs:

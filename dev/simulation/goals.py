@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from dev.simulation.fleet import SAFETIES, Safety
+from dev.simulation.fleet import SAFETIES
 from dev.simulation.measures import Interval
 from dev.simulation.policies import MAXIMUM, RECLAIM
 from dev.simulation.traces import TRACES
+from video_reclaim.scaling.records import Safety
 
 Summary = dict[str, Interval]
 Find = Callable[[str, str, Safety], Summary]

@@ -12,13 +12,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from dev.simulation.fleet import MAX_WORKERS, Safety
+from dev.simulation.fleet import MAX_WORKERS
 from dev.simulation.goals import WAIT_MEAN_MIN
-from dev.simulation.policies import IDLE_AGENTS, RECLAIM
+from dev.simulation.policies import DEFAULT, IDLE_AGENTS, RECLAIM
 from dev.simulation.report import delay_figures, settings_figures
-from dev.simulation.rules import Policy
 from dev.simulation.runs import Results, Run
 from dev.simulation.traces import DAY_S, HOUR_S, TRACES, Trace, make_trace
+from video_reclaim.scaling.records import Safety
 
 SOURCE_COLOURS = {"database": "tab:red", "queue": "tab:orange", "cloudwatch": "tab:purple"}
 COLOURS = {"spare workers": "tab:blue", "short window, min": "tab:green", "long window, min": "tab:purple"}
@@ -103,7 +103,7 @@ def _draw_trade_off(results: Results) -> Figure:
                 *zip(*points, strict=True), style, ms=4, lw=1, color=colour, label=f"{varied}, {safety}"
             )
             for (cost, wait), (_, value, policy, _) in zip(points, rows, strict=True):
-                if policy == Policy():
+                if policy == DEFAULT:
                     left.plot([cost], [wait], "o", ms=9, mfc="none", mec="black")
                 else:
                     left.annotate(f"  {value}", (cost, wait), fontsize=8, color=colour)

@@ -21,14 +21,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Protocol
 
-from dev.simulation.rules import Decision, Group, Inputs, Policy, decide
+from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.records import Decision, Group, Inputs, Point, Policy, Safety
 
-AT = datetime(2026, 1, 5, tzinfo=UTC)
-"""The rules look at the time only for overrides, and the simulation has none."""
+EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
+DEFAULT = Policy(
+    videos_per_worker=1, spare_workers=1, peak_window_s=120, scale_in_window_s=1200, measured_every_s=60
+)
+"""The defaults of a stage."""
 
 PAD_MINUTES = 64
 """Minutes before the trace, without a point, so that a window may reach back there."""
@@ -50,7 +54,7 @@ class View:
         desired: The group's capacity now.
         in_service: Instances that have booted.
         draining: Instances that were chosen and finish their encode.
-        safe: A busy instance survives a scale-in.
+        safety: What becomes of a busy instance at a scale-in.
         low, high: The group's limits.
     """
 
@@ -65,7 +69,7 @@ class View:
     desired: int = 0
     in_service: int = 0
     draining: int = 0
-    safe: bool = False
+    safety: Safety = "unprotected"
     low: int = 1
     high: int = 20
 
@@ -108,18 +112,42 @@ class _Rival:
 class Reclaim(_Rival):
     """This project's decision; ``decision`` is the newest."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.policy = policy or Policy()
+    def __init__(self, policy: Policy = DEFAULT) -> None:
+        self.policy = policy
         self.decision: Decision | None = None
+        self.points: dict[tuple[int, float], Point] = {}
 
     def ask(self, view: View) -> int:
         """Put the view into a record and decide."""
-        minute, length = view.minute, self.policy.long_minutes + 1
-        minutes = tuple(view.values[minute : minute - length : -1]) if view.readable else ()
-        group = Group(view.low, view.high, view.desired, view.in_service, view.draining, view.safe)
-        inputs = Inputs(AT, view.uploaded, view.processing, view.visible, minutes, group, policy=self.policy)
-        self.decision = decide(inputs)
+        self.decision = decide(
+            Inputs(
+                at=EPOCH + timedelta(minutes=view.minute),
+                uploaded=view.uploaded,
+                processing=view.processing,
+                visible=view.visible,
+                in_flight=view.in_flight,
+                # At its minimum nothing can be scaled in, so that most records need no window.
+                window=self._window(view) if view.readable and view.desired > view.low else (),
+                group=Group(view.low, view.high, view.desired, view.in_service, view.safety, view.draining),
+                policy=self.policy,
+            )
+        )
         return view.desired if self.decision.desired is None else self.decision.desired
+
+    def _window(self, view: View) -> tuple[Point, ...]:
+        oldest = view.minute - self.policy.scale_in_window_s // 60
+        return tuple(
+            self._point(minute, value)
+            for minute, value in enumerate(view.values[oldest : view.minute + 1], oldest)
+            if value is not None
+        )
+
+    def _point(self, minute: int, value: float) -> Point:
+        """Make each point once: the same ones are in the windows of 20 runs."""
+        point = self.points.get((minute, value))
+        if point is None:
+            point = self.points[minute, value] = Point(EPOCH + timedelta(minutes=minute), value)
+        return point
 
 
 class Platform(_Rival):

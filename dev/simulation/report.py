@@ -7,12 +7,11 @@ from functools import cache
 from math import isnan
 from pathlib import Path
 
-from dev.simulation.fleet import SAFETIES, Safety
+from dev.simulation.fleet import SAFETIES
 from dev.simulation.goals import Summary, Verdict, verdicts
 from dev.simulation.measures import MEASURES, Interval, summarize
-from dev.simulation.policies import MAKERS, RECLAIM
+from dev.simulation.policies import DEFAULT, MAKERS, RECLAIM
 from dev.simulation.queueing import Check
-from dev.simulation.rules import Policy
 from dev.simulation.runs import (
     APPLY_AFTER_S,
     CURVE_SAFETIES,
@@ -23,6 +22,7 @@ from dev.simulation.runs import (
     settings_curve,
 )
 from dev.simulation.traces import TRACES
+from video_reclaim.scaling.records import Policy, Safety
 
 BEGIN = "<!-- written by make simulate: begin -->"
 END = "<!-- written by make simulate: end -->"
@@ -172,7 +172,7 @@ def _settings(rows: Iterable[tuple[str, int, Policy, dict[Safety, Summary]]]) ->
     titles = [f"{title}, {safety}" for title, _, _ in keys for safety in CURVE_SAFETIES]
     lines = [_head(["varied", *titles])]
     for varied, value, policy, summaries in rows:
-        default = " (default)" if policy == Policy() else ""
+        default = " (default)" if policy == DEFAULT else ""
         cells = [
             _cell(summaries[safety][key], digits) for _, key, digits in keys for safety in CURVE_SAFETIES
         ]

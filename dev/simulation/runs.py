@@ -7,12 +7,14 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import NamedTuple
 
+from msgspec.structs import replace as varied
+
 from dev.simulation.bounds import Bounds, bounds
-from dev.simulation.fleet import SAFETIES, FleetSimulation, Outcome, Safety
+from dev.simulation.fleet import SAFETIES, FleetSimulation, Outcome
 from dev.simulation.measures import SeedRuns
-from dev.simulation.policies import IDLE_AGENTS, MAKERS, MAXIMUM, RECLAIM, Reclaim
-from dev.simulation.rules import Policy
+from dev.simulation.policies import DEFAULT, IDLE_AGENTS, MAKERS, MAXIMUM, RECLAIM, Reclaim
 from dev.simulation.traces import TRACES, make_trace
+from video_reclaim.scaling.records import Policy, Safety
 
 SPARES = (0, 1, 2, 3, 4)
 SHORT_MINUTES = (2, 5, 10, 20)
@@ -38,7 +40,7 @@ class Run(NamedTuple):
     contender: str
     safety: Safety
     seed: int
-    policy: Policy = Policy()
+    policy: Policy = DEFAULT
     apply_after_s: float | None = None
 
 
@@ -74,11 +76,13 @@ def safeties_of(contender: str) -> tuple[Safety, ...]:
 
 def settings_curve() -> list[tuple[str, int, Policy]]:
     """Give the settings of the trade-off curve: what is varied, its value, the policy."""
-    usual = Policy()
     return (
-        [("spare workers", spare, replace(usual, spare=spare)) for spare in SPARES]
-        + [("short window, min", value, replace(usual, short_minutes=value)) for value in SHORT_MINUTES]
-        + [("long window, min", value, replace(usual, long_minutes=value)) for value in LONG_MINUTES]
+        [("spare workers", value, varied(DEFAULT, spare_workers=value)) for value in SPARES]
+        + [("short window, min", value, varied(DEFAULT, peak_window_s=60 * value)) for value in SHORT_MINUTES]
+        + [
+            ("long window, min", value, varied(DEFAULT, scale_in_window_s=60 * value))
+            for value in LONG_MINUTES
+        ]
     )
 
 
