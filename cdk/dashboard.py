@@ -73,7 +73,9 @@ def _fleet(stage: Stage, dimensions: Mapping[str, str]) -> dict[str, list[Series
             _series("AWS/AutoScaling", "GroupDesiredCapacity", group),
             _series("AWS/AutoScaling", "GroupInServiceInstances", group),
         ],
-        "Decisions held: 1 is held": [_series(namespace, "DecisionHeld", dimensions)],
+        "Decisions held, override unclear: 1 is yes": [
+            _series(namespace, name, dimensions) for name in ("DecisionHeld", "OverrideUnclear")
+        ],
     }
 
 

@@ -87,9 +87,11 @@ class Day(FleetSimulation):
             "VideosEnqueued": reclaims,
             "VideosFailed": 0,
             "VideosQuarantined": quarantined,
+            "VideosRefused": 0,
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,
+            "OverrideUnclear": 0.0,
         }
         self._note("Academy/Workers", {name: value for name, value in own.items() if value is not None})
         for kind in self.others:

@@ -49,6 +49,7 @@ ALARMS = {
     "OldestWait",
     "VideosQuarantined",
     "HeartbeatsUntrusted",
+    "OverrideUnclear",
     "StartsUndelivered",
     "VideoDeadLetters",
 }
