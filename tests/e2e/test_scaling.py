@@ -104,7 +104,7 @@ def test_an_override_that_can_t_be_understood_forbids_scale_in(deployed, text):
     namespace = deployed.own_namespace()
     put_backlog(deployed, namespace, 0, range(1, 26))
     deployed.set_desired(9)
-    deployed.clients.of("ssm").put_parameter(Name=OVERRIDE, Value=text, Type="String", Overwrite=True)
+    deployed.clients.ssm.put_parameter(Name=OVERRIDE, Value=text, Type="String", Overwrite=True)
 
     unclear = decision(deployed)
 
