@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dev.simulation.policies import PAD_MINUTES, ScalingPolicy, View
+from dev.simulation.policies import PAD_MINUTES, ScalingPolicy, View, point_of
 from dev.simulation.traces import HOUR_S, MINUTE_S, Trace
-from video_reclaim.scaling.records import Safety
+from video_reclaim.scaling.records import Point, Safety
 
 BOOT_S = (150.0, 240.0)
 SILENCE_S = (120.0, 240.0)
@@ -171,8 +171,8 @@ class FleetSimulation:
     def run(self) -> Outcome:
         """Go from the first second to the last."""
         trace, outcome = self.trace, self.outcome
-        values: list[float | None] = [None] * (int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2)
-        view = View(values=values, safety=self.safety, low=self.low, high=self.high)
+        points: list[Point | None] = [None] * (int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2)
+        view = View(points=points, safety=self.safety, low=self.low, high=self.high)
         late: list[tuple[float, int, float]] = []
         visible = 0
         for at_s, database, queue, cloudwatch, readable_s, queue_lags, apply_after_s in trace.runs:
@@ -182,7 +182,7 @@ class FleetSimulation:
             backlog = self.uploaded + self.encoding + self.ownerless
             minute = int(at_s // MINUTE_S) + PAD_MINUTES
             if late:
-                late = self._arrive(late, values)
+                late = self._arrive(late, points)
             view.at_s, view.minute, view.desired, view.draining = at_s, minute, self.desired, self.draining
             view.in_service = len(self.members) - self._booting()
             view.uploaded = self.uploaded if database else None
@@ -205,13 +205,14 @@ class FleetSimulation:
         return outcome
 
     def _arrive(
-        self, late: list[tuple[float, int, float]], values: list[float | None]
+        self, late: list[tuple[float, int, float]], points: list[Point | None]
     ) -> list[tuple[float, int, float]]:
         """Put what can be read by now among the points; give the rest."""
         for readable_s, minute, value in late:
             if readable_s <= self.now_s:
-                present = values[minute]
-                values[minute] = value if present is None else max(present, value)
+                present = points[minute]
+                if present is None or present.value < value:
+                    points[minute] = point_of(minute, value)
         return [point for point in late if point[0] > self.now_s]
 
     def _booting(self) -> int:

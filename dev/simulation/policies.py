@@ -38,6 +38,11 @@ PAD_MINUTES = 64
 """Minutes before the trace, without a point, so that a window may reach back there."""
 
 
+def point_of(minute: int, value: float) -> Point:
+    """Make the point of a minute, counted from ``EPOCH``."""
+    return Point(EPOCH + timedelta(minutes=minute), value)
+
+
 @dataclass(slots=True)
 class View:
     """What a policy can see at one run. The same object is filled again for each run.
@@ -48,8 +53,8 @@ class View:
         processing: Rows that say they are being encoded.
         visible: Messages waiting, deletions among them.
         in_flight: Messages received and not deleted.
-        values: BacklogCount by minute, as far as it can be read back by now; None: no point.
-        minute: The index of the present minute in ``values``.
+        points: BacklogCount by minute, as far as it can be read back by now; None: no point.
+        minute: The index of the present minute in ``points``.
         readable: Whether CloudWatch can be read.
         desired: The group's capacity now.
         in_service: Instances that have booted.
@@ -63,7 +68,7 @@ class View:
     processing: int | None = None
     visible: int | None = None
     in_flight: int | None = None
-    values: list[float | None] = field(default_factory=list)
+    points: list[Point | None] = field(default_factory=list)
     minute: int = 0
     readable: bool = True
     desired: int = 0
@@ -76,9 +81,9 @@ class View:
     def newest(self, within_minutes: int) -> float | None:
         """Give the newest point that can be read and is young enough."""
         if self.readable:
-            for value in self.values[self.minute : self.minute - within_minutes - 1 : -1]:
-                if value is not None:
-                    return value
+            for point in self.points[self.minute : self.minute - within_minutes - 1 : -1]:
+                if point is not None:
+                    return point.value
         return None
 
     def clamp(self, workers: int) -> int:
@@ -115,7 +120,6 @@ class Reclaim(_Rival):
     def __init__(self, policy: Policy = DEFAULT) -> None:
         self.policy = policy
         self.decision: Decision | None = None
-        self.points: dict[tuple[int, float], Point] = {}
 
     def ask(self, view: View) -> int:
         """Put the view into a record and decide."""
@@ -136,18 +140,7 @@ class Reclaim(_Rival):
 
     def _window(self, view: View) -> tuple[Point, ...]:
         oldest = view.minute - self.policy.scale_in_window_s // 60
-        return tuple(
-            self._point(minute, value)
-            for minute, value in enumerate(view.values[oldest : view.minute + 1], oldest)
-            if value is not None
-        )
-
-    def _point(self, minute: int, value: float) -> Point:
-        """Make each point once: the same ones are in the windows of 20 runs."""
-        point = self.points.get((minute, value))
-        if point is None:
-            point = self.points[minute, value] = Point(EPOCH + timedelta(minutes=minute), value)
-        return point
+        return tuple(filter(None, view.points[oldest : view.minute + 1]))
 
 
 class Platform(_Rival):

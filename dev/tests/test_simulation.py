@@ -21,6 +21,7 @@ from dev.simulation.policies import (
     Platform,
     TargetTracking,
     View,
+    point_of,
 )
 from dev.simulation.traces import OUTAGE_S, SOURCES, TRACES, ScheduledRun, Trace, make_trace
 
@@ -67,6 +68,11 @@ def trace(arrivals_s=(), jobs_s=(), *, length_s=HOUR_S, burst=False, changed=Non
 
 def simulate(given, policy, safety="unprotected", **changes):
     return FleetSimulation(given, policy, safety, 1, **({"failures": False} | changes)).run()
+
+
+def values(view):
+    """What can be read back, the newest minute last."""
+    return [None if point is None else point.value for point in view.points[: view.minute + 1]]
 
 
 # The queue against the closed form
@@ -233,13 +239,13 @@ def test_puts_are_lost_outside_of_outages(monkeypatch):
 
 
 def test_a_lost_put_leaves_its_minute_without_a_point():
-    policy = Script(1, sees=lambda view: view.values[view.minute - 2 : view.minute])
+    policy = Script(1, sees=lambda view: values(view)[-3:-1])
     simulate(trace([0], [9000], length_s=360, changed={2: {"readable_s": inf}}), policy)
     assert policy.seen[2:] == [[1.0, 1.0], [1.0, None], [None, 1.0], [1.0, 1.0]]
 
 
 def test_a_point_that_comes_late_is_absent_until_then():
-    policy = Script(1, sees=lambda view: view.values[view.minute - 1])
+    policy = Script(1, sees=lambda view: values(view)[-2])
     late_s = 60 + 30 + 61.0
     simulate(trace([0], [9000], length_s=240, changed={1: {"readable_s": late_s}}), policy)
     assert policy.seen == [None, 1.0, None, 1.0]
@@ -367,8 +373,8 @@ def test_only_the_phantom_trace_has_phantoms():
 
 def view(*points, **changes):
     """A view whose newest points are these, oldest first; None: no point."""
-    values = [None] * 64 + list(points)
-    given = {"desired": 6, "in_service": 6, "values": values, "minute": len(values) - 1}
+    made = [None if value is None else point_of(minute, value) for minute, value in enumerate(points, 64)]
+    given = {"desired": 6, "in_service": 6, "points": [None] * 64 + made, "minute": 63 + len(made)}
     return View(**(given | changes))
 
 

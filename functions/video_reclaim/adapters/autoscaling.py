@@ -59,7 +59,7 @@ def _describe(name: str) -> "AutoScalingGroupTypeDef":
 
 
 def _tell(name: str, exc: Exception) -> str:
-    why = aws.describe(exc) if isinstance(exc, BotoCoreError | ClientError) else str(exc)
+    why = aws.describe(exc)
     log.warning("group unknown", group=name, error=type(exc).__name__, cause=why)
     return why
 
