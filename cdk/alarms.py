@@ -160,81 +160,92 @@ def _of_executions(stage: Stage, watched: Watched) -> list[Alarm]:
 
 
 def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
-    def own(
-        name: str,
-        severity: Literal["page", "notify"],
-        description: str,
-        metric: str,
-        comparison: Literal[">=", "<"],
-        threshold: float,
-        **how: Any,  # noqa: ANN401 (further attributes of an alarm)
-    ) -> Alarm:
-        how = {"statistic": METRICS[metric].statistic} | how
-        published = (stage.metrics.namespace, metric)
-        return Alarm(name, severity, description, published, watched.dimensions, comparison, threshold, **how)
-
+    """Return the alarms on the product's own metrics: lasting conditions, and events."""
     rounds: dict[str, Any] = {"periods": 5, "period_s": 60 * stage.schedule.rate_minutes}
-    return [
-        own(
+    oldest_wait_s = stage.observability.oldest_wait_seconds
+    conditions: list[tuple[str, str, str, Literal[">=", "<"], float, dict[str, Any]]] = [
+        (
             "OldestWait",
-            "page",
             "A video has waited for a worker for too long.",
             "OldestBacklogAge",
             ">=",
-            stage.observability.oldest_wait_seconds,
-            **rounds,
-            missing="ignore",
+            oldest_wait_s,
+            {"missing": "ignore"},
         ),
-        own(
+        (
             "BacklogUnmeasured",
-            "page",
             "BacklogCount has not been published for five rounds: the database can't be read, or CloudWatch "
             "takes no metrics.",
             "BacklogCount",
             "<",
             1,
-            **rounds,
-            statistic="SampleCount",
-            missing="breaching",
+            {"statistic": "SampleCount", "missing": "breaching"},
         ),
-        own(
+        (
             "HeartbeatsUntrusted",
-            "page",
             "Redis can't tell which workers are alive: videos are reclaimed by their lease alone.",
             "HeartbeatsTrusted",
             "<",
             1,
-            **rounds,
-            missing="ignore",
-        ),
-        own(
-            "VideosQuarantined",
-            "notify",
-            "Videos were set to FAILED because they had been reclaimed too often.",
-            "VideosQuarantined",
-            ">=",
-            1,
-            period_s=300,
-        ),
-        own(
-            "MessagesLost",
-            "notify",
-            "Videos waited for a worker whose messages cannot exist any more.",
-            "MessagesLost",
-            ">=",
-            1,
-            period_s=300,
-        ),
-        own(
-            "RowsRefused",
-            "notify",
-            "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
-            "VideosRefused",
-            ">=",
-            1,
-            period_s=300,
+            {"missing": "ignore"},
         ),
     ]
+    own = (stage.metrics.namespace, watched.dimensions)
+    return [
+        *(
+            _own(own, name, "page", description, metric, comparison, threshold, **rounds, **how)
+            for name, description, metric, comparison, threshold, how in conditions
+        ),
+        *(
+            _own(own, name, "notify", description, metric, ">=", 1, period_s=300)
+            for name, description, metric in _EVENTS
+        ),
+        _own(
+            own,
+            "OverrideUnclear",
+            "notify",
+            "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
+            "OverrideUnclear",
+            ">=",
+            1,
+            **rounds | {"periods": 3},
+            missing="ignore",
+        ),
+    ]
+
+
+_EVENTS = (
+    (
+        "VideosQuarantined",
+        "Videos were set to FAILED because they had been reclaimed too often.",
+        "VideosQuarantined",
+    ),
+    (
+        "MessagesLost",
+        "Videos waited for a worker whose messages cannot exist any more.",
+        "MessagesLost",
+    ),
+    (
+        "RowsRefused",
+        "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
+        "VideosRefused",
+    ),
+)
+
+
+def _own(
+    own: tuple[str, dict[str, str]],
+    name: str,
+    severity: Literal["page", "notify"],
+    description: str,
+    metric: str,
+    comparison: Literal[">=", "<"],
+    threshold: float,
+    **how: Any,  # noqa: ANN401 (further attributes of an alarm)
+) -> Alarm:
+    namespace, dimensions = own
+    how = {"statistic": METRICS[metric].statistic} | how
+    return Alarm(name, severity, description, (namespace, metric), dimensions, comparison, threshold, **how)
 
 
 def _of_queues(watched: Watched) -> list[Alarm]:

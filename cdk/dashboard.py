@@ -99,7 +99,10 @@ def _videos(stage: Stage, watched: Watched) -> list[Graph]:
     return [
         Graph("Outcomes: videos", [_own(stage, name, watched.dimensions) for name in outcomes]),
         Graph("Decisions held: share of 15 minutes", [held], period_s=900),
-        Graph("Heartbeats trusted: 1 is yes", [_own(stage, "HeartbeatsTrusted", watched.dimensions)]),
+        Graph(
+            "Heartbeats trusted, override unclear: 1 is yes",
+            [_own(stage, name, watched.dimensions) for name in ("HeartbeatsTrusted", "OverrideUnclear")],
+        ),
         Graph(
             "Queue depth by worker type",
             [

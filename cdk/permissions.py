@@ -7,6 +7,8 @@ from constructs import Construct
 from cdk.queues import Queues
 from cdk.stage import Stage
 
+_OF_A_GROUP = ["AutoScalingGroups", "InstanceRefreshes", "LifecycleHooks"]
+
 
 def allow(
     actions: list[str], resources: list[str], conditions: dict[str, dict[str, str]] | None = None
@@ -61,7 +63,7 @@ def observe(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicySt
         allow(["ssm:GetParameter"], [parameter]),
         allow(["cloudwatch:PutMetricData"], ["*"], namespace),  # the namespace is its only bound
         allow(["cloudwatch:GetMetricData"], ["*"]),  # takes neither resource nor condition
-        allow(["autoscaling:DescribeAutoScalingGroups"], ["*"]),  # takes no resource
+        allow([f"autoscaling:Describe{what}" for what in _OF_A_GROUP], ["*"]),  # they take no resource
     ]
 
 

@@ -172,6 +172,8 @@ class Scaling(_Part):
 
     mode: Literal["apply", "advise"] = "apply"
     videos_per_worker: int = Field(default=1, ge=1)
+    spare_workers: int = Field(default=1, ge=0)
+    peak_window_seconds: int = Field(default=120, ge=60, multiple_of=60)
     scale_in_window_seconds: int = Field(default=1200, ge=120, multiple_of=60)
     max_step_out: int | None = Field(default=None, ge=1)
     override_parameter: str = Field(default="/academy/workers/video/scaling-override", pattern=r"^/[\w./-]+$")
@@ -236,7 +238,11 @@ class Stage(_Part):
             raise ValueError(
                 f"database.maxConnections must be at least {needed} for reclaiming.maxConcurrency {lanes}"
             )
-        calm_s = 120 * self.schedule.rate_minutes
+        calm_s, peak_s = 120 * self.schedule.rate_minutes, self.scaling.peak_window_seconds
+        if self.scaling.scale_in_window_seconds < peak_s:
+            raise ValueError(
+                f"scaling.peakWindowSeconds: {peak_s} is longer than scaling.scaleInWindowSeconds"
+            )
         if self.scaling.scale_in_window_seconds < calm_s:
             raise ValueError(
                 f"scaling.scaleInWindowSeconds must be at least {calm_s} for schedule.rateMinutes "

@@ -67,6 +67,8 @@ class Settings(NamedTuple):
         scaling, schedule = read(Scaling), read(Schedule)
         policy = {
             "videosPerWorker": scaling.videos_per_worker,
+            "spareWorkers": scaling.spare_workers,
+            "peakWindowS": scaling.peak_window_seconds,
             "scaleInWindowS": scaling.scale_in_window_seconds,
             "measuredEveryS": 60 * schedule.rate_minutes,
             "maxStepOut": scaling.max_step_out,
@@ -85,13 +87,13 @@ class Measurement:
     Attributes:
         backlog: videos in UPLOADED and PROCESSING.
         depths: messages, by worker type.
-        group: the worker group.
+        group: the worker group, or None and why it is unknown.
         override: text of the operator's order, None for none; and whether it could be read.
     """
 
     backlog: Backlog | None
     depths: Mapping[str, sqs.Depth | None]
-    group: Group | None
+    group: tuple[Group | None, str | None]
     override: tuple[str | None, bool]
 
 
@@ -168,15 +170,20 @@ def _known(value: float | msgspec.UnsetType) -> float | None:
 
 def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]:
     """Return the metrics of the decision."""
-    values = {"DesiredWorkers": decision.desired, "DecisionHeld": decision.held}
+    values = {
+        "DesiredWorkers": decision.desired,
+        "DecisionHeld": decision.held,
+        "OverrideUnclear": decision.inputs.override_problem is not None,
+    }
     return {series(name, settings.dimensions): value for name, value in values.items()}
 
 
 def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:
     """Read the window back from CloudWatch and collect everything that the decision depends on."""
     backlog, depth = seen.backlog, seen.depths[VIDEO]
-    text, override_known = seen.override
-    override, override_problem = parse_override(text)
+    text, readable = seen.override
+    override, override_problem = parse_override(text, at) if readable else (None, "it could not be read")
+    group, group_problem = seen.group
     return Inputs(
         at=at,
         uploaded=None if backlog is None else backlog.uploaded,
@@ -189,9 +196,9 @@ def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inpu
             at=at,
             window_s=settings.policy.scale_in_window_s,
         ),
-        group=seen.group,
+        group=group,
+        group_problem=group_problem,
         policy=settings.policy,
         override=override,
         override_problem=override_problem,
-        override_known=override_known,
     )

@@ -12,6 +12,7 @@ from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.reclaiming import (
     History,
+    Plan,
     Written,
     candidates,
     claims_to_count,
@@ -52,11 +53,21 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
     for outcome, details in outcomes(event["videos"], videos, todo, history, leased, quarantined):
         log.info(outcome, **details)
-    unsent = None if event["failOnPartial"] else token
+    return _answer(event, todo, history, leased, quarantined)
+
+
+def _answer(
+    event: dict[str, Any], todo: Plan, history: History, leased: Written, quarantined: Written
+) -> dict[str, Any]:
+    unsent = None if event["failOnPartial"] else token_for(event["execution"])
     did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=history.answered)
-    attempts = [todo.attempts[video_id] for video_id in leased.ids]
-    answer = {"videos": leased.ids, "attempts": attempts, "did": to_builtins(did)}
-    return {"execution": event["execution"], "failOnPartial": event["failOnPartial"], **answer}
+    return {
+        "execution": event["execution"],
+        "failOnPartial": event["failOnPartial"],
+        "videos": leased.ids,
+        "attempts": [todo.attempts[video_id] for video_id in leased.ids],
+        "did": to_builtins(did),
+    }
 
 
 def _criteria(settings: Reclaiming, token: str, execution_input: object) -> Criteria:

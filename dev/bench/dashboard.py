@@ -16,12 +16,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from dev.bench.definition import ROOT, synthesize, widgets
+from dev.simulation.fleet import FleetSimulation
 from dev.simulation.policies import Reclaim, View
-from dev.simulation.traces import DAY_S, HOUR_S, make_trace
-from dev.simulation.world import BOOT_S, MAX_WORKERS, MIN_WORKERS, World
+from dev.simulation.traces import DAY_S, HOUR_S, make_trace, schedule
 
 PICTURE = ROOT / "docs" / "dashboard.png"
 SEED = 7
@@ -38,36 +39,45 @@ Key = tuple[str, str, str]
 """Namespace, metric, and what tells its series apart: worker type, function or queue; else ''."""
 
 
-class Day(World):
+class Day(FleetSimulation):
     """The simulated fleet; each minute it puts down what would be published of it."""
 
     def __init__(self) -> None:
-        trace = make_trace("diurnal with bursts", SEED, 1)
-        self.decider = Reclaim(MIN_WORKERS, MAX_WORKERS, protects=True)
-        super().__init__(replace(trace, outages_s=(("database", *POSTGRES_AWAY_S),)), self.decider, SEED)
+        outages_s = (("database", *POSTGRES_AWAY_S),)
+        trace = replace(
+            make_trace("diurnal with bursts", SEED, 1),
+            outages_s=outages_s,
+            runs=schedule(DAY_S, outages_s, np.random.default_rng(SEED)),
+        )
+        self.decider = _Watched(self)
+        super().__init__(trace, self.decider, "protected", SEED)
         self.chance = random.Random(SEED)
         self.reclaims = 0
+        self.sent_s: dict[int, float] = {}
         self.others = {"AI": 0, "Messaging": 0}
         self.put: dict[Key, list[tuple[float, float]]] = {}
 
-    def _enqueue(self, job: Any) -> None:  # noqa: ANN401 (the simulation's own job)
-        self.reclaims += job.begun
-        super()._enqueue(job)
+    def _receive(self, job: int) -> None:
+        self.sent_s[job] = self.now_s
+        super()._receive(job)
 
-    def _view(self) -> View:
-        for worker in [one for one in self.workers if one.job is not None]:
+    def _reclaim(self, job: int) -> None:
+        self.reclaims += 1
+        super()._reclaim(job)
+
+    def measure(self, view: View) -> None:
+        """Interrupt some busy workers, then publish what this run has measured."""
+        for worker in [one for one in self.members if one.job is not None]:
             if self.chance.random() < INTERRUPTIONS_A_MINUTE:
-                self._end(worker)
-                self._after(self.rng.uniform(*BOOT_S), "ready", self._launch())
-        view = super()._view()
+                self._interrupt(worker)
         self._publish(view)
-        return view
 
     def _publish(self, view: View) -> None:
         listed = view.uploaded is not None
         redis = not _within(self.now_s, REDIS_AWAY_S)
         reclaims, self.reclaims = (self.reclaims, 0) if listed else (0, self.reclaims)
-        waited_s = self.now_s - self.waiting[0].arrived_s if self.waiting else 0.0
+        videos = [job for job in self.waiting if job >= 0]  # the others are deletions
+        waited_s = self.now_s - min((self.sent_s[job] for job in videos), default=self.now_s)
         decision = self.decider.decision  # of the minute before: this one's is yet to be made
         quarantined = float(QUARANTINE_S <= self.now_s < QUARANTINE_S + 60)
         own = {
@@ -81,6 +91,7 @@ class Day(World):
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,
+            "OverrideUnclear": 0.0,
         }
         self._note("Academy/Workers", {name: value for name, value in own.items() if value is not None})
         for kind in self.others:
@@ -123,6 +134,18 @@ class Day(World):
     def _note(self, namespace: str, values: Mapping[str, float], which: str = "") -> None:
         for name, value in values.items():
             self.put.setdefault((namespace, name, which), []).append((self.now_s, value))
+
+
+class _Watched(Reclaim):
+    """Our own decision, on a day that is published."""
+
+    def __init__(self, day: Day) -> None:
+        super().__init__()
+        self.day = day
+
+    def ask(self, view: View) -> int:
+        self.day.measure(view)
+        return super().ask(view)
 
 
 def _within(at_s: float, span_s: tuple[float, float]) -> bool:

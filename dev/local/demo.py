@@ -308,20 +308,13 @@ class Demo:
 
     def _show_backlog(self, record: dict[str, Any]) -> None:
         inputs = record["decision"]["inputs"]
-        published = inputs["uploaded"]["value"] + inputs["processing"]["value"]
+        published = inputs["uploaded"] + inputs["processing"]
         window = [point["value"] for point in inputs["window"]]
         self._say(f"backlog as published: {published}; as read back by the decision: {window}")
 
     def _show_decision(self, record: dict[str, Any]) -> None:
         decision = record["decision"]
-        table = Table(
-            title=f"Decision: {decision['action']}, {decision['desired']} workers", caption=decision["reason"]
-        )
-        table.add_column("rule")
-        table.add_column("verdict")
-        for rule in decision["rules"]:
-            table.add_row(rule["rule"], rule["verdict"])
-        self._console.print(table)
+        self._say(f"decision: {decision['action']}, {decision['desired']} workers. {decision['reason']}")
         group = self._clients.autoscaling.describe_auto_scaling_groups(
             AutoScalingGroupNames=[self._stack.auto_scaling_group]
         )["AutoScalingGroups"][0]

@@ -1,8 +1,8 @@
-"""A day of backlog and fleet under each policy, and the trade-off curves."""
+"""A day of backlog and fleet under some policies, and the trade-off curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -12,18 +12,27 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from dev.simulation.policies import CONTENDERS
-from dev.simulation.report import packing_curve, window_curve
-from dev.simulation.runs import VIDEOS_PER_WORKER, WINDOWS_S, Run
-from dev.simulation.traces import DAY_S, HOUR_S, TRACES, make_trace
-from dev.simulation.world import MAX_WORKERS, Outcome
+from dev.simulation.fleet import MAX_WORKERS
+from dev.simulation.goals import WAIT_MEAN_MIN
+from dev.simulation.policies import DEFAULT, IDLE_AGENTS, RECLAIM
+from dev.simulation.report import delay_figures, settings_figures
+from dev.simulation.runs import Results, Run
+from dev.simulation.traces import DAY_S, HOUR_S, TRACES, Trace, make_trace
+from video_reclaim.scaling.records import Safety
 
 SOURCE_COLOURS = {"database": "tab:red", "queue": "tab:orange", "cloudwatch": "tab:purple"}
+COLOURS = {"spare workers": "tab:blue", "short window, min": "tab:green", "long window, min": "tab:purple"}
+DRAWN: tuple[tuple[str, Safety], ...] = (
+    (RECLAIM, "protected"),
+    (RECLAIM, "hooked"),
+    (RECLAIM, "unprotected"),
+    ("platform, as deployed", "unprotected"),
+    ("KEDA/HPA", "protected"),
+    (IDLE_AGENTS, "unprotected"),
+)
 
 
-def draw_all(
-    folder: Path, outcomes: Mapping[Run, Outcome], trade_off_seeds: int, at_most_days: int | None = None
-) -> list[Path]:
+def draw_all(folder: Path, results: Results, at_most_days: int | None = None) -> list[Path]:
     """Draw one picture a trace and one of the trade-offs.
 
     Returns:
@@ -33,9 +42,9 @@ def draw_all(
     files = []
     for trace in TRACES:
         files.append(folder / f"{trace.replace(' ', '-')}.png")
-        _save(_draw_day(trace, outcomes, at_most_days), files[-1])
+        _save(_draw_day(make_trace(trace, 0, at_most_days), results), files[-1])
     files.append(folder / "trade-off.png")
-    _save(_draw_trade_off(outcomes, trade_off_seeds), files[-1])
+    _save(_draw_trade_off(results), files[-1])
     return files
 
 
@@ -45,19 +54,14 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_day(name: str, outcomes: Mapping[Run, Outcome], at_most_days: int | None) -> Figure:
-    trace = make_trace(name, 0, at_most_days)
-    contenders = CONTENDERS[:-1]
+def _draw_day(trace: Trace, results: Results) -> Figure:
     figure, axes = plt.subplots(
-        len(contenders),
-        1,
-        sharex=True,
-        sharey=True,
-        figsize=(11, 1.7 * len(contenders)),
-        layout="constrained",
+        len(DRAWN), 1, sharex=True, sharey=True, figsize=(11, 1.7 * len(DRAWN)), layout="constrained"
     )
-    for axis, contender in zip(axes, contenders, strict=True):
-        day = [row for row in outcomes[Run(name, contender, 0)].series if row[0] < DAY_S]
+    for axis, (contender, safety) in zip(axes, DRAWN, strict=True):
+        day = [
+            row for row in results.outcomes[Run(trace.name, contender, safety, 0)].series if row[0] < DAY_S
+        ]
         hours = [row[0] / HOUR_S for row in day]
         axis.fill_between(hours, [row[1] for row in day], step="post", color="0.85", label="backlog")
         axis.step(hours, [row[3] for row in day], where="post", color="tab:blue", lw=1.2, label="instances")
@@ -74,38 +78,57 @@ def _draw_day(name: str, outcomes: Mapping[Run, Outcome], at_most_days: int | No
                     lw=0,
                     label=f"{source} out",
                 )
-        axis.set_title(contender, fontsize=9, loc="left")
+        axis.set_title(f"{contender}, {safety}", fontsize=9, loc="left")
         axis.set_ylim(0, MAX_WORKERS * 1.3)
     axes[0].legend(loc="upper right", ncols=6, fontsize=7, frameon=False)
     axes[-1].set_xlim(0, 24)
     axes[-1].set_xlabel("hour")
-    figure.suptitle(f"{name[0].upper()}{name[1:]}: backlog and fleet, first day, first seed", fontsize=11)
+    figure.suptitle(
+        f"{trace.name[0].upper()}{trace.name[1:]}: backlog and fleet, first day, first seed", fontsize=11
+    )
     return figure
 
 
-def _draw_trade_off(outcomes: Mapping[Run, Outcome], seeds: int) -> Figure:
+def _draw_trade_off(results: Results) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    windows = window_curve(outcomes, seeds)
-    left.plot(
-        [row["cost"].mean for row in windows], [row["turns"].mean for row in windows], "o-", color="tab:blue"
+    for varied, group in groupby(settings_figures(results), key=lambda row: row[0]):
+        rows = list(group)
+        colour = COLOURS[varied]
+        for safety, style in (("protected", "o-"), ("hooked", "s:")):
+            points = [
+                (found[safety]["over_clairvoyant"].value, found[safety]["wait_mean_min"].value)  # type: ignore[index]
+                for *_, found in rows
+            ]
+            left.plot(
+                *zip(*points, strict=True), style, ms=4, lw=1, color=colour, label=f"{varied}, {safety}"
+            )
+            for (cost, wait), (_, value, policy, _) in zip(points, rows, strict=True):
+                if policy == DEFAULT:
+                    left.plot([cost], [wait], "o", ms=9, mfc="none", mec="black")
+                else:
+                    left.annotate(f"  {value}", (cost, wait), fontsize=8, color=colour)
+    left.axhline(WAIT_MEAN_MIN, color="0.6", lw=0.8)
+    left.set_title("Spare and windows (circles: default; grey: goal)", fontsize=10)
+    left.set_xlabel("instance-hours, over those of the clairvoyant bound")
+    left.set_ylabel("mean wait, min")
+    left.margins(x=0.08)
+    left.legend(fontsize=7, frameon=False)
+    delays = delay_figures(results)
+    ended = [summary["killed"] for _, summary in delays]
+    right.errorbar(
+        [delay_s for delay_s, _ in delays],
+        [one.value * 100 for one in ended],
+        yerr=(
+            [(one.value - one.low) * 100 for one in ended],
+            [(one.high - one.value) * 100 for one in ended],
+        ),
+        fmt="o-",
+        color="tab:red",
+        capsize=3,
+        lw=1,
     )
-    for window_s, row in zip(WINDOWS_S, windows, strict=True):
-        left.annotate(f"  {window_s} s", (row["cost"].mean, row["turns"].mean), fontsize=8)
-    left.set_title("Protected: length of the calm window", fontsize=10)
-    left.set_xlabel("instance-hours a work-hour")
-    left.set_ylabel("direction changes an hour")
-    left.margins(x=0.12)
-    packing = packing_curve(outcomes, seeds)
-    right.plot(
-        [row["cost"].mean for row in packing],
-        [row["wait_p95_min"].mean for row in packing],
-        "o-",
-        color="tab:green",
-    )
-    for videos, row in zip(VIDEOS_PER_WORKER, packing, strict=True):
-        right.annotate(f"  {videos} a worker", (row["cost"].mean, row["wait_p95_min"].mean), fontsize=8)
-    right.set_title("Unprotected: videos per worker", fontsize=10)
-    right.set_xlabel("instance-hours a work-hour")
-    right.set_ylabel("wait p95, min")
-    right.margins(x=0.12)
+    right.set_title("Unprotected: delay between measuring and ending", fontsize=10)
+    right.set_xlabel("delay, s")
+    right.set_ylabel("busy workers ended in 100 days")
+    right.set_ylim(bottom=0)
     return figure

@@ -7,10 +7,10 @@ from math import factorial
 
 import numpy as np
 
+from dev.simulation.fleet import FleetSimulation
 from dev.simulation.measures import Interval, bootstrap
 from dev.simulation.policies import Constant
 from dev.simulation.traces import DAY_S, Trace
-from dev.simulation.world import World
 
 WORKERS = 6
 JOB_MEAN_S = 300.0
@@ -76,8 +76,10 @@ def check(seeds: int) -> list[Check]:
             jobs_s=tuple(jobs_s.tolist()),
             burst_of=(-1,) * arrivals_s.size,
         )
-        world = World(trace, Constant(WORKERS), seed, low=WORKERS, high=WORKERS)
-        all_waits_s = np.array(world.run().waits_s)
+        fleet = FleetSimulation(
+            trace, Constant(), "unprotected", seed, low=WORKERS, high=WORKERS, failures=False
+        )
+        all_waits_s = fleet.run().waits_s
         steady_s = all_waits_s[int(WARM_UP * all_waits_s.size) :]
         waited.append(float(np.mean(steady_s > 0)))
         waits_s.append(float(np.mean(steady_s)))

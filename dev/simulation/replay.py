@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from video_reclaim.scaling import Inputs, decide
+from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.records import Inputs
 
-KEYS = ("action", "desired", "reason", "held", "rules", "legacyDesired", "want")
+KEYS = ("action", "desired", "reason", "held")
 
 
 def find_records(value: object) -> Iterator[dict[str, Any]]:
@@ -31,7 +33,7 @@ def find_records(value: object) -> Iterator[dict[str, Any]]:
         for item in value:
             yield from find_records(item)
     elif isinstance(value, dict):
-        if "inputs" in value and "rules" in value:
+        if "inputs" in value and "desired" in value:
             yield value
             return
         for item in value.values():
@@ -62,9 +64,9 @@ def differences(record: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         The new decision's record, and the names of the fields in which it differs.
 
     Raises:
-        ValueError: The record's inputs cannot be read; the message names the field.
+        Malformed: The record's inputs cannot be read; the message names the field.
     """
-    again = decide(Inputs.from_record(record["inputs"])).to_record()
+    again = to_builtins(decide(from_builtins(record["inputs"], Inputs, strict=False)))
     return again, [key for key in KEYS if key not in record or record[key] != again[key]]
 
 
@@ -85,18 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     records = read_records(text)
     if not records:
-        print("no decision record found: a JSON object with inputs and rules", file=sys.stderr)
+        print("no decision record found: a JSON object with inputs and desired", file=sys.stderr)
         return 2
     code = 0
     for record in records:
         try:
             again, differing = differences(record)
-        except ValueError as exc:
+        except Malformed as exc:
             print(f"the record cannot be read: {exc}", file=sys.stderr)
             return 2
         print(f"{again['inputs']['at']}  {again['action']}, desired {again['desired']}: {again['reason']}")
-        for rule in again["rules"]:
-            print(f"  {rule['rule']:<14}{rule['verdict']}")
         for key in differing:
             print(f"  DIFFERS {key}: recorded {record.get(key)!r}, now {again[key]!r}")
         if differing:

@@ -2,90 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from math import isnan
 from pathlib import Path
 
-from dev.simulation.measures import MEASURES, Interval, measure, summarize
-from dev.simulation.policies import CONTENDERS
+from dev.simulation.fleet import SAFETIES
+from dev.simulation.goals import Summary, Verdict, verdicts
+from dev.simulation.measures import MEASURES, Interval, summarize
+from dev.simulation.policies import DEFAULT, MAKERS, RECLAIM
 from dev.simulation.queueing import Check
-from dev.simulation.runs import PROTECTED, TRADE_OFF_TRACES, UNPROTECTED, VIDEOS_PER_WORKER, WINDOWS_S, Run
+from dev.simulation.runs import (
+    APPLY_AFTER_S,
+    CURVE_SAFETIES,
+    CURVE_TRACES,
+    Results,
+    Run,
+    safeties_of,
+    settings_curve,
+)
 from dev.simulation.traces import TRACES
-from dev.simulation.world import Outcome
-from video_reclaim.scaling import Policy
+from video_reclaim.scaling.records import Policy, Safety
 
 BEGIN = "<!-- written by make simulate: begin -->"
 END = "<!-- written by make simulate: end -->"
 
-DRAIN_GOAL_MIN = 10.0
-COST_GOALS = {PROTECTED: 1.4, UNPROTECTED: 2.0}
-TURNS_GOAL = 1.5
 
-Summary = dict[str, Interval]
+def settings_figures(results: Results) -> list[tuple[str, int, Policy, dict[Safety, Summary]]]:
+    """Give for each setting of the curve what is varied, its value, the policy, and the figures by group."""
 
+    def figures(policy: Policy, safety: Safety) -> Summary:
+        return summarize(results.of(Run("", RECLAIM, safety, 0, policy), CURVE_TRACES, results.curve_seeds))
 
-def summaries(outcomes: Mapping[Run, Outcome], seeds: int) -> dict[tuple[str, str], Summary]:
-    """Give the figures of each trace and contender, and of all traces together under the name ``all``."""
-    found = {}
-    for contender in CONTENDERS:
-        for trace in TRACES:
-            found[trace, contender] = summarize(
-                measure([outcomes[Run(trace, contender, seed)]]) for seed in range(seeds)
-            )
-        found["all", contender] = summarize(
-            measure([outcomes[Run(trace, contender, seed)] for trace in TRACES]) for seed in range(seeds)
-        )
-    return found
-
-
-def curve(
-    outcomes: Mapping[Run, Outcome],
-    contender: str,
-    policies: Sequence[Policy],
-    seeds: int,
-    traces: Sequence[str] = TRADE_OFF_TRACES,
-) -> list[Summary]:
-    """Give the figures for each setting, over these traces together."""
     return [
-        summarize(
-            measure([outcomes[Run(trace, contender, seed, policy)] for trace in traces])
-            for seed in range(seeds)
-        )
-        for policy in policies
+        (varied, value, policy, {safety: figures(policy, safety) for safety in CURVE_SAFETIES})
+        for varied, value, policy in settings_curve()
     ]
 
 
-def window_curve(
-    outcomes: Mapping[Run, Outcome], seeds: int, traces: Sequence[str] = TRADE_OFF_TRACES
-) -> list[Summary]:
-    """Give the protected figures for each window of ``WINDOWS_S``."""
-    policies = [Policy(scale_in_window_s=window_s) for window_s in WINDOWS_S]
-    return curve(outcomes, PROTECTED, policies, seeds, traces)
+def delay_figures(results: Results) -> list[tuple[float, Summary]]:
+    """Give the figures of an unprotected group for each delay between measuring and the group's change."""
+    return [
+        (
+            delay_s,
+            summarize(
+                results.of(
+                    Run("", RECLAIM, "unprotected", 0, apply_after_s=delay_s), CURVE_TRACES, results.seeds
+                )
+            ),
+        )
+        for delay_s in APPLY_AFTER_S
+    ]
 
 
-def packing_curve(outcomes: Mapping[Run, Outcome], seeds: int) -> list[Summary]:
-    """Give the unprotected figures for each of ``VIDEOS_PER_WORKER``."""
-    return curve(
-        outcomes, UNPROTECTED, [Policy(videos_per_worker=videos) for videos in VIDEOS_PER_WORKER], seeds
-    )
-
-
-def render(outcomes: Mapping[Run, Outcome], checks: Sequence[Check], seeds: int, trade_off_seeds: int) -> str:
+def render(results: Results, checks: Sequence[Check]) -> str:
     """Write everything that the command prints."""
-    found = summaries(outcomes, seeds)
+
+    @cache
+    def find(trace: str, contender: str, safety: Safety) -> Summary:
+        return summarize(results.of(Run(trace, contender, safety, 0), [trace], results.seeds))
+
     parts = [
-        f"Means over {seeds} seeds, with 95 % confidence intervals (bootstrap over the seeds) in brackets.",
+        f"{results.seeds} seeds. Percentiles are those of all videos, or all bursts, of all seeds together. "
+        "In brackets the 95 % confidence interval: a bootstrap over the seeds.",
         "### Goals",
-        *_goals(found),
+        _goals(verdicts(find)),
     ]
     for trace in TRACES:
-        days = outcomes[Run(trace, PROTECTED, 0)].length_s / 86_400
-        parts += [f"### {trace[0].upper()}{trace[1:]}, {days:.0f} {'day' if days == 1 else 'days'}"]
-        parts += [_table(trace, found)]
-    parts += ["### All traces together", _table("all", found)]
-    parts += ["### Trade-off: length of the calm window, protected", _windows(outcomes, trade_off_seeds)]
-    parts += ["### Trade-off: videos per worker, unprotected", _packing(outcomes, trade_off_seeds)]
-    parts += ["### The queue against the closed form (M/M/c)", _checks(checks)]
+        days = results.outcomes[Run(trace, RECLAIM, "protected", 0)].length_s / 86_400
+        parts += [
+            f"### {trace[0].upper()}{trace[1:]}, {days:.0f} {'day' if days == 1 else 'days'}",
+            _bounds(results, trace),
+            _table(
+                (f"{contender}, {_group(contender, safety)}", find(trace, contender, safety))
+                for contender in MAKERS
+                for safety in safeties_of(contender)
+            ),
+        ]
+    parts += [
+        "### Trade-off: spare and windows",
+        f"Over {', '.join(CURVE_TRACES)}; {results.curve_seeds} seeds. One setting is varied at a time.",
+        _settings(settings_figures(results)),
+        "### Delay between measuring and ending, unprotected",
+        f"Over {', '.join(CURVE_TRACES)}; {results.seeds} seeds. The traces themselves draw 2 to 30 s.",
+        _delays(delay_figures(results)),
+        "### The queue against the closed form (M/M/c)",
+        _checks(checks),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,101 +114,82 @@ def write(path: Path, text: str) -> None:
     path.write_text(insert(path.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
-def _goals(found: Mapping[tuple[str, str], Summary]) -> list[str]:
-    columns = [*TRACES, "all"]
-    lines = [f"| goal | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for contender, cost_goal in COST_GOALS.items():
-        mode = contender.rpartition(", ")[2]
-        for key, goal, title in (
-            ("drain_p95_min", DRAIN_GOAL_MIN, f"drain p95 ≤ {DRAIN_GOAL_MIN:.0f} min"),
-            ("cost", cost_goal, f"instance-hours a work-hour ≤ {cost_goal}"),
-            ("killed", 0.0, "busy workers killed = 0"),
-            ("turns", TURNS_GOAL, f"direction changes an hour ≤ {TURNS_GOAL}"),
-        ):
-            cells = []
-            for trace in columns:
-                value = found[trace, contender][key].mean
-                best = _best_possible(found, trace, key)
-                digits = 1 if key == "drain_p95_min" else 2
-                floor = "" if best is None else f" (best possible {best:.{digits}f})"
-                if isnan(value):
-                    cells.append("no burst")
-                elif value <= goal:
-                    cells.append(f"{value:.{digits}f}")
-                else:
-                    cells.append(f"**{value:.{digits}f}, not met**{floor}")
-            lines.append(f"| {mode}: {title} | {' | '.join(cells)} |")
-    return [
-        "\n".join(lines),
-        "Best possible: for drains, the maximum running all the time; for instance-hours, in hindsight, "
-        "the busy workers alone, or the group's minimum when fewer are busy.",
-    ]
+def _group(contender: str, safety: Safety) -> str:
+    return safety if len(safeties_of(contender)) > 1 else "any group"
 
 
-def _best_possible(found: Mapping[tuple[str, str], Summary], trace: str, key: str) -> float | None:
-    ceiling = found[trace, CONTENDERS[-1]]
-    if key == "drain_p95_min":
-        return ceiling["drain_p95_min"].mean
-    return ceiling["floor"].mean if key == "cost" else None
+def _goals(found: Iterable[Verdict]) -> str:
+    def cell(verdict: Verdict, value: float | None) -> str:
+        if value is None:
+            return "-"
+        # Two digits, and more where rounding would hide that a limit is exceeded.
+        text = (
+            f"{value:.2f}" if (round(value, 2) > verdict.limit) == (value > verdict.limit) else f"{value:.3g}"
+        )
+        return f"{text} met" if value <= verdict.limit else f"**{text} missed**"
+
+    rows = []
+    for verdict in found:
+        cells = " | ".join(cell(verdict, value) for value in verdict.values)
+        best = "" if verdict.best is None else f" (always the maximum: {verdict.best:.1f})"
+        rows.append(f"| {verdict.trace} | {verdict.goal} ≤ {verdict.limit:g}{best} | {cells} |")
+    return "\n".join([_head(["trace", "goal", *SAFETIES]), *rows])
 
 
-def _table(trace: str, found: Mapping[tuple[str, str], Summary]) -> str:
-    lines = [
-        f"| policy | {' | '.join(column.title for column in MEASURES)} |",
-        "|---" * (len(MEASURES) + 1) + "|",
-    ]
-    for contender in CONTENDERS:
-        summary = found[trace, contender]
+def _bounds(results: Results, trace: str) -> str:
+    of_trace = [results.bounds[trace, seed] for seed in range(results.seeds)]
+    work_s = sum(bound.work_s for bound in of_trace)
+    clairvoyant = sum(bound.clairvoyant_s for bound in of_trace) / work_s
+    blind = sum(bound.blind_s for bound in of_trace) / work_s
+    return f"Instance-hours per work-hour of the bounds: clairvoyant {clairvoyant:.2f}, blind {blind:.2f}."
+
+
+def _table(rows: Iterable[tuple[str, Summary]]) -> str:
+    lines = [_head(["policy, group", *(column.title for column in MEASURES)])]
+    for name, summary in rows:
         cells = (_cell(summary[column.key], column.digits) for column in MEASURES)
-        lines.append(f"| {contender} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _head(titles: Sequence[str]) -> str:
+    return f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|"
 
 
 def _cell(interval: Interval, digits: int) -> str:
-    if isnan(interval.mean):
+    if isnan(interval.value):
         return "none"
-    mean, low, high = (f"{value:.{digits}f}" for value in interval)
-    return mean if low == high else f"{mean} [{low}, {high}]"
+    value, low, high = (f"{number:.{digits}f}" for number in interval)
+    return value if low == high else f"{value} [{low}, {high}]"
 
 
-def _windows(outcomes: Mapping[Run, Outcome], seeds: int) -> str:
-    lines = [
-        f"Over {', '.join(TRADE_OFF_TRACES)}; {seeds} seeds.",
-        "",
-        "| window, s | drain p95, min | instance-hours a work-hour | direction changes an hour "
-        "| the same, on the endless trickle alone |",
-        "|---|---|---|---|---|",
-    ]
-    everywhere = window_curve(outcomes, seeds)
-    trickle = window_curve(outcomes, seeds, ["endless trickle"])
-    for window_s, summary, restless in zip(WINDOWS_S, everywhere, trickle, strict=True):
-        default = " (default)" if window_s == Policy().scale_in_window_s else ""
-        lines.append(
-            f"| {window_s}{default} | {_cell(summary['drain_p95_min'], 1)} | {_cell(summary['cost'], 2)} "
-            f"| {_cell(summary['turns'], 2)} | {_cell(restless['turns'], 2)} |"
-        )
+def _settings(rows: Iterable[tuple[str, int, Policy, dict[Safety, Summary]]]) -> str:
+    keys = (
+        ("mean wait, min", "wait_mean_min", 2),
+        ("cost / clairvoyant", "over_clairvoyant", 3),
+        ("turns an hour", "turns", 2),
+    )
+    titles = [f"{title}, {safety}" for title, _, _ in keys for safety in CURVE_SAFETIES]
+    lines = [_head(["varied", *titles])]
+    for varied, value, policy, summaries in rows:
+        default = " (default)" if policy == DEFAULT else ""
+        cells = [
+            _cell(summaries[safety][key], digits) for _, key, digits in keys for safety in CURVE_SAFETIES
+        ]
+        lines.append(f"| {varied}: {value}{default} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _packing(outcomes: Mapping[Run, Outcome], seeds: int) -> str:
-    lines = [
-        f"Over {', '.join(TRADE_OFF_TRACES)}; {seeds} seeds. A worker still encodes one video at a time: "
-        "more of them per worker means a smaller fleet and a longer wait.",
-        "",
-        "| videos per worker | wait p95, min | drain p95, min | instance-hours a work-hour |",
-        "|---|---|---|---|",
-    ]
-    for videos, summary in zip(VIDEOS_PER_WORKER, packing_curve(outcomes, seeds), strict=True):
-        default = " (default)" if videos == Policy().videos_per_worker else ""
-        lines.append(
-            f"| {videos}{default} | {_cell(summary['wait_p95_min'], 1)} "
-            f"| {_cell(summary['drain_p95_min'], 1)} | {_cell(summary['cost'], 2)} |"
-        )
+def _delays(rows: Iterable[tuple[float, Summary]]) -> str:
+    lines = [_head(["delay, s", "busy ended in 100 days by scale-in", "cost / blind bound"])]
+    for delay_s, summary in rows:
+        killed = Interval(*(value * 100 for value in summary["killed"]))
+        lines.append(f"| {delay_s:g} | {_cell(killed, 1)} | {_cell(summary['over_blind'], 2)} |")
     return "\n".join(lines)
 
 
 def _checks(checks: Sequence[Check]) -> str:
-    lines = ["| figure | closed form | simulated, 99 % interval | agrees |", "|---|---|---|---|"]
+    lines = [_head(["figure", "closed form", "simulated, 99 % interval", "agrees"])]
     for item in checks:
         verdict = "yes" if item.agrees else "NO"
         lines.append(f"| {item.name} | {item.expected:.3f} | {_cell(item.simulated, 3)} | {verdict} |")

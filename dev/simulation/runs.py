@@ -2,81 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from dev.simulation.policies import CONTENDERS, make_policy
-from dev.simulation.traces import TRACES, make_trace
-from dev.simulation.world import MAX_WORKERS, MIN_WORKERS, Outcome, World
-from video_reclaim.scaling import Policy
+from msgspec.structs import replace as varied
 
-WINDOWS_S = (120, 300, 600, 900, 1200, 1800, 3600)
-VIDEOS_PER_WORKER = (1, 2, 3)
-TRADE_OFF_TRACES = ("diurnal with bursts", "endless trickle", "phantom rows")
+from dev.simulation.bounds import Bounds, bounds
+from dev.simulation.fleet import SAFETIES, FleetSimulation, Outcome
+from dev.simulation.measures import SeedRuns
+from dev.simulation.policies import DEFAULT, IDLE_AGENTS, MAKERS, MAXIMUM, RECLAIM, Reclaim
+from dev.simulation.traces import TRACES, make_trace
+from video_reclaim.scaling.records import Policy, Safety
+
+SPARES = (0, 1, 2, 3, 4)
+SHORT_MINUTES = (2, 5, 10, 20)
+LONG_MINUTES = (5, 10, 20, 40, 60)
+APPLY_AFTER_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
+CURVE_TRACES = ("diurnal with bursts", "endless trickle", "phantom rows")
 """The mass upload is ruled by the group's maximum, the quiet week by its minimum, whatever the settings."""
 
-PROTECTED, UNPROTECTED = CONTENDERS[:2]
+CURVE_SAFETIES: tuple[Safety, ...] = ("protected", "hooked")
+"""An unprotected group shrinks only at a moment without work, whatever the settings."""
 
 
 class Run(NamedTuple):
-    """One run's name; the policy's settings only when they are not the defaults."""
+    """One run's name.
+
+    Attributes:
+        trace, contender, safety, seed: What ran on what.
+        policy: The settings, for our own decision.
+        apply_after_s: From measuring to the group's change; None: as the trace has drawn it.
+    """
 
     trace: str
     contender: str
+    safety: Safety
     seed: int
-    policy: Policy = Policy()
+    policy: Policy = DEFAULT
+    apply_after_s: float | None = None
 
 
-class _Task(NamedTuple):
-    runs: tuple[Run, ...]
-    at_most_days: int | None
+class Results(NamedTuple):
+    """All runs and the bounds of all traces.
+
+    Attributes:
+        outcomes: What came of each run.
+        bounds: Those of each trace by name and seed.
+        seeds, curve_seeds: How many seeds the comparison has, and the curves of settings.
+    """
+
+    outcomes: dict[Run, Outcome]
+    bounds: dict[tuple[str, int], Bounds]
+    seeds: int
+    curve_seeds: int
+
+    def of(self, run: Run, traces: Sequence[str], seeds: int) -> list[SeedRuns]:
+        """Give the runs like this one on these traces, by seed."""
+        return [
+            SeedRuns(
+                tuple(self.outcomes[run._replace(trace=trace, seed=seed)] for trace in traces),
+                tuple(self.bounds[trace, seed] for trace in traces),
+            )
+            for seed in range(seeds)
+        ]
 
 
-def all_runs(
-    seeds: int, trade_off_seeds: int, *, processes: int, at_most_days: int | None = None
-) -> dict[Run, Outcome]:
-    """Run every contender on every trace with every seed, and the settings of the trade-off curves.
+def safeties_of(contender: str) -> tuple[Safety, ...]:
+    """Give the kinds of group that make a difference: one where nothing is ever scaled in by the group."""
+    return ("unprotected",) if contender in (IDLE_AGENTS, MAXIMUM) else SAFETIES
+
+
+def settings_curve() -> list[tuple[str, int, Policy]]:
+    """Give the settings of the trade-off curve: what is varied, its value, the policy."""
+    return (
+        [("spare workers", value, varied(DEFAULT, spare_workers=value)) for value in SPARES]
+        + [("short window, min", value, varied(DEFAULT, peak_window_s=60 * value)) for value in SHORT_MINUTES]
+        + [
+            ("long window, min", value, varied(DEFAULT, scale_in_window_s=60 * value))
+            for value in LONG_MINUTES
+        ]
+    )
+
+
+def all_runs(seeds: int, curve_seeds: int, *, processes: int, at_most_days: int | None = None) -> Results:
+    """Run every contender on every trace with every seed, and our decision with other settings and delays.
 
     Args:
-        seeds: How many seeds the comparison has.
-        trade_off_seeds: How many of them the curves use.
+        seeds: How many seeds the comparison and the curve of delays have.
+        curve_seeds: How many of them the curve of settings uses.
         processes: How many processes to spread the work over.
         at_most_days: Cuts the traces.
     """
     tasks = [
-        _Task(tuple(Run(trace, contender, seed) for contender in CONTENDERS), at_most_days)
+        (_runs_on(trace, seed, with_settings=seed < curve_seeds), at_most_days)
         for trace in TRACES
         for seed in range(seeds)
     ]
-    curve = [(PROTECTED, Policy(scale_in_window_s=window_s)) for window_s in WINDOWS_S]
-    curve += [(UNPROTECTED, Policy(videos_per_worker=videos)) for videos in VIDEOS_PER_WORKER]
-    tasks += [
-        _Task(
-            tuple(Run(trace, contender, seed, policy) for contender, policy in curve if policy != Policy()),
-            at_most_days,
-        )
-        for trace in TRADE_OFF_TRACES
-        for seed in range(trade_off_seeds)
-    ]
     outcomes: dict[Run, Outcome] = {}
+    limits: dict[tuple[str, int], Bounds] = {}
     if processes == 1:
-        for task in tasks:
-            outcomes.update(_work(task))
-        return outcomes
-    # Spawned, not forked: the same on every system, and no threads of the parent's to trip over.
-    with get_context("spawn").Pool(processes) as pool:
-        for done in pool.imap_unordered(_work, tasks):
-            outcomes.update(done)
-    return outcomes
+        _collect(map(_work, tasks), outcomes, limits)
+    else:
+        # Spawned, not forked: the same on every system, and no threads of the parent's are copied.
+        with get_context("spawn").Pool(processes) as pool:
+            _collect(pool.imap_unordered(_work, tasks), outcomes, limits)
+    return Results(outcomes, limits, seeds, curve_seeds)
 
 
-def _work(task: _Task) -> Iterable[tuple[Run, Outcome]]:
-    first = task.runs[0]
-    trace = make_trace(first.trace, first.seed, task.at_most_days)
+def _runs_on(trace: str, seed: int, *, with_settings: bool) -> list[Run]:
+    runs = [Run(trace, contender, safety, seed) for contender in MAKERS for safety in safeties_of(contender)]
+    if trace in CURVE_TRACES:
+        runs += [Run(trace, RECLAIM, "unprotected", seed, apply_after_s=delay_s) for delay_s in APPLY_AFTER_S]
+        if with_settings:
+            runs += [
+                Run(trace, RECLAIM, safety, seed, policy)
+                for safety in CURVE_SAFETIES
+                for _, _, policy in settings_curve()
+            ]
+    return list(dict.fromkeys(runs))
+
+
+_Done = tuple[list[tuple[Run, Outcome]], Bounds]
+
+
+def _work(task: tuple[list[Run], int | None]) -> _Done:
+    runs, at_most_days = task
+    trace = make_trace(runs[0].trace, runs[0].seed, at_most_days)
     done = []
-    for run in task.runs:
-        policy = make_policy(run.contender, MIN_WORKERS, MAX_WORKERS, run.policy)
-        drawn = run.seed == 0 and run.policy == Policy()
-        done.append((run, World(trace, policy, run.seed, record=drawn).run()))
-    return done
+    for run in runs:
+        policy = Reclaim(run.policy) if run.contender == RECLAIM else MAKERS[run.contender]()
+        given = trace
+        if run.apply_after_s is not None:
+            given = replace(
+                trace, runs=tuple(one._replace(apply_after_s=run.apply_after_s) for one in trace.runs)
+            )
+        drawn = run == Run(run.trace, run.contender, run.safety, 0)
+        done.append((run, FleetSimulation(given, policy, run.safety, run.seed, record=drawn).run()))
+    return done, bounds(trace)
+
+
+def _collect(
+    done: Iterable[_Done], outcomes: dict[Run, Outcome], limits: dict[tuple[str, int], Bounds]
+) -> None:
+    for found, bound in done:
+        outcomes.update(found)
+        limits[found[0][0].trace, found[0][0].seed] = bound

@@ -1,21 +1,64 @@
-"""What the fleet is put through: uploads, encodes that die, and the hours when a source cannot be read."""
+"""What a fleet is put through: uploads, encodes, dead rows, outages, and the times of the scaling runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 DAY_S = 86_400
 HOUR_S = 3_600
+MINUTE_S = 60
 OUTAGE_S = 45 * 60
 SOURCES = ("database", "queue", "cloudwatch")
 
 JOB_MEDIAN_S = 30 * 60
 JOB_SIGMA = 0.9
 """Log-normal encodes: half take under 30 minutes, the mean is 45, one in a hundred takes over four hours."""
+
+START_JITTER_S = 60.0
+"""EventBridge Scheduler invokes with 60 second precision (AWS, "Schedule types on EventBridge Scheduler")."""
+MEASURE_AFTER_S = (3.0, 12.0)
+"""From a run's start to its measurement: the steps before it, cold starts included."""
+APPLY_AFTER_S = (2.0, 30.0)
+"""From the measurement to SetDesiredCapacity having ended or launched instances."""
+LAG_MEAN_S = 25.0
+"""From PutMetricData to the point being readable. AWS documents no bound."""
+LOST = 0.002
+"""Share of puts, and of reads, that fail by themselves outside of the outages."""
+QUEUE_LAGS = 0.5
+"""Share of the queue's counts that are a minute old: SQS's counts are approximate and settle within one."""
+
+SHORTAGE_S = 2 * HOUR_S
+"""Once a day one zone has no instances to give; afterwards the zones are uneven."""
+
+DELETIONS_PER_HOUR = 1.0
+DELETION_BATCH = 15
+"""Deletion messages travel in the video queue: single ones, and once a day a whole course."""
+
+
+class ScheduledRun(NamedTuple):
+    """One run of the schedule.
+
+    Attributes:
+        at_s: When it measures.
+        database, queue, cloudwatch: Whether each can be read.
+        readable_s: When its point can be read back; infinite if the put was lost.
+        queue_lags: The queue's counts are those of the run before.
+        apply_after_s: From measuring to the group having been changed.
+    """
+
+    at_s: float
+    database: bool
+    queue: bool
+    cloudwatch: bool
+    readable_s: float
+    queue_lags: bool
+    apply_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +72,10 @@ class Trace:
         jobs_s: How long each takes to encode.
         burst_of: The number of the burst that each belongs to; -1: none.
         phantoms_s: From when to when a row is PROCESSING although nobody works on it.
+        deletions_s: When a deletion message is sent.
         outages_s: For each source, from when to when it cannot be read.
+        shortages_s: From when to when the first zone launches nothing.
+        runs: The scaling runs, by the time of their measurement.
     """
 
     name: str
@@ -38,7 +84,10 @@ class Trace:
     jobs_s: tuple[float, ...]
     burst_of: tuple[int, ...]
     phantoms_s: tuple[tuple[float, float], ...] = ()
+    deletions_s: tuple[float, ...] = ()
     outages_s: tuple[tuple[str, float, float], ...] = ()
+    shortages_s: tuple[tuple[float, float], ...] = ()
+    runs: tuple[ScheduledRun, ...] = ()
 
 
 Bursts = list[NDArray[np.float64]]
@@ -123,11 +172,15 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         for _ in range(6 * days):  # most are found by their silence, some only when the lease runs out
             start = rng.uniform(0, days * DAY_S)
             phantoms.append((start, start + (4 * HOUR_S if rng.uniform() < 0.25 else rng.uniform(120, 300))))
-    outages = []
+    outages, shortages = [], []
+    deletions = [_poisson(rng, DELETIONS_PER_HOUR, 0, days * DAY_S)]
     for day in range(days):
+        deletions.append(_burst(rng, day * DAY_S + rng.uniform(8, 20) * HOUR_S, DELETION_BATCH, 30))
         for source in SOURCES:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
+        start = day * DAY_S + rng.uniform(0, DAY_S - SHORTAGE_S)
+        shortages.append((start, start + SHORTAGE_S))
     return Trace(
         name=name,
         length_s=days * DAY_S,
@@ -135,5 +188,32 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         jobs_s=tuple(jobs.tolist()),
         burst_of=tuple(burst_of.tolist()),
         phantoms_s=tuple(phantoms),
+        deletions_s=tuple(np.sort(np.concatenate(deletions)).tolist()),
         outages_s=tuple(outages),
+        shortages_s=tuple(shortages),
+        runs=schedule(days * DAY_S, tuple(outages), rng),
     )
+
+
+def schedule(
+    length_s: float, outages_s: tuple[tuple[str, float, float], ...], rng: np.random.Generator
+) -> tuple[ScheduledRun, ...]:
+    """Draw a run a minute: when it measures, what it can read, when its point and its decision arrive."""
+    count = int(length_s // MINUTE_S)
+    starts_s = np.arange(count) * MINUTE_S + rng.uniform(0, START_JITTER_S, count)
+    at_s = np.sort(starts_s + rng.uniform(*MEASURE_AFTER_S, count))
+    at_s = at_s[at_s < length_s]
+    known = {source: np.ones(at_s.size, dtype=bool) for source in SOURCES}
+    for source, from_s, to_s in outages_s:
+        known[source] &= (at_s < from_s) | (at_s > to_s)
+    readable_s = at_s + rng.exponential(LAG_MEAN_S, at_s.size)
+    put = known["cloudwatch"] & known["database"] & (rng.uniform(size=at_s.size) >= LOST)
+    known["cloudwatch"] &= rng.uniform(size=at_s.size) >= LOST
+    columns = (
+        at_s,
+        *(known[source] for source in SOURCES),
+        np.where(put, readable_s, inf),
+        rng.uniform(size=at_s.size) < QUEUE_LAGS,
+        rng.uniform(*APPLY_AFTER_S, at_s.size),
+    )
+    return tuple(ScheduledRun(*row) for row in zip(*(column.tolist() for column in columns), strict=True))

@@ -51,6 +51,7 @@ class StrictAws:
         queue_fault: an error code that SendMessageBatch fails with, as a whole.
         refused: by entry id, the code with which SQS refuses that entry of a batch.
         desired_set: every desired capacity that was accepted.
+        refreshes: statuses of the group's instance refreshes, newest first; moto knows none.
     """
 
     points: dict[Series, list[tuple[datetime, float, bool]]] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class StrictAws:
     queue_fault: str = ""
     refused: dict[str, str] = field(default_factory=dict)
     desired_set: list[int] = field(default_factory=list)
+    refreshes: list[str] = field(default_factory=list)
 
     def reset(self) -> None:
         """Forget every metric and every fault."""
@@ -178,6 +180,11 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
         aws.desired_set.append(desired)
         return set_desired_capacity(response)
 
+    def describe_refreshes(response: AutoScalingResponse) -> ActionResult:
+        name, most = response._get_param("AutoScalingGroupName"), response._get_int_param("MaxRecords") or 50
+        shown = [{"AutoScalingGroupName": name, "Status": status} for status in aws.refreshes[:most]]
+        return ActionResult({"InstanceRefreshes": shown})
+
     def send_batch(backend: SQSBackend, queue_name: str, entries: dict[str, dict[str, Any]]) -> Any:
         backend.get_queue(queue_name)
         aws._maybe_fail(aws.queue_fault, SQSException)
@@ -192,6 +199,7 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
         patch.object(CloudWatchBackend, "put_metric_data", put_metric_data),
         patch.object(CloudWatchResponse, "get_metric_data", get_metric_data),
         patch.object(AutoScalingResponse, "set_desired_capacity", set_capacity),
+        patch.object(AutoScalingResponse, "describe_instance_refreshes", describe_refreshes, create=True),
         patch.object(SQSBackend, "send_message_batch", send_batch),
         mock_aws(config=config),  # type: ignore[call-overload]
     ):

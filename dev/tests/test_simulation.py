@@ -1,64 +1,81 @@
-"""The simulator: its queue, its group, the contenders, and what it prints."""
+"""The simulator: its queue, its group under AWS's conditions, its bounds and the contenders."""
 
-import io
-import json
 import statistics
-from datetime import timedelta
+from math import inf
 
+import numpy as np
 import pytest
 
-from dev.simulation import queueing, replay, report
-from dev.simulation.__main__ import main
-from dev.simulation.measures import bootstrap, measure
+from dev.simulation import fleet, queueing, traces
+from dev.simulation.bounds import BOOT_MEAN_S, bounds
+from dev.simulation.fleet import SAFETIES, FleetSimulation
+from dev.simulation.measures import bootstrap
 from dev.simulation.policies import (
-    CONTENDERS,
-    EPOCH,
+    IDLE_AGENTS,
+    MAKERS,
+    MAXIMUM,
+    RECLAIM,
     Buildkite,
     Constant,
     Hpa,
     Platform,
     TargetTracking,
     View,
-    make_policy,
+    point_of,
 )
-from dev.simulation.runs import PROTECTED, UNPROTECTED
-from dev.simulation.traces import OUTAGE_S, SOURCES, TRACES, Trace, make_trace
-from dev.simulation.world import TICK_S, Outcome, World
-from video_reclaim.scaling import Group, Inputs, Point, Reading, decide
+from dev.simulation.traces import OUTAGE_S, SOURCES, TRACES, ScheduledRun, Trace, make_trace
 
 HOUR_S = 3600.0
+APPLIED_S = 35.0
+"""A run measures 30 s into each minute, and its decision takes 5 s to arrive."""
 
 
 class Script:
-    """Asks for what it is told to: capacities by tick, the last one for ever."""
+    """Asks for what it is told to: capacities by run, the last one for ever. Keeps what it sees."""
 
     holds_messages = False
-    looks_back_s = 300
+    idle_timeout_s = None
 
-    def __init__(self, *capacities, protects=False):
+    def __init__(self, *capacities, sees=lambda view: None):
         self.capacities = list(capacities)
-        self.protects = protects
+        self.sees = sees
+        self.seen = []
 
     def ask(self, view):
+        self.seen.append(self.sees(view))
         return self.capacities.pop(0) if len(self.capacities) > 1 else self.capacities[0]
 
 
-def trace(arrivals_s, jobs_s, *, length_s=HOUR_S, burst=False, **changes):
+def scheduled(minute, **changes):
+    at_s = minute * 60 + 30.0
+    given = {"readable_s": at_s + 10, "queue_lags": False, "apply_after_s": 5.0}
+    return ScheduledRun(at_s, **(dict.fromkeys(SOURCES, True) | given | changes))
+
+
+def trace(arrivals_s=(), jobs_s=(), *, length_s=HOUR_S, burst=False, changed=None, **others):
+    """A trace without chance; ``changed`` gives what is special about the run of a minute."""
+    changed = changed or {}
     return Trace(
         name="test",
         length_s=length_s,
         arrivals_s=tuple(arrivals_s),
         jobs_s=tuple(jobs_s),
         burst_of=(0 if burst else -1,) * len(arrivals_s),
-        **changes,
+        runs=tuple(scheduled(minute, **changed.get(minute, {})) for minute in range(int(length_s // 60))),
+        **others,
     )
 
 
-def run(given, policy, **changes):
-    return World(given, policy, 1, **changes).run()
+def simulate(given, policy, safety="unprotected", **changes):
+    return FleetSimulation(given, policy, safety, 1, **({"failures": False} | changes)).run()
 
 
-# The queue
+def values(view):
+    """What can be read back, the newest minute last."""
+    return [None if point is None else point.value for point in view.points[: view.minute + 1]]
+
+
+# The queue against the closed form
 
 
 @pytest.mark.parametrize(
@@ -98,113 +115,223 @@ def test_a_check_disagrees_outside_its_interval():
     assert queueing.Check("x", 1.0, interval).agrees
 
 
-# The world
+# Videos and workers
 
 
 def test_videos_wait_in_order_for_the_one_worker():
-    outcome = run(trace([10, 20, 30], [100, 100, 100], burst=True), Constant(1))
-    assert outcome.waits_s == [0, 90, 180]
-    assert outcome.drains_s == [200]
+    outcome = simulate(trace([10, 20, 30], [100, 100, 100], burst=True), Script(1))
+    assert outcome.waits_s.tolist() == [0, 90, 180]
+    assert outcome.drains_s.tolist() == [200]
     assert outcome.work_s == 300
     assert outcome.instance_s == HOUR_S
 
 
 def test_what_is_still_waiting_at_the_end_counts_as_waiting_until_then():
-    outcome = run(trace([0, 600], [7200, 60], burst=True), Constant(1))
-    assert outcome.waits_s == [0, HOUR_S - 600]
-    assert outcome.drains_s == [HOUR_S]
+    outcome = simulate(trace([0, 600], [7200, 60], burst=True), Script(1))
+    assert outcome.waits_s.tolist() == [0, HOUR_S - 600]
+    assert outcome.drains_s.tolist() == [HOUR_S]
     assert outcome.work_s == HOUR_S
 
 
 def test_new_workers_boot_before_they_work_and_are_paid_for_it():
-    outcome = run(trace([0, 1], [1800, 600]), Script(2))
-    applied_s = 9.0
-    assert 150 <= outcome.waits_s[1] + 1 - applied_s <= 240
-    assert outcome.instance_s == pytest.approx(2 * HOUR_S - applied_s)
+    outcome = simulate(trace([0, 1], [1800, 600]), Script(2))
+    assert fleet.BOOT_S[0] <= outcome.waits_s[1] + 1 - APPLIED_S <= fleet.BOOT_S[1]
+    assert outcome.instance_s == pytest.approx(2 * HOUR_S - APPLIED_S)
 
 
-def test_an_unprotected_group_ends_busy_workers_blindly_and_the_video_starts_anew():
-    outcome = run(trace([0, 0, 0, 0], [900] * 4, length_s=3 * HOUR_S), Script(4, 4, 1), start=4)
-    assert outcome.killed == 3
-    assert outcome.lost_s == pytest.approx(3 * (129 - 0))
-    assert outcome.work_s == pytest.approx(4 * 900)  # in the end all four are done
-    assert len(outcome.waits_s) == 4
-
-
-def test_a_protected_group_waits_for_its_workers_to_be_idle():
-    outcome = run(trace([0, 0, 0], [600, 1200, 1800]), Script(3, 1, protects=True), start=4)
-    assert (outcome.killed, outcome.lost_s) == (0, 0)
-    surplus_s, last_s = 9, HOUR_S  # the idle one goes at once, two when they are done, the last one stays
-    assert outcome.instance_s == pytest.approx(surplus_s + 600 + 1200 + last_s)
-
-
-def test_the_group_ends_from_its_fullest_zone():
-    world = World(trace([], []), Script(4), 1, start=4)  # two in the first zone, one in each other
-    world._apply(3)
-    assert sorted(worker.zone for worker in world.workers) == [0, 1, 2]
-
-
-def test_direction_changes_count_turns_not_steps():
-    outcome = run(trace([], []), Script(2, 3, 4, 3, 2, 5, 5))
-    assert outcome.turns == 2
+def test_a_deletion_keeps_a_worker_for_seconds_and_is_in_the_queues_count():
+    policy = Script(1, sees=lambda view: (view.visible, view.uploaded))
+    outcome = simulate(trace([28], [60], length_s=180, deletions_s=(25, 26, 27)), policy)
+    assert outcome.waits_s.tolist() == [3 * fleet.DELETION_S - 3]
+    assert policy.seen == [(3, 1), (0, 0), (0, 0)]
+    assert outcome.work_s == 60
 
 
 def test_rows_without_a_worker_count_as_processing():
-    seen = []
+    policy = Script(1, sees=lambda view: view.processing)
+    simulate(trace(length_s=300, phantoms_s=((60, 180),)), policy)
+    assert policy.seen == [0, 1, 1, 0, 0]
 
-    class Watch(Constant):
-        def ask(self, view):
-            seen.append(view.processing)
-            return 1
 
-    run(trace([], [], length_s=300, phantoms_s=((60, 180),)), Watch(1))
-    assert seen == [0, 1, 1, 0, 0]
+# What becomes of a busy instance at a scale-in
+
+
+def test_a_busy_protected_instance_is_never_ended():
+    outcome = simulate(trace([0, 0, 0], [600, 1200, 1800]), Script(1), "protected", start=4)
+    assert (outcome.killed, outcome.lost_s) == (0, 0)
+    # The idle one goes at once, two when they are done, the last one stays.
+    assert outcome.instance_s == pytest.approx(APPLIED_S + 600 + 1200 + HOUR_S)
+
+
+def test_a_busy_hooked_instance_drains_and_is_paid_until_it_goes():
+    policy = Script(1, sees=lambda view: (view.desired, view.in_service, view.draining))
+    outcome = simulate(trace([0, 0], [600, 600], length_s=900), policy, "hooked", start=2)
+    assert (outcome.killed, outcome.lost_s) == (0, 0)
+    assert policy.seen[0] == (2, 2, 0)
+    assert policy.seen[1:10] == [(1, 1, 1)] * 9
+    assert policy.seen[10:] == [(1, 1, 0)] * 5
+    assert outcome.instance_s == pytest.approx(600 + 900)
+
+
+def test_a_hooked_instance_takes_no_message_once_it_is_chosen():
+    outcome = simulate(trace([0, 0, 60], [600, 900, 60], length_s=1800), Script(1), "hooked", start=2)
+    stayed_s = {600 - 60, 900 - 60}
+    assert outcome.waits_s[2] in stayed_s
+    # Whichever was chosen goes after its encode, although the third video waits.
+    assert outcome.instance_s == pytest.approx(1800 + (600 if outcome.waits_s[2] == 900 - 60 else 900))
+
+
+def test_an_unprotected_busy_instance_is_ended_and_its_video_comes_back():
+    outcome = simulate(trace([0] * 4, [900] * 4, length_s=3 * HOUR_S), Script(4, 4, 1), start=4)
+    assert outcome.killed == 3
+    assert outcome.lost_s == pytest.approx(3 * (120 + APPLIED_S))
+    assert outcome.work_s == pytest.approx(4 * 900)  # in the end all four are done
+
+
+def test_the_video_of_a_lost_worker_waits_until_its_silence_is_confirmed():
+    policy = Script(2, 1, sees=lambda view: (view.uploaded, view.processing))
+    simulate(trace([0, 0], [3000, 3000]), policy, start=2)
+    ended = 2  # the run after the decision of the second
+    silent = [row for row in policy.seen[ended:] if row == (0, 2)]
+    assert fleet.SILENCE_S[0] / 60 - 1 <= len(silent) <= fleet.SILENCE_S[1] / 60 + 1
+    assert policy.seen[ended + len(silent)] == (1, 1)
+
+
+def test_the_group_ends_from_its_fullest_zone():
+    group = FleetSimulation(trace(), Script(4), "unprotected", 1, start=4, failures=False)
+    assert sorted(worker.zone for worker in group.members) == [0, 0, 1, 2]
+    group._apply(3)
+    assert sorted(worker.zone for worker in group.members) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("delay_s", "killed"), [(5.0, 0), (40.0, 1)])
+def test_a_video_that_arrives_between_measuring_and_ending_can_lose_its_worker(delay_s, killed):
+    given = trace([60, 60], [600, 600], changed={0: {"apply_after_s": delay_s}})
+    assert simulate(given, Script(1), start=2).killed == killed
+
+
+def test_turns_count_changes_of_direction_not_steps():
+    assert simulate(trace(), Script(2, 3, 4, 3, 2, 5, 5)).turns == 2
+
+
+# What AWS does to a schedule and to a group
+
+
+def minutes_without_a_run():
+    seen = {int(run.at_s // 60) for run in make_trace("diurnal with bursts", 0).runs}
+    return sum(minute not in seen for minute in range(7 * 24 * 60))
+
+
+def test_only_the_jitter_of_the_schedule_leaves_calendar_minutes_without_a_point(monkeypatch):
+    assert minutes_without_a_run() > 1000
+    monkeypatch.setattr(traces, "START_JITTER_S", 0.0)
+    assert minutes_without_a_run() <= 1  # of the last one the trace may see nothing
+
+
+def test_puts_are_lost_outside_of_outages(monkeypatch):
+    def lost():
+        runs = make_trace("quiet week", 0).runs
+        return sum(run.readable_s == inf for run in runs if run.cloudwatch and run.database)
+
+    assert lost() > 0
+    monkeypatch.setattr(traces, "LOST", 0.0)
+    assert lost() == 0
+
+
+def test_a_lost_put_leaves_its_minute_without_a_point():
+    policy = Script(1, sees=lambda view: values(view)[-3:-1])
+    simulate(trace([0], [9000], length_s=360, changed={2: {"readable_s": inf}}), policy)
+    assert policy.seen[2:] == [[1.0, 1.0], [1.0, None], [None, 1.0], [1.0, 1.0]]
+
+
+def test_a_point_that_comes_late_is_absent_until_then():
+    policy = Script(1, sees=lambda view: values(view)[-2])
+    late_s = 60 + 30 + 61.0
+    simulate(trace([0], [9000], length_s=240, changed={1: {"readable_s": late_s}}), policy)
+    assert policy.seen == [None, 1.0, None, 1.0]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_that_is_out_is_unknown_and_comes_back(source):
-    seen = []
-
-    class Watch(Constant):
-        def ask(self, view):
-            seen.append(
-                {"database": view.uploaded, "queue": view.visible, "cloudwatch": view.points}[source] is None
-            )
-            return 1
-
-    run(trace([], [], length_s=600, outages_s=((source, 120, 299),)), Watch(1))
-    assert seen == [False, False, True, True, True, False, False, False, False, False]
-
-
-def test_points_are_stamped_at_their_minute_and_come_late():
-    seen = []
-
-    class Watch(Constant):
-        def ask(self, view):
-            seen.append((view.at_s, view.points))
-            return 1
-
-    run(trace([0], [9000]), Watch(1))
-    for _, points in seen:
-        assert all((point.at - EPOCH).total_seconds() % TICK_S == 0 for point in points)
-        assert all(point.value == 1 for point in points)
-    lengths = [
-        len([p for p in points if (p.at - EPOCH).total_seconds() > at_s - 130]) for at_s, points in seen[5:]
-    ]
-    assert min(lengths) < max(lengths)  # now and then the newest cannot be read yet
+    policy = Script(
+        1,
+        sees=lambda view: {
+            "database": view.uploaded is None and view.processing is None,
+            "queue": view.visible is None and view.in_flight is None,
+            "cloudwatch": not view.readable,
+        }[source],
+    )
+    simulate(trace(length_s=300, changed={1: {source: False}, 2: {source: False}}), policy)
+    assert policy.seen == [False, True, True, False, False]
 
 
-def test_messages_are_in_flight_only_where_they_are_held():
-    seen = {}
-    for name in CONTENDERS[2:4]:
-        policy = make_policy(name, 1, 20)
-        world = World(trace([0], [9000], length_s=120), policy, 1)
-        asked = policy.ask
-        policy.ask = lambda view, name=name, asked=asked: (
-            seen.__setitem__(name, view.in_flight) or asked(view)
-        )
-        world.run()
-    assert list(seen.values()) == [0, 1]
+def test_a_count_of_the_queue_may_be_that_of_the_run_before():
+    policy = Script(1, sees=lambda view: view.visible)
+    simulate(trace([0, 70, 70], [9000] * 3, length_s=240, changed={1: {"queue_lags": True}}), policy)
+    assert policy.seen == [0, 0, 2, 2]
+
+
+def test_spot_takes_busy_instances_away_and_the_group_replaces_them(monkeypatch):
+    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1000.0)
+    outcome = simulate(trace([0, 0], [900, 900]), Script(3), failures=True, start=3, record=True)
+    assert outcome.broken > 0
+    assert outcome.lost_s > 0
+    assert {instances for _, _, _, instances in outcome.series} == {3}
+
+
+def test_a_worker_process_that_dies_starts_again_without_a_boot(monkeypatch):
+    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr(fleet, "DEATH_MEAN_S", 600.0)
+    outcome = simulate(trace([0] * 4, [600] * 4, length_s=4 * HOUR_S), Script(1), failures=True)
+    assert outcome.broken > 0
+    assert outcome.work_s == pytest.approx(4 * 600)  # what was lost is not counted as done
+    assert outcome.instance_s == 4 * HOUR_S
+
+
+def uneven_zones(safety, policy):
+    """A busy group grew while its first zone had no instances to give."""
+    given = trace([0] * 9, [3000] * 9, shortages_s=((0, 600),))
+    return simulate(given, policy, safety, failures=True)
+
+
+def test_rebalancing_ends_busy_instances_only_where_it_is_not_suspended(monkeypatch):
+    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
+    assert uneven_zones("unprotected", Script(9)).rebalanced > 0
+    assert uneven_zones("protected", Script(9)).rebalanced == 0
+    suspended = Script(9)
+    suspended.idle_timeout_s = 600.0
+    assert uneven_zones("unprotected", suspended).rebalanced == 0
+
+
+def test_rebalancing_lets_a_hooked_instance_finish(monkeypatch):
+    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
+    outcome = uneven_zones("hooked", Script(9))
+    assert (outcome.rebalanced, outcome.lost_s) == (0, 0)
+    assert outcome.instance_s > uneven_zones("protected", Script(9)).instance_s  # launched before ended
+
+
+# The bounds
+
+
+def test_the_clairvoyant_bound_stops_between_videos_where_a_boot_costs_less():
+    near = trace([0, 0, 1000, 1000], [900, 900, 900, 900])
+    far = trace([0, 0, 2000, 2000], [900, 900, 900, 900])
+    assert bounds(near).clairvoyant_s == pytest.approx(HOUR_S + BOOT_MEAN_S + 1900)
+    assert bounds(far).clairvoyant_s == pytest.approx(HOUR_S + 2 * (BOOT_MEAN_S + 900))
+    assert bounds(far).work_s == 4 * 900
+
+
+def test_the_clairvoyant_bound_waits_as_the_maximum_does():
+    one = bounds(trace([0, 0], [600, 600]), low=1, high=1)
+    assert one.clairvoyant_s == HOUR_S
+
+
+def test_the_blind_bound_runs_on_while_anything_is_processing():
+    given = trace([0, 0], [600, 1800], phantoms_s=((1700, 2400),))
+    assert bounds(given).clairvoyant_s == pytest.approx(HOUR_S + BOOT_MEAN_S + 600)
+    assert bounds(given).blind_s == pytest.approx(HOUR_S + BOOT_MEAN_S + 2400)
 
 
 # The traces
@@ -219,10 +346,15 @@ def test_a_trace_is_its_seeds_and_has_an_outage_of_each_source_a_day(name):
     assert len(one.arrivals_s) == len(one.jobs_s) == len(one.burst_of)
     for day in range(TRACES[name][0]):
         for source in SOURCES:
-            of_day = [
-                (start, end) for out, start, end in one.outages_s if out == source and start // 86_400 == day
-            ]
-            assert [end - start for start, end in of_day] == [pytest.approx(OUTAGE_S)]
+            of_day = [end - at for out, at, end in one.outages_s if out == source and at // 86_400 == day]
+            assert of_day == [pytest.approx(OUTAGE_S)]
+
+
+def test_runs_measure_and_apply_within_the_documented_times():
+    runs = make_trace("endless trickle", 0).runs
+    low_s, high_s = traces.APPLY_AFTER_S
+    assert all(low_s <= run.apply_after_s <= high_s for run in runs)
+    assert 0.4 < np.mean([run.queue_lags for run in runs]) < 0.6
 
 
 def test_encodes_take_minutes_to_hours():
@@ -239,79 +371,47 @@ def test_only_the_phantom_trace_has_phantoms():
 # The contenders
 
 
-def view(**changes):
-    given = {"desired": 6, "in_service": 6, "points": ()}
+def view(*points, **changes):
+    """A view whose newest points are these, oldest first; None: no point."""
+    made = [None if value is None else point_of(minute, value) for minute, value in enumerate(points, 64)]
+    given = {"desired": 6, "in_service": 6, "points": [None] * 64 + made, "minute": 63 + len(made)}
     return View(**(given | changes))
 
 
-def points(*values, newest_ago_s=30.0):
-    count = len(values)
-    return tuple(
-        Point(EPOCH + timedelta(seconds=-newest_ago_s - TICK_S * (count - 1 - index)), value)
-        for index, value in enumerate(values)
-    )
-
-
 def test_the_platform_takes_an_unreadable_queue_for_an_empty_one():
-    policy = Platform(1, 20, holds_messages=True)
-    asked = [policy.ask(view(at_s=60.0 * tick)) for tick in range(21)]
-    assert asked == [6] * 20 + [1]
+    policy = Platform(holds_messages=True)
+    assert [policy.ask(view(at_s=60.0 * tick)) for tick in range(21)] == [6] * 20 + [1]
 
 
-def test_the_platforms_patience_begins_anew_with_each_message():
-    policy = Platform(1, 20, holds_messages=False)
+def test_the_platforms_wait_begins_anew_with_each_message():
+    policy = Platform(holds_messages=False)
     asked = [policy.ask(view(at_s=60.0 * tick, visible=int(tick == 15))) for tick in range(37)]
     assert asked == [6] * 15 + [1] + [6] * 20 + [1]
 
 
-def test_the_platforms_model_is_the_decisions_legacy_answer():
-    """Tick by tick on a real trace; both must also have something to say."""
-    depths = []
-    answers = []
-
-    class Both(Platform):
-        def ask(self, view):
-            asked = super().ask(view)
-            at = EPOCH + timedelta(seconds=view.at_s)
-            inputs = Inputs(
-                at=at,
-                uploaded=Reading(None, None),
-                processing=Reading(None, None),
-                visible=Reading(view.visible, 0.0),
-                in_flight=Reading(view.in_flight, 0.0),
-                window=(),
-                queue_window=tuple(depths[-20:]),
-                group=Group(1, 20, view.desired, view.in_service, False),
-            )
-            assert decide(inputs).legacy_desired == asked
-            depths.append(Point(at.replace(second=0), float(view.visible)))
-            answers.append(asked)
-            return asked
-
-    calm = make_trace("quiet week", 1)
-    run(trace(calm.arrivals_s, calm.jobs_s, length_s=calm.length_s), Both(1, 20, holds_messages=False))
-    assert len(set(answers)) > 2
+def test_the_platform_as_deployed_never_asks_for_more_than_its_step():
+    assert Platform(holds_messages=False).ask(view(visible=40, in_flight=0)) == Platform.STEP
 
 
 def test_hpa_follows_the_highest_recommendation_of_five_minutes():
-    policy = Hpa(1, 20)
-    assert policy.ask(view(at_s=0.0, points=points(9.0))) == 9
-    assert policy.ask(view(at_s=0.0, points=points(2.0), desired=9)) == 9
-    assert policy.ask(view(at_s=301.0, points=points(2.0, newest_ago_s=-270), desired=9)) == 2
+    policy = Hpa()
+    assert policy.ask(view(9.0, at_s=0.0)) == 9
+    assert policy.ask(view(2.0, at_s=0.0, desired=9)) == 9
+    assert policy.ask(view(2.0, at_s=301.0, desired=9)) == 2
 
 
 @pytest.mark.parametrize(
     ("given", "asked"),
     [
-        pytest.param(None, 6, id="error-holds"),
-        pytest.param((), 1, id="empty-reads-as-nothing"),
-        pytest.param(points(9.0, newest_ago_s=301), 1, id="too-old-reads-as-nothing"),
-        pytest.param(points(6.5), 6, id="within-the-tolerance"),
-        pytest.param(points(40.0), 20, id="maximum"),
+        pytest.param(view(readable=False), 6, id="error-holds"),
+        pytest.param(view(), 1, id="empty-reads-as-nothing"),
+        pytest.param(view(9.0, *[None] * 6), 1, id="too-old-reads-as-nothing"),
+        pytest.param(view(6.5), 6, id="within-the-tolerance"),
+        pytest.param(view(40.0), 20, id="maximum"),
     ],
 )
 def test_hpa_reads_what_keda_gives_it(given, asked):
-    assert Hpa(1, 20).ask(view(points=given)) == asked
+    assert Hpa().ask(given) == asked
 
 
 @pytest.mark.parametrize(
@@ -324,7 +424,16 @@ def test_hpa_reads_what_keda_gives_it(given, asked):
     ],
 )
 def test_buildkite_follows_the_backlog_both_ways(changes, asked):
-    assert Buildkite(1, 20).ask(view(**changes)) == asked
+    assert Buildkite(out_only=False).ask(view(**changes)) == asked
+
+
+def test_buildkites_idle_agents_end_themselves_and_take_desired_down():
+    assert Buildkite(out_only=True).ask(view(uploaded=0, processing=2)) == 6
+    given = trace([0, 0], [60, 3000], length_s=HOUR_S)
+    outcome = simulate(given, Buildkite(out_only=True), start=2, record=True)
+    assert outcome.instance_s == pytest.approx(HOUR_S + 60 + Buildkite.IDLE_S)
+    assert outcome.killed == 0
+    assert outcome.series[-1][2] == 1
 
 
 @pytest.mark.parametrize(
@@ -338,23 +447,24 @@ def test_buildkite_follows_the_backlog_both_ways(changes, asked):
     ],
 )
 def test_target_tracking_counts_minutes(values, asked):
-    policy = TargetTracking(1, 20)
-    answers = [policy.ask(view(points=None if value is None else points(value))) for value in values]
-    assert answers[-1] == asked
+    policy = TargetTracking()
+    assert [policy.ask(view(value)) for value in values][-1] == asked
 
 
 def test_target_tracking_does_not_take_a_little_less_for_low():
-    policy = TargetTracking(1, 20)
-    answers = [policy.ask(view(desired=20, in_service=20, points=points(18.5))) for _ in range(15)]
-    assert answers == [20] * 15
-    assert [policy.ask(view(desired=20, in_service=20, points=points(17.5))) for _ in range(15)][-1] == 18
+    policy = TargetTracking()
+    assert [policy.ask(view(18.5, desired=20, in_service=20)) for _ in range(15)] == [20] * 15
+    assert [policy.ask(view(17.5, desired=20, in_service=20)) for _ in range(15)][-1] == 18
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", MAKERS)
 def test_a_contender_stays_within_the_limits_and_alike_for_the_same_seed(name):
     given = make_trace("endless trickle", 2, at_most_days=1)
-    first, second = (World(given, make_policy(name, 1, 8), 2, high=8, record=True).run() for _ in range(2))
-    assert first == second
+    first, second = (
+        FleetSimulation(given, MAKERS[name](), "unprotected", 2, high=8, record=True).run() for _ in range(2)
+    )
+    assert first.series == second.series
+    assert first.waits_s.tolist() == second.waits_s.tolist()
     assert {desired for _, _, desired, _ in first.series} <= set(range(1, 9))
 
 
@@ -362,171 +472,26 @@ def test_a_contender_stays_within_the_limits_and_alike_for_the_same_seed(name):
 
 
 @pytest.mark.parametrize("name", TRACES)
-@pytest.mark.parametrize("contender", [PROTECTED, UNPROTECTED])
-def test_no_busy_worker_is_ended_outages_included(name, contender):
-    for seed in range(2):
-        outcome = World(make_trace(name, seed, 2), make_policy(contender, 1, 20), seed).run()
-        assert (outcome.killed, outcome.lost_s) == (0, 0)
-        assert outcome.work_s > 0
+@pytest.mark.parametrize("safety", SAFETIES[:2])
+def test_no_busy_worker_is_ended_outages_included(name, safety):
+    outcome = FleetSimulation(make_trace(name, 0, 2), MAKERS[RECLAIM](), safety, 0).run()
+    assert (outcome.killed, outcome.rebalanced) == (0, 0)
+    assert outcome.work_s > 0
 
 
-def test_the_other_contenders_do_end_busy_workers():
+def test_the_other_contenders_end_busy_workers_of_an_unprotected_group():
     given = make_trace("endless trickle", 0)
-    for contender in CONTENDERS[2:-1]:
-        assert World(given, make_policy(contender, 1, 20), 0).run().killed > 0
+    for name in MAKERS.keys() - {RECLAIM, IDLE_AGENTS, MAXIMUM}:
+        assert FleetSimulation(given, MAKERS[name](), "unprotected", 0).run().killed > 0
 
 
-def test_a_protected_fleet_shrinks_under_a_trickle_that_never_ends():
-    outcome = World(make_trace("endless trickle", 0), make_policy(PROTECTED, 1, 20), 0).run()
-    assert outcome.instance_s / outcome.work_s < 1.5
+def test_a_trickle_that_never_ceases_costs_little_more_than_the_bound():
+    given = make_trace("endless trickle", 0)
+    limit = bounds(given)
+    for safety in SAFETIES[:2]:
+        outcome = FleetSimulation(given, MAKERS[RECLAIM](), safety, 0).run()
+        assert outcome.instance_s / outcome.work_s < 1.2 * limit.clairvoyant_s / limit.work_s
 
 
-# The figures
-
-
-def test_figures_of_pooled_runs():
-    one = Outcome(
-        waits_s=[0, 60, 120],
-        drains_s=[600],
-        instance_s=7200,
-        needed_s=4000,
-        work_s=3600,
-        turns=3,
-        length_s=43_200,
-    )
-    two = Outcome(
-        waits_s=[240, 600],
-        instance_s=3600,
-        needed_s=3200,
-        work_s=3600,
-        killed=2,
-        lost_s=1800,
-        length_s=43_200,
-    )
-    figures = measure([one, two])
-    assert figures["wait_p50_min"] == 2
-    assert figures["drain_p95_min"] == 10
-    assert figures["cost"] == 1.5
-    assert figures["floor"] == 1.0
-    assert (figures["killed"], figures["lost_h"]) == (2, 0.5)
-    assert figures["turns"] == 3 / 24
-
-
-def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_the_seeds():
-    few, many = bootstrap([1.0, 2.0, 3.0, 4.0]), bootstrap([1.0, 2.0, 3.0, 4.0] * 25)
-    assert few.low < few.mean == 2.5 < few.high
-    assert many.high - many.low < (few.high - few.low) / 3
-    assert bootstrap([2.0, 2.0]) == (2.0, 2.0, 2.0)
-
-
-def test_the_text_goes_between_the_markers_and_nowhere_else():
-    document = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    once = report.insert(document, "new")
-    assert once == f"before\n{report.BEGIN}\n\nnew\n{report.END}\nafter\n"
-    assert report.insert(once, "new") == once
-
-
-@pytest.mark.parametrize("document", ["", report.BEGIN, report.END])
-def test_a_document_without_markers_is_refused(document):
-    with pytest.raises(ValueError, match="written by make simulate"):
-        report.insert(document, "new")
-
-
-def test_the_command_prints_and_writes_the_same_and_draws(tmp_path, capsys):
-    document = tmp_path / "scaling.md"
-    document.write_text(f"# Scaling\n\n{report.BEGIN}\n{report.END}\n")
-    assert main(["--quick", "--processes", "1", "--docs", str(document)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.strip() in document.read_text()
-    for heading in ("### Goals", "### Quiet week", "### All traces together", "closed form"):
-        assert heading in printed
-    for contender in CONTENDERS:
-        assert printed.count(f"| {contender} |") == len(TRACES) + 1
-    drawn = sorted((tmp_path / "scaling").iterdir())
-    assert len(drawn) == len(TRACES) + 1
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
-
-
-# Replay
-
-
-@pytest.fixture
-def record():
-    window = tuple(Point(EPOCH - timedelta(minutes=ago), 2.0) for ago in range(1, 21))
-    readings = dict.fromkeys(("uploaded", "processing", "visible", "in_flight"), Reading(1, 0.25))
-    inputs = Inputs(at=EPOCH, **readings, window=window, queue_window=(), group=Group(1, 20, 9, 9, True))
-    return decide(inputs).to_record()
-
-
-FORMS = {
-    "bare": lambda record: json.dumps(record),
-    "pretty": lambda record: json.dumps({"decision": record}, indent=2),
-    "log-line": lambda record: (
-        "[INFO] 2026-01-05T00:00:00Z 1234 " + json.dumps({"decision": record, "level": "INFO"})
-    ),
-    "execution-output": lambda record: json.dumps(
-        {"status": "SUCCEEDED", "output": json.dumps({"backlog": {"decision": record}})}
-    ),
-    "with-what-the-handler-adds": lambda record: json.dumps({"decision": {**record, "mode": "apply"}}),
-    "among-other-lines": lambda record: "START\n{not json}\n" + json.dumps({"decision": record}) + "\nEND\n",
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_replay_finds_the_record_and_gives_the_same_answer(form, record, tmp_path, capsys):
-    path = tmp_path / "log"
-    path.write_text(FORMS[form](record))
-    assert replay.main([str(path)]) == 0
-    printed = capsys.readouterr().out
-    assert record["reason"] in printed
-    assert printed.count("the same answer") == 1
-
-
-def test_replay_reads_standard_input(record, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(record)))
-    assert replay.main(["-"]) == 0
-    assert "scale-in, desired 2" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("action", "hold"),
-        ("desired", 4),
-        ("reason", "because"),
-        ("held", True),
-        ("rules", []),
-        ("legacyDesired", 5),
-        ("want", 3),
-    ],
-)
-def test_replay_names_what_differs(field, value, record, tmp_path, capsys):
-    path = tmp_path / "log"
-    path.write_text(
-        json.dumps({"decision": {**record, field: value}}) + "\n" + json.dumps({"decision": record})
-    )
-    assert replay.main([str(path)]) == 1
-    printed = capsys.readouterr().out
-    assert f"DIFFERS {field}: recorded {value!r}" in printed
-    assert printed.count("the same answer") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        pytest.param("", "no decision record", id="empty"),
-        pytest.param('{"decision": null}', "no decision record", id="no-decision"),
-        pytest.param('{"inputs": {}, "rules": []}', "inputs.group: missing", id="incomplete"),
-    ],
-)
-def test_replay_says_what_it_cannot_read(text, says, tmp_path, capsys):
-    path = tmp_path / "log"
-    path.write_text(text)
-    assert replay.main([str(path)]) == 2
-    assert says in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["/nonexistent/log"]])
-def test_replay_wants_one_file_that_is_there(arguments, capsys):
-    assert replay.main(arguments) == 2
-    assert capsys.readouterr().err
+def test_the_maximum_is_constant():
+    assert Constant().ask(view(high=7)) == 7

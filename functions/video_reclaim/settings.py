@@ -154,13 +154,18 @@ class Scaling(msgspec.Struct, frozen=True):
     Attributes:
         mode: ``apply`` sets the desired capacity, ``advise`` only publishes DesiredWorkers.
         videos_per_worker: videos that one worker encodes at a time.
-        scale_in_window_seconds: the group shrinks to the highest need within this window.
+        spare_workers: workers kept above the peak of the peak window, until the scale-in window did not need
+            them.
+        peak_window_seconds: the group shrinks at once to the peak of this window and the spare workers.
+        scale_in_window_seconds: the group shrinks only when it was measured throughout this window.
         override_parameter: SSM parameter with an operator's order.
         max_step_out: the most workers to add at once; None for no limit.
     """
 
     mode: Literal["apply", "advise"]
     videos_per_worker: Positive
+    spare_workers: Count
+    peak_window_seconds: Positive
     scale_in_window_seconds: Positive
     override_parameter: str
     max_step_out: Positive | None = None

@@ -88,7 +88,7 @@ def test_everything_that_a_run_does_is_allowed(academy):
     assert (run["reclaimed"], run["enqueued"]) == (3, 3)
     decision = run["decision"]
     assert decision["inputs"]["group"] is not None
-    assert decision["inputs"]["overrideKnown"] is True
+    assert decision["inputs"]["overrideProblem"] is None
     assert decision["inputs"]["visible"] is not None
     assert academy.desired() == decision["desired"] >= 3
 
@@ -115,9 +115,11 @@ def test_publishing_without_permission_is_told_in_the_record(academy):
 @pytest.mark.parametrize(
     ("action", "unknown"),
     [
-        pytest.param("ssm:GetParameter", lambda i: i["overrideKnown"] is False, id="override"),
+        pytest.param("ssm:GetParameter", lambda i: i["overrideProblem"] is not None, id="override"),
         pytest.param("sqs:GetQueueAttributes", lambda i: i["visible"] is None, id="queue"),
         pytest.param("autoscaling:DescribeAutoScalingGroups", lambda i: i["group"] is None, id="group"),
+        pytest.param("autoscaling:DescribeLifecycleHooks", lambda i: i["group"] is None, id="hooks"),
+        pytest.param("autoscaling:DescribeInstanceRefreshes", lambda i: i["group"] is None, id="refreshes"),
         pytest.param("cloudwatch:GetMetricData", lambda i: not i["window"], id="window"),
     ],
 )

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.e2e.deployed import OVERRIDE
+
 pytestmark = pytest.mark.xdist_group("deployed")
 
 
@@ -39,7 +41,7 @@ def test_twelve_videos_move_the_group_from_one_to_twelve_in_one_execution(deploy
     made = decision(deployed)
 
     assert (made["action"], made["desired"], deployed.desired()) == ("scale-out", 12, 12)
-    assert "12 workers" in made["reason"]
+    assert "ask for 12" in made["reason"]
 
 
 def test_a_group_shrinks_only_after_a_full_calm_window_and_to_its_busiest_minute(deployed):
@@ -63,12 +65,12 @@ def test_a_group_is_held_while_a_source_is_in_doubt(deployed):
     namespace = deployed.own_namespace()
     put_backlog(deployed, namespace, 0, range(1, 26))
     deployed.set_desired(9)
-    deployed.relay.fail("GetQueueAttributes", code="AccessDenied", status=403)
+    deployed.relay.fail("GetParameter", code="AccessDenied", status=403)
 
     doubtful = decision(deployed)
 
     assert (doubtful["action"], doubtful["held"], deployed.desired()) == ("hold", True, 9)
-    assert doubtful["inputs"]["visible"] is None, "an error is not an empty queue"
+    assert doubtful["inputs"]["overrideProblem"], "an order that can't be read may forbid it"
     deployed.relay.heal()
     assert decision(deployed)["action"] == "scale-in" and deployed.desired() == 1
 
@@ -84,7 +86,30 @@ def test_an_override_is_obeyed_until_it_expires(deployed):
     deployed.override({**order, "desired": 9, "until": (now - timedelta(seconds=1)).isoformat()})
     expired = decision(deployed)
     assert deployed.desired() == 6
-    assert any("expired" in rule["verdict"] for rule in expired["rules"] if rule["rule"] == "override")
+    assert "a launch" not in expired["reason"]
+
+
+def test_single_absent_minutes_and_starts_anywhere_within_them_let_an_idle_fleet_shrink(deployed):
+    namespace = deployed.own_namespace()
+    deployed.set_desired(9)
+    put_backlog(deployed, namespace, 0, [ago for ago in range(1, 26) if ago % 3])
+
+    assert (decision(deployed)["action"], deployed.desired()) == ("scale-in", 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["stop it", '{"mode": "hold"}', '{"mode": "hold", "until": "2999-01-01T00:00:00Z"}']
+)
+def test_an_override_that_can_t_be_understood_forbids_scale_in(deployed, text):
+    namespace = deployed.own_namespace()
+    put_backlog(deployed, namespace, 0, range(1, 26))
+    deployed.set_desired(9)
+    deployed.clients.ssm.put_parameter(Name=OVERRIDE, Value=text, Type="String", Overwrite=True)
+
+    unclear = decision(deployed)
+
+    assert (unclear["action"], unclear["held"], deployed.desired()) == ("hold", True, 9)
+    assert unclear["inputs"]["overrideProblem"] in unclear["reason"]
 
 
 def test_a_size_that_the_group_refuses_is_recorded_and_fails_nothing(deployed):

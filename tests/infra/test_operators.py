@@ -17,6 +17,8 @@ NOTIFY = {
     "ExecutionFailed",
     "ExecutionTimedOut",
     "VideosQuarantined",
+    "MessagesLost",
+    "OverrideUnclear",
     "RowsRefused",
     "StartsUndelivered",
     "VideoDeadLetters",

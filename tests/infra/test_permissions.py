@@ -118,7 +118,10 @@ OPERATIONS = {
     "secretsmanager:GetSecretValue": ("secretsmanager:GetSecretValue", lambda p: p["SecretId"]),
     "cloudwatch:PutMetricData": ("cloudwatch:PutMetricData", lambda _: "*"),
     "cloudwatch:GetMetricData": ("cloudwatch:GetMetricData", lambda _: "*"),
-    "autoscaling:DescribeAutoScalingGroups": ("autoscaling:DescribeAutoScalingGroups", lambda _: "*"),
+    **{
+        f"autoscaling:Describe{what}": (f"autoscaling:Describe{what}", lambda _: "*")
+        for what in ("AutoScalingGroups", "LifecycleHooks", "InstanceRefreshes")
+    },
 }
 
 

@@ -129,6 +129,11 @@ def test_little_has_to_be_given():
             "stages.mine: Value error, scaling.scaleInWindowSeconds must be at least 1320",
             id="window-too-short-for-the-schedule",
         ),
+        pytest.param(
+            {"scaling": {"peakWindowSeconds": 1260}},
+            "stages.mine: Value error, scaling.peakWindowSeconds: 1260 is longer",
+            id="short-window-longer-than-the-long-one",
+        ),
         pytest.param({"scaling": {"mode": "auto"}}, "stages.mine.scaling.mode: ", id="unknown-mode"),
         pytest.param(
             {"observability": {"topicArn": "operators"}}, "stages.mine.observability.topicArn: ", id="no-arn"

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 import publish_backlog
 from dev.testing.strict_aws import make_workers, strict_aws
-from video_reclaim.adapters import cloudwatch, ssm
+from video_reclaim.adapters import autoscaling, cloudwatch, ssm
 from video_reclaim.errors import InvalidInput, InvalidSetting, MetricsUnavailable
 from video_reclaim.metrics import METRICS, Series, series
-from video_reclaim.scaling.records import Point
+from video_reclaim.scaling.records import Group, Point
 
 NAMESPACE = "Academy/Workers"
 GROUP = "academy-video-worker-asg"
@@ -28,6 +29,8 @@ SETTINGS = {
     "METRICS_DIMENSIONS": "{}",
     "SCALING_MODE": "apply",
     "SCALING_VIDEOS_PER_WORKER": "1",
+    "SCALING_SPARE_WORKERS": "1",
+    "SCALING_PEAK_WINDOW_SECONDS": "120",
     "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
     "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
     "WORKERS_GROUP_NAME": GROUP,
@@ -75,6 +78,10 @@ def published(aws, results=(), *, run=LISTED, retried=False, given=None):
 def values(aws, name, **dimensions):
     points = aws.points.get((NAMESPACE, name, tuple(sorted(dimensions.items())), _unit(name)), [])
     return [value for _, value, _ in points]
+
+
+def _ahead(**time):
+    return (datetime.now(UTC) + timedelta(**time)).isoformat()
 
 
 def _unit(name):
@@ -203,6 +210,7 @@ class TestMeasuring:
         environment.setenv("WORKERS_GROUP_NAME", "another")
         answer = published(aws)
         assert answer["run"]["decision"]["inputs"]["group"] is None
+        assert "no such Auto Scaling group" in answer["run"]["decision"]["reason"]
         assert answer["setDesiredCapacity"] == {"needed": False, "to": 0}
         assert values(aws, "DesiredWorkers") == []
 
@@ -238,6 +246,16 @@ class TestMeasuring:
         assert aws.points == {}
 
 
+@pytest.fixture
+def calm(academy, aws):
+    """A group of nine with nothing to do, and a window that was read back."""
+    aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
+    for minutes_ago in range(1, 21):
+        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
+    aws.settle()
+    return aws
+
+
 class TestDeciding:
     def test_the_backlog_of_this_moment_counts_before_it_can_be_read_back(self, academy, aws):
         for _ in range(12):
@@ -259,30 +277,191 @@ class TestDeciding:
         for minutes_ago in range(1, 21):
             at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
             cloudwatch.put(NAMESPACE, {BACKLOG: 4 if minutes_ago == 11 else 2}, at=at)
+        # Down to the 2 of the short window and a spare worker.
         aws.settle()
         for instance in aws.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["Instances"]:
             assert instance["ProtectedFromScaleIn"]
         answer = published(aws)
-        assert answer["setDesiredCapacity"] == {"needed": True, "to": 4}
+        assert answer["setDesiredCapacity"] == {"needed": True, "to": 3}
 
     def test_an_order_is_obeyed(self, academy, aws):
-        order = {"mode": "fixed", "desired": 7, "until": "2100-01-01T00:00:00+00:00", "reason": "a big day"}
+        order = {"mode": "fixed", "desired": 7, "until": _ahead(hours=1), "reason": "a big day"}
         aws.ssm.put_parameter(Name=OVERRIDE, Value=json.dumps(order), Type="String")
         answer = published(aws)
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 7}
         assert "a big day" in json.dumps(answer["run"]["decision"])
 
-    def test_an_order_that_cannot_be_understood_is_reported_and_ignored(self, academy, aws):
-        aws.ssm.put_parameter(Name=OVERRIDE, Value='{"mode": "stop"}', Type="String")
-        answer = published(aws)
-        assert "mode" in answer["run"]["decision"]["inputs"]["overrideProblem"]
+    @pytest.mark.parametrize(
+        ("text", "named"),
+        [
+            pytest.param('{"mode": "stop"}', "mode", id="unknown-mode"),
+            pytest.param("stop it", "JSON", id="no-json"),
+            pytest.param(
+                '{"mode": "hold", "until": "2026-01-01T00:00:00Z", "who": "me"}', "who", id="unknown-key"
+            ),
+            pytest.param('{"mode": "hold", "until": "2999-01-01T00:00:00Z"}', "days ahead", id="absurd-time"),
+        ],
+    )
+    def test_an_order_that_cannot_be_understood_forbids_scale_in_and_is_told(self, calm, text, named):
+        calm.ssm.put_parameter(Name=OVERRIDE, Value=text, Type="String")
+        answer = published(calm)
         assert answer["setDesiredCapacity"]["needed"] is False
+        assert named in answer["run"]["decision"]["inputs"]["overrideProblem"]
+        assert values(calm, "OverrideUnclear") == [1.0]
+
+    def test_an_order_that_cannot_be_read_forbids_scale_in(self, calm, environment):
+        environment.setattr(ssm, "read_parameter", lambda _name: (None, False))
+        answer = published(calm)
+        assert answer["setDesiredCapacity"]["needed"] is False
+        assert values(calm, "OverrideUnclear") == [1.0]
+
+    def test_no_order_is_not_unclear(self, calm):
+        assert published(calm)["setDesiredCapacity"] == {"needed": True, "to": 1}
+        assert values(calm, "OverrideUnclear") == [0.0]
 
     def test_no_order_is_known_to_be_none(self, aws):
         assert ssm.read_parameter(OVERRIDE) == (None, True)
 
     def test_a_mistake_in_the_parameters_name_makes_the_order_unknown(self, aws):
         assert ssm.read_parameter("")[1] is False
+
+
+class TestDescribingTheGroup:
+    """moto's group, with what AWS can say of one."""
+
+    @pytest.fixture
+    def described(self, aws, environment):
+        """Describe a group that AWS describes as moto does, but for some fields."""
+
+        def describe(**changes):
+            client = boto3.client("autoscaling")
+            answer = client.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])
+            answer["AutoScalingGroups"][0].update(changes)
+            environment.setattr(client, "describe_auto_scaling_groups", lambda **_: answer)
+            environment.setattr(autoscaling.aws, "client", lambda _name: client)
+            return autoscaling.describe_group(GROUP)
+
+        return describe
+
+    @pytest.fixture
+    def hook(self, aws):
+        def put(result="ABANDON", transition="autoscaling:EC2_INSTANCE_TERMINATING"):
+            aws.autoscaling.put_lifecycle_hook(
+                LifecycleHookName="drain",
+                AutoScalingGroupName=GROUP,
+                LifecycleTransition=transition,
+                DefaultResult=result,
+            )
+
+        yield put
+        aws.autoscaling.delete_lifecycle_hook(LifecycleHookName="drain", AutoScalingGroupName=GROUP)
+
+    def test_limits_size_and_protection(self, described):
+        assert described(Instances=[]) == (Group(1, 20, 1, 0, "protected"), None)
+
+    @pytest.mark.parametrize(
+        ("changes", "safety"),
+        [
+            pytest.param({"NewInstancesProtectedFromScaleIn": False}, "unprotected", id="no-protection"),
+            pytest.param({"AvailabilityZones": ["a", "b"]}, "unprotected", id="zones-are-rebalanced"),
+            pytest.param(
+                {"AvailabilityZones": ["a", "b"], "SuspendedProcesses": [{"ProcessName": "AZRebalance"}]},
+                "protected",
+                id="rebalancing-is-suspended",
+            ),
+        ],
+    )
+    def test_protection_must_hold_against_rebalancing_too(self, described, changes, safety):
+        assert described(**changes)[0].safety == safety
+
+    @pytest.mark.parametrize(
+        ("given", "safety"),
+        [
+            pytest.param({}, "hooked", id="abandons"),
+            pytest.param({"result": "CONTINUE"}, "unprotected", id="continues"),
+            pytest.param(
+                {"transition": "autoscaling:EC2_INSTANCE_LAUNCHING"}, "unprotected", id="launch-hook"
+            ),
+        ],
+    )
+    def test_a_termination_hook_that_abandons_lets_a_busy_instance_finish(
+        self, described, hook, given, safety
+    ):
+        hook(**given)
+        assert described(NewInstancesProtectedFromScaleIn=False)[0].safety == safety
+
+    def test_instances_that_wait_for_their_hook_drain(self, described):
+        states = ["InService", "InService", "Terminating:Wait", "Terminating:Proceed", "Pending"]
+        group, _ = described(Instances=[{"LifecycleState": state} for state in states])
+        assert (group.in_service, group.draining) == (2, 1)
+
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            pytest.param({"DesiredCapacityType": "vcpu"}, "vcpu", id="counted-in-processors"),
+            pytest.param(
+                {
+                    "MixedInstancesPolicy": {
+                        "LaunchTemplate": {
+                            "Overrides": [{"InstanceType": "c7g.4xlarge", "WeightedCapacity": "4"}]
+                        }
+                    }
+                },
+                "weights",
+                id="weights",
+            ),
+            pytest.param({"SuspendedProcesses": [{"ProcessName": "Terminate"}]}, "Terminate", id="terminate"),
+            pytest.param({"SuspendedProcesses": [{"ProcessName": "Launch"}]}, "Launch", id="launch"),
+        ],
+    )
+    def test_a_group_that_cannot_be_reasoned_about_is_unknown_with_the_reason(self, described, changes, why):
+        group, problem = described(**changes)
+        assert group is None
+        assert why in problem
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"DesiredCapacityType": "units"}, id="units"),
+            pytest.param(
+                {"MixedInstancesPolicy": {"LaunchTemplate": {"Overrides": [{"InstanceType": "c7g.large"}]}}},
+                id="mixed-without-weights",
+            ),
+            pytest.param({"SuspendedProcesses": [{"ProcessName": "AlarmNotification"}]}, id="other-process"),
+        ],
+    )
+    def test_what_does_not_matter_leaves_the_group_known(self, described, changes):
+        group, problem = described(**changes)
+        assert (group is not None, problem) == (True, None)
+
+    @pytest.mark.parametrize(
+        ("statuses", "known"),
+        [
+            pytest.param(["InProgress"], False, id="in-progress"),
+            pytest.param(["Baking", "Successful"], False, id="baking"),
+            pytest.param(["RollbackInProgress"], False, id="rolling-back"),
+            pytest.param(["Successful", "Failed"], True, id="over"),
+        ],
+    )
+    def test_an_instance_refresh_under_way_makes_the_group_unknown(self, aws, described, statuses, known):
+        aws.refreshes = statuses
+        group, problem = described()
+        assert (group is not None) is known
+        assert known or "instance refresh" in problem
+
+    @pytest.mark.parametrize("call", ["describe_lifecycle_hooks", "describe_instance_refreshes"])
+    def test_what_cannot_be_asked_makes_the_group_unknown(self, aws, environment, call):
+        client = boto3.client("autoscaling")
+        denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, call)
+
+        def refuse(**_):
+            raise denied
+
+        environment.setattr(client, call, refuse)
+        environment.setattr(autoscaling.aws, "client", lambda _name: client)
+        group, problem = autoscaling.describe_group(GROUP)
+        assert group is None
+        assert "AccessDenied" in problem
 
 
 class TestWithoutCloudWatch:

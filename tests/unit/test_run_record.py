@@ -21,8 +21,8 @@ DECISION = decide(
         visible=3,
         in_flight=0,
         window=(Point(AT, 3.0),),
-        group=Group(min=1, max=20, desired=1, in_service=1, protected=True),
-        policy=Policy(videos_per_worker=1, scale_in_window_s=1200, measured_every_s=60),
+        group=Group(min=1, max=20, desired=1, in_service=1, safety="protected"),
+        policy=Policy(1, 1, 120, 1200, 60),
     )
 )
 

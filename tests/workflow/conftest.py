@@ -252,6 +252,8 @@ class Workflow:
                 "METRICS_DIMENSIONS": "{}",
                 "SCALING_MODE": "apply",
                 "SCALING_VIDEOS_PER_WORKER": "1",
+                "SCALING_SPARE_WORKERS": "1",
+                "SCALING_PEAK_WINDOW_SECONDS": "120",
                 "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
                 "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
                 "WORKERS_GROUP_NAME": GROUP,

@@ -77,7 +77,7 @@ def test_a_dry_run_tells_each_video_with_its_reason_and_writes_nothing_anywhere(
         7: "beating",
     }
     assert execution["record"]["spared"] == {"silentOnce": 1, "beating": 1}
-    assert execution["record"]["decision"]["want"] == 7
+    assert execution["record"]["decision"]["desired"] == 6  # 3 in service, 3 waiting
     assert {call.function for call in troubled.calls} == {"ListStaleVideos", "PublishBacklog"}
     assert troubled.second_looks == []
 

@@ -5,43 +5,93 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from video_reclaim import aws, log
-from video_reclaim.scaling.records import Group
+from video_reclaim.scaling.records import Group, Safety
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
-    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef, LifecycleHookTypeDef
+
+_REFRESH_IS_OVER = {"Successful", "Failed", "Cancelled", "RollbackFailed", "RollbackSuccessful"}
+
+
+class _Unknown(Exception):
+    """The group can't be described, or can't be reasoned about; the message says why."""
 
 
 def instances(name: str) -> set[str] | None:
     """Return the ids of the group's instances in any lifecycle state; None if the group is unknown."""
-    found = _describe(name)
-    return None if found is None else {instance["InstanceId"] for instance in found.get("Instances", [])}
-
-
-def describe_group(name: str) -> Group | None:
-    """Return the group's live limits, size and protection; None if it is unknown or does not exist."""
-    found = _describe(name)
-    if found is None:
+    try:
+        return {instance["InstanceId"] for instance in _describe(name).get("Instances", [])}
+    except (_Unknown, BotoCoreError, ClientError) as exc:
+        _tell(name, exc)
         return None
-    in_service = [i for i in found.get("Instances", []) if i["LifecycleState"] == "InService"]
+
+
+def describe_group(name: str) -> tuple[Group | None, str | None]:
+    """Return the group, and None; or None, and why it is unknown or can't be reasoned about."""
+    autoscaling: AutoScalingClient = aws.client("autoscaling")
+    try:
+        found = _describe(name)
+        _refuse_what_desired_does_not_tell(found)
+        refreshes = autoscaling.describe_instance_refreshes(AutoScalingGroupName=name, MaxRecords=1)
+        if any(one["Status"] not in _REFRESH_IS_OVER for one in refreshes["InstanceRefreshes"]):
+            raise _Unknown("an instance refresh is under way")
+        hooks = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
+    except (_Unknown, BotoCoreError, ClientError) as exc:
+        return None, _tell(name, exc)
+    states = [instance["LifecycleState"] for instance in found.get("Instances", [])]
     return Group(
         min=found["MinSize"],
         max=found["MaxSize"],
         desired=found["DesiredCapacity"],
-        in_service=len(in_service),
-        protected=found.get("NewInstancesProtectedFromScaleIn", False),
-        unprotected=sum(not instance["ProtectedFromScaleIn"] for instance in in_service),
-    )
+        in_service=states.count("InService"),
+        safety=_safety(found, hooks),
+        draining=states.count("Terminating:Wait"),
+    ), None
 
 
-def _describe(name: str) -> "AutoScalingGroupTypeDef | None":
+def _describe(name: str) -> "AutoScalingGroupTypeDef":
     autoscaling: AutoScalingClient = aws.client("autoscaling")
-    try:
-        found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    except (BotoCoreError, ClientError) as exc:
-        log.warning("group unknown", group=name, error=type(exc).__name__, cause=aws.describe(exc))
-        return None
+    found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
     if not found:
-        log.warning("group unknown", group=name, cause="no such Auto Scaling group")
-        return None
+        raise _Unknown("there is no such Auto Scaling group")
     return found[0]
+
+
+def _tell(name: str, exc: Exception) -> str:
+    why = aws.describe(exc)
+    log.warning("group unknown", group=name, error=type(exc).__name__, cause=why)
+    return why
+
+
+def _suspended(group: "AutoScalingGroupTypeDef") -> set[str]:
+    return {process["ProcessName"] for process in group.get("SuspendedProcesses", [])}
+
+
+def _refuse_what_desired_does_not_tell(group: "AutoScalingGroupTypeDef") -> None:
+    """Refuse a group whose desired capacity does not say how many instances run. Raises _Unknown."""
+    unit = group.get("DesiredCapacityType", "units")
+    if unit != "units":
+        raise _Unknown(f"its capacity is counted in {unit}")
+    template = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
+    if any(override.get("WeightedCapacity", "1") != "1" for override in template.get("Overrides", [])):
+        raise _Unknown("its instance types have weights")
+    if stopped := _suspended(group) & {"Launch", "Terminate"}:
+        raise _Unknown(f"suspended: {', '.join(sorted(stopped))}")
+
+
+def _safety(group: "AutoScalingGroupTypeDef", hooks: "list[LifecycleHookTypeDef]") -> Safety:
+    """Tell what becomes of a busy instance that a scale-in would choose.
+
+    A hook counts when it ends with ABANDON: with an instance lifecycle policy that retains instances, a hook
+    that timed out then ends no encode (AWS, "Control instance retention with instance lifecycle policies").
+    Protection does not hold against rebalancing between zones (AWS, "Use instance scale-in protection").
+    """
+    if any(
+        hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+        and hook["DefaultResult"] == "ABANDON"
+        for hook in hooks
+    ):
+        return "hooked"
+    moved = "AZRebalance" not in _suspended(group) and len(group["AvailabilityZones"]) > 1
+    return "protected" if group.get("NewInstancesProtectedFromScaleIn") and not moved else "unprotected"

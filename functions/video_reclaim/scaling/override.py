@@ -1,14 +1,20 @@
 """Reading the operator's order from the text of its SSM parameter."""
 
+from datetime import datetime, timedelta
+
 from video_reclaim.records import Malformed, from_json
 from video_reclaim.scaling.records import Override
 
+LONGEST = timedelta(days=30)
+"""An order that is meant to last longer is taken for a mistake in its year or month."""
 
-def parse_override(text: str | None) -> tuple[Override | None, str | None]:
+
+def parse_override(text: str | None, at: datetime) -> tuple[Override | None, str | None]:
     """Read the order.
 
     Args:
         text: value of the parameter; None if there is no parameter.
+        at: time of the decision.
 
     Returns:
         The order, expired or not, and None; or None and what is wrong with the text, which names the field.
@@ -17,6 +23,9 @@ def parse_override(text: str | None) -> tuple[Override | None, str | None]:
     if text is None:
         return None, None
     try:
-        return from_json(text, Override), None
+        order = from_json(text, Override)
     except Malformed as exc:
-        return None, f"override: {exc}"
+        return None, str(exc)
+    if order.until > at + LONGEST:
+        return None, f"until: {order.until.isoformat()} is more than {LONGEST.days} days ahead"
+    return order, None

@@ -10,6 +10,7 @@ import msgspec
 
 Action = Literal["scale-out", "scale-in", "hold"]
 Mode = Literal["hold", "fixed", "no-scale-in", "no-scale-out"]
+Safety = Literal["protected", "hooked", "unprotected"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -36,10 +37,10 @@ class Group(msgspec.Struct, frozen=True, rename="camel"):
         max: live maximum size.
         desired: desired capacity.
         in_service: number of instances in service.
-        protected: instances start protected from scale-in, and a worker removes the protection of its own
-            instance only while it is idle; the group can then never choose a busy one.
-        unprotected: number of instances in service without protection. When there are more of them than can
-            be idle, the group is treated as unprotected.
+        safety: what becomes of a busy instance at a scale-in. ``protected``: it can't be chosen. ``hooked``: a
+            termination lifecycle hook lets it finish first. ``unprotected``: it is ended.
+        draining: number of instances that were chosen and wait for that hook. They no longer count towards
+            the desired capacity.
 
     Raises:
         ValueError: ``min`` is greater than ``max``.
@@ -49,8 +50,8 @@ class Group(msgspec.Struct, frozen=True, rename="camel"):
     max: Count
     desired: Count
     in_service: Count
-    protected: bool
-    unprotected: Count = 0
+    safety: Safety
+    draining: Count = 0
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -74,8 +75,8 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mode: Mode
     until: Time
-    reason: str
     desired: Count | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if self.mode == "fixed" and self.desired is None:
@@ -87,21 +88,25 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
 
     Attributes:
         videos_per_worker: videos that one worker encodes at a time.
-        scale_in_window_s: time for which fewer workers must have been enough before a scale-in, seconds. At
-            least twice ``measured_every_s``: the newest point may not be readable yet, and a window that
+        spare_workers: workers kept above the peak of the short window, until the long one did not need them.
+        peak_window_s: the short window, seconds; the workers of its peak stay.
+        scale_in_window_s: the long window, seconds; at least twice ``measured_every_s``, since a window that
             needs no point would prove nothing.
         measured_every_s: time between two measurements, seconds.
         max_step_out: most workers that are added at once; None for no limit.
     """
 
     videos_per_worker: Positive
+    spare_workers: Count
+    peak_window_s: Minutes
     scale_in_window_s: Minutes
     measured_every_s: Minutes
     max_step_out: Positive | None = None
 
     def __post_init__(self) -> None:
-        if self.scale_in_window_s < 2 * self.measured_every_s:
-            raise ValueError(f"scaleInWindowS must be at least {2 * self.measured_every_s}")
+        least = max(2 * self.measured_every_s, self.peak_window_s)
+        if self.scale_in_window_s < least:
+            raise ValueError(f"scaleInWindowS must be at least {least}")
 
 
 class Inputs(msgspec.Struct, frozen=True, rename="camel"):
@@ -111,15 +116,15 @@ class Inputs(msgspec.Struct, frozen=True, rename="camel"):
         at: time of the decision.
         uploaded: videos waiting, from the database.
         processing: videos being encoded, from the database.
-        visible: messages waiting in the video queue.
-        in_flight: messages of the video queue that were received and not yet deleted.
+        visible: messages waiting in the video queue, deletions among them.
+        in_flight: messages of the video queue that were received and not yet deleted. No rule uses them; they
+            are recorded for comparison with the platform's former policy.
         window: maxima of BacklogCount, read back; in any order, with gaps.
-        group: the worker group.
+        group: the worker group; None also for one that can't be reasoned about.
         policy: the settings.
         override: the operator's order, expired or not; None when there is none.
-        override_problem: what is wrong with an order that could not be understood.
-        override_known: false when the parameter could not be read, so that an order against scale-in may
-            exist.
+        group_problem: why the group is unknown.
+        override_problem: why the parameter of the order could not be read or understood.
     """
 
     at: Time
@@ -131,20 +136,8 @@ class Inputs(msgspec.Struct, frozen=True, rename="camel"):
     group: Group | None
     policy: Policy
     override: Override | None = None
+    group_problem: str | None = None
     override_problem: str | None = None
-    override_known: bool = True
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one rule found.
-
-    Attributes:
-        rule: name of the rule.
-        verdict: one sentence.
-    """
-
-    rule: str
-    verdict: str
 
 
 class Decision(msgspec.Struct, frozen=True, rename="camel"):
@@ -153,11 +146,8 @@ class Decision(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         action: ``hold`` leaves the group alone.
         desired: number of workers to have, within the live limits; None only when the group is unknown.
-        reason: one sentence for people.
+        reason: one or two sentences for people.
         held: a change was wanted and withheld, or nothing could be known.
-        rules: what each rule found, in the order of the rules.
-        want: number of workers that the backlog asks for now, within the live limits where the group is
-            known; None if the backlog is unknown.
         inputs: what the decision was based on.
     """
 
@@ -165,6 +155,4 @@ class Decision(msgspec.Struct, frozen=True, rename="camel"):
     desired: int | None
     reason: str
     held: bool
-    rules: tuple[Finding, ...]
-    want: int | None
     inputs: Inputs

@@ -1,46 +1,40 @@
-"""The window of published points that a scale-in needs.
+"""The windows of published points that a scale-in needs.
 
-The window consists of the ``scale_in_window_s / 60`` calendar minutes before the minute of the decision, and
-that minute itself. A minute without a point is unknown, never 0. Two minutes need no point, since the value
-measured now stands for them: that of the decision, which is still open, and the one before it, whose point may
-not be readable yet (CloudWatch documents no bound on that).
+A run may start anywhere within its minute (AWS, "Schedule types on EventBridge Scheduler": 60 second
+precision), so a calendar minute without a point is ordinary. A hole is more adjacent absent minutes than lie
+between two measurements: two where a run starts every minute. An absent minute is unknown, never 0. The minute
+of the decision itself needs no point: the value measured now stands for it.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
 from math import isfinite
-from typing import NamedTuple
 
 from video_reclaim.scaling.records import Point
 
 _MINUTE_S = 60
 
 
-class Window(NamedTuple):
-    """What the points of the window say.
-
-    Attributes:
-        peak: the highest value; 0 without any point.
-        missing: number of minutes that need a point and have none near enough.
-    """
-
-    peak: float
-    missing: int
-
-
-def read_window(points: Iterable[Point], at: datetime, *, window_s: int, measured_every_s: int) -> Window:
-    """Find the peak of the window and the minutes that are not covered.
-
-    A minute is covered by a point that lies less than ``measured_every_s`` seconds from it.
-    """
+def by_minute(points: Iterable[Point], at: datetime) -> dict[int, float]:
+    """Return the values by minutes before that of ``at``. A negative or infinite value is no point."""
     minute = at.replace(second=0, microsecond=0)
-    peak, seen = 0.0, set[int]()
-    for point in points:
-        ago = -int((point.at - minute).total_seconds() // _MINUTE_S)
-        if not isfinite(point.value) or point.value < 0 or ago > window_s // _MINUTE_S:
-            continue
-        peak = max(peak, point.value)
-        seen.add(ago)
-    reach = measured_every_s // _MINUTE_S
-    covered = {ago + distance for ago in seen for distance in range(1 - reach, reach)}
-    return Window(peak, len(set(range(2, window_s // _MINUTE_S + 1)) - covered))
+    return {
+        int((minute - point.at).total_seconds() // _MINUTE_S): point.value
+        for point in points
+        if isfinite(point.value) and point.value >= 0
+    }
+
+
+def has_hole(values: dict[int, float], *, window_s: int, measured_every_s: int) -> bool:
+    """Tell whether the window has more adjacent minutes without a point than one measurement may miss."""
+    absent = 0
+    for ago in range(1, window_s // _MINUTE_S + 1):
+        absent = 0 if ago in values else absent + 1
+        if absent > measured_every_s // _MINUTE_S:
+            return True
+    return False
+
+
+def peak(values: dict[int, float], now: int, window_s: int) -> float:
+    """Return the highest value of the window, the one measured now included."""
+    return max([now, *(value for ago, value in values.items() if ago <= window_s // _MINUTE_S)])

@@ -1,0 +1,103 @@
+"""What no policy can beat at the service of a fleet that always runs at its maximum.
+
+**Clairvoyant.** It knows every upload and every encode, so each instance is ready when its first video comes.
+Videos start as they would with the maximum running all the time: nobody waits unless all are busy. Then the
+number of busy workers over time is given, and the cheapest fleet that covers it falls apart into levels: the
+k-th instance must run whenever at least k are busy; between two such times it either stays, or ends and boots
+again, whichever costs less. (Lu, Chen, Andrew: "Simple and Effective Dynamic Provisioning for
+Power-Proportional Data Centers", 2013, prove that the levels are independent.) The group's minimum always
+runs, the maximum never is exceeded, a boot costs its mean time.
+
+**Blind.** The same, but nothing may be ended while anything is PROCESSING, dead rows included: what an
+unprotected group without a hook must keep to, if no busy worker may be ended. A level then runs on until the
+next moment without any.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from heapq import heapreplace
+from typing import NamedTuple
+
+from dev.simulation.fleet import BOOT_S, MAX_WORKERS, MIN_WORKERS
+from dev.simulation.traces import Trace
+
+BOOT_MEAN_S = sum(BOOT_S) / 2
+
+
+class Bounds(NamedTuple):
+    """Instance-seconds of the two, and the encoding done within the trace."""
+
+    clairvoyant_s: float
+    blind_s: float
+    work_s: float
+
+
+def bounds(trace: Trace, low: int = MIN_WORKERS, high: int = MAX_WORKERS) -> Bounds:
+    """Compute both bounds of a trace."""
+    busy = _busy(trace, high)
+    rows = busy + [(from_s, min(to_s, trace.length_s)) for from_s, to_s in trace.phantoms_s]
+    levels = _levels(busy)[low:]
+    idle_s = _idle_moments(rows, trace.length_s)
+    blind = [[(from_s, idle_s[bisect_left(idle_s, to_s)]) for from_s, to_s in level] for level in levels]
+    base_s = low * trace.length_s
+    return Bounds(
+        base_s + sum(map(_cost, levels)),
+        base_s + sum(map(_cost, blind)),
+        sum(to_s - from_s for from_s, to_s in busy),
+    )
+
+
+Spans = list[tuple[float, float]]
+
+
+def _busy(trace: Trace, high: int) -> Spans:
+    """Give when each video is encoded if so many workers always run, within the trace."""
+    free_s = [0.0] * high
+    spans = []
+    for at_s, length_s in zip(trace.arrivals_s, trace.jobs_s, strict=True):
+        from_s = max(at_s, free_s[0])
+        heapreplace(free_s, from_s + length_s)
+        if from_s < trace.length_s:
+            spans.append((from_s, min(from_s + length_s, trace.length_s)))
+    return spans
+
+
+def _changes(spans: Spans) -> list[tuple[float, int]]:
+    return sorted([(to_s, -1) for _, to_s in spans] + [(from_s, 1) for from_s, _ in spans])
+
+
+def _levels(spans: Spans) -> list[Spans]:
+    """Give for each k when at least k + 1 spans are open."""
+    levels: list[Spans] = []
+    since_s: list[float] = []
+    for at_s, change in _changes(spans):
+        if change > 0:
+            since_s.append(at_s)
+            if len(since_s) > len(levels):
+                levels.append([])
+        else:
+            from_s = since_s.pop()
+            levels[len(since_s)].append((from_s, at_s))
+    return levels
+
+
+def _idle_moments(spans: Spans, length_s: float) -> list[float]:
+    """Give the moments at which the last open span ends, ascending, and the end."""
+    moments, open_spans = [], 0
+    for at_s, change in _changes(spans):
+        open_spans += change
+        if open_spans == 0:
+            moments.append(at_s)
+    return [*moments, length_s]
+
+
+def _cost(spans: Sequence[tuple[float, float]]) -> float:
+    """Give what one level costs: it boots before each span, or runs on where that is cheaper."""
+    total_s, until_s = 0.0, -BOOT_MEAN_S
+    for from_s, to_s in sorted(spans):
+        if to_s > until_s:
+            total_s += min(max(from_s - until_s, 0.0), BOOT_MEAN_S) + to_s - max(from_s, until_s)
+            until_s = to_s
+    return total_s
