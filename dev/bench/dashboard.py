@@ -88,6 +88,9 @@ class Day(FleetSimulation):
             "VideosFailed": 0,
             "VideosQuarantined": quarantined,
             "VideosRefused": 0,
+            "MessagesLost": 0,
+            "VideosResent": 0,
+            "VideosAdopted": 0,
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,
@@ -186,8 +189,7 @@ def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float
 def _points(put: list[tuple[float, float]], period_s: int, stat: str) -> tuple[list[float], list[float]]:
     """Combine the points of each period as CloudWatch does: the average, or the points of a minute as they are."""
     if stat != "Average":
-        at_s, values = zip(*put, strict=True)
-        return list(at_s), list(values)
+        return [at_s for at_s, _ in put], [value for _, value in put]
     periods: dict[float, list[float]] = {}
     for at_s, value in put:
         periods.setdefault(at_s // period_s * period_s, []).append(value)
