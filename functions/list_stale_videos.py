@@ -75,7 +75,8 @@ def _watch_heartbeats(
     instances = silent_instances(videos, beats)
     known = autoscaling.instances(read(Workers).group_name) if instances else None
     strikes = strikes_to_keep(videos, beats, instances - known if known is not None else set())
-    trusted = look.answered and beats == look.heartbeats
+    decisive = [video.id for video in videos if video.has_heartbeat and not video.lease_expired]
+    trusted = look.answered and all(beats[id_] == look.heartbeats[id_] for id_ in decisive)
     if write and look.answered:
         memory_s = strike_memory_s(read(Schedule).rate_minutes)
         trusted &= heartbeats().record(videos, strikes, look, memory_s=memory_s)

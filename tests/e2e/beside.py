@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import psycopg2
 from botocore.exceptions import ClientError
@@ -16,6 +18,7 @@ from dev.local.valkey import Valkey
 
 STACK_NAME = "VideoReclaim-existing"
 PASSWORD = "Mark3d-Passw0rd/of the+database"
+GUIDE = Path(__file__).parents[2] / "docs" / "deploying.md"
 TOKEN = "Mark3d-T0ken-of-redis"
 DIMENSIONS = {"Environment": "blue"}
 
@@ -74,8 +77,8 @@ class Platform:
         given = json.dumps({"username": "lambda", "password": TOKEN})
         self.redis_secret = secrets.create_secret(Name="academy/redis", SecretString=given)["ARN"]
         with contextlib.closing(self.redis()) as redis:
-            granted = ["~tenant:*:video:*", "+@connection"]
-            granted += ["+mget", "+set", "+del", "+expire", "+zadd", "+zrem", "+zrange"]
+            (rights,) = re.findall(r"^    (~tenant\S.*\n    \+.*)$", GUIDE.read_text(), re.M)
+            granted = rights.split()
             redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *granted)
         scaling = self.clients.autoscaling
         scaling.create_launch_configuration(

@@ -26,8 +26,9 @@ def message(execution):
 
 
 def lines_about(deployed, step):
-    """The videos that each call of a function was about, from its log."""
-    return [(line["videos"], line.get("refused", {})) for line in deployed.log_lines(step)]
+    """The videos that a function reclaimed, or tried to send, from its log."""
+    outcomes = {"Reclaim": {"reclaimed"}, "Enqueue": {"enqueued", "not enqueued"}}[step]
+    return [line["video"] for line in deployed.log_lines(step) if line["message"] in outcomes]
 
 
 class Watch:
@@ -53,7 +54,7 @@ class Watch:
 
         def seen():
             lines = (lines_about(self._deployed, step)[n:] for step, n in self._calls.items())
-            return tuple(sorted({video for videos, _ in of_one for video in videos}) for of_one in lines)
+            return tuple(sorted(set(videos)) for videos in lines)
 
         Bench.until(lambda: all(set(one) >= set(other) for one, other in zip(seen(), expected, strict=True)))
         return seen()

@@ -5,7 +5,7 @@ import pytest
 from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable
 from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
-from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, output
+from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, outcomes, output
 
 EXECUTION = "arn:aws:states:eu-central-1:123456789012:execution:reclaim:one"
 
@@ -20,10 +20,16 @@ BOTH = Sent(accepted=[1], refused={2: "InvalidMessageContents"}, not_sent=[3], e
 
 
 def test_what_was_accepted_is_reclaimed_and_enqueued():
-    given = batch(1, 2, quarantined=1, refused=2, skipped={"beating": 3})
-    assert output(given, Sent(accepted=[1, 2]), jobs=2) == ItemOutput(
-        Counts(reclaimed=2, enqueued=2, quarantined=1, refused=2, skipped={"beating": 3})
-    )
+    before = {
+        "quarantined": 1,
+        "refused": 2,
+        "resent": 3,
+        "adopted": 4,
+        "skipped": {"beating": 5},
+        "redis_away": 1,
+    }
+    done = output(batch(1, 2, **before), Sent(accepted=[1, 2]), jobs=2)
+    assert done == ItemOutput(Counts(reclaimed=2, enqueued=2, **before))
 
 
 def test_an_item_without_videos_fails_nothing():
@@ -143,3 +149,18 @@ def test_the_event_is_read_and_names_a_missing_field():
     with pytest.raises(Malformed) as caught:
         from_builtins(event, Batch)
     assert caught.value.field == "failOnPartial"
+
+
+def test_every_message_leaves_a_trace():
+    attempts = {1: 2, 2: 3, 3: 4, 4: 5}
+    sent = Sent(accepted=[1, 4], refused={2: "bad"}, not_sent=[3], error="throttled")
+    assert list(outcomes(sent, attempts, {4: 250, 3: 9})) == [
+        ("enqueued", {"video": 1, "attempt": 2}),
+        ("enqueued", {"video": 4, "attempt": 5, "delay_s": 250}),
+        ("not enqueued", {"video": 2, "attempt": 3, "error": "bad"}),
+        ("not enqueued", {"video": 3, "attempt": 4, "error": "throttled"}),
+    ]
+
+
+def test_without_a_message_there_is_no_trace():
+    assert list(outcomes(Sent(), {1: 2}, {})) == []

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from video_reclaim.errors import InvalidInput
@@ -7,13 +9,20 @@ from video_reclaim.rules.execution_input import ExecutionInput
 @pytest.mark.parametrize(
     ("event", "parsed"),
     [
-        pytest.param({}, ExecutionInput(dry_run=False, limit=10_000), id="both-fields-are-optional"),
+        pytest.param({}, ExecutionInput(dry_run=False, limit=10_000), id="every-field-is-optional"),
         pytest.param({"dryRun": True}, ExecutionInput(dry_run=True), id="a-dry-run-has-the-largest-limit"),
         pytest.param({"limit": 1}, ExecutionInput(limit=1), id="one-is-the-smallest-limit"),
         pytest.param(
             {"dryRun": False, "limit": 10_000},
             ExecutionInput(limit=10_000),
             id="ten-thousand-is-the-largest-limit",
+        ),
+        pytest.param({"release": []}, ExecutionInput(release=[]), id="nothing-is-released"),
+        pytest.param({"release": [1, 2**63 - 1]}, ExecutionInput(release=[1, 2**63 - 1]), id="any-bigint"),
+        pytest.param(
+            {"release": [7] * 100, "dryRun": True},
+            ExecutionInput(dry_run=True, release=[7] * 100),
+            id="a-hundred-can-be-released",
         ),
     ],
 )
@@ -40,9 +49,18 @@ def test_accepts(event, parsed):
         pytest.param({"limit": 0}, "limit", id="zero-is-too-few"),
         pytest.param({"limit": -1}, "limit", id="a-negative-limit-is-too-few"),
         pytest.param({"limit": 10_001}, "limit", id="more-than-the-largest-limit"),
+        pytest.param({"release": None}, "release", id="null-is-no-list"),
+        pytest.param({"release": 7}, "release", id="a-number-is-no-list"),
+        pytest.param({"release": "7"}, "release", id="a-string-is-no-list"),
+        pytest.param({"release": {"7": True}}, "release", id="an-object-is-no-list"),
+        pytest.param({"release": [1] * 101}, "release", id="a-hundred-and-one-are-too-many-to-release"),
+        pytest.param({"release": [1, "2"]}, "release[1]", id="a-string-is-no-id"),
+        pytest.param({"release": [True]}, "release[0]", id="a-boolean-is-no-id"),
+        pytest.param({"release": [1.0]}, "release[0]", id="a-fraction-is-no-id"),
+        pytest.param({"release": [0]}, "release[0]", id="zero-is-no-id"),
     ],
 )
 def test_refuses_and_names_the_field(event, field):
-    with pytest.raises(InvalidInput, match=f"^{field}: ") as caught:
+    with pytest.raises(InvalidInput, match=f"^{re.escape(field)}: ") as caught:
         ExecutionInput.parse(event)
     assert caught.value.field == field

@@ -4,14 +4,38 @@ import pytest
 from msgspec import UNSET, structs
 
 from video_reclaim.rules.execution_input import ExecutionInput
-from video_reclaim.rules.listing import judge_all, listing
+from video_reclaim.rules.listing import (
+    RedisLook,
+    expired_but_beating,
+    findings,
+    judge_all,
+    listing,
+    silent_instances,
+    with_strikes,
+)
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
-from video_reclaim.rules.staleness import Heartbeat, Reason, Strike, Video
+from video_reclaim.rules.staleness import Criteria, Heartbeat, Reason, Strike, Video
+from video_reclaim.rules.waiting import QueueLook, Wait, Waits
 
 NOW_S = 1_700_000_000.0
+INSTANCE = "i-0123456789abcdef0"
 LEASED = Video(
-    id=1, status="PROCESSING", tenant_id=1, leased_by="w-1", lease="(w-1,…)", lease_expired=False, now_s=NOW_S
+    id=1,
+    status="PROCESSING",
+    tenant_id=1,
+    leased_by=f"{INSTANCE}-4711",
+    lease="(w-1,…)",
+    upload="abc",
+    lease_expired=False,
+    quarantined=False,
+    now_s=NOW_S,
 )
+EXPIRED = replace(LEASED, lease_expired=True)
+WAITING = replace(LEASED, status="UPLOADED", leased_by="", lease="('',…)")
+BEATING = Heartbeat(present=True)
+SILENT = Heartbeat(present=False)
+UNKNOWN = Heartbeat(present=None)
+STRIKE = Strike(NOW_S - 30, LEASED.lease)
 FOUND = {
     1: Reason.LEASE_EXPIRED,
     2: Reason.SILENT_ONCE,
@@ -31,16 +55,134 @@ def expired(*ids):
     return dict.fromkeys(ids, Reason.LEASE_EXPIRED)
 
 
+@pytest.mark.parametrize(
+    ("seen_ttl_s", "seen"),
+    [
+        pytest.param(-2, False, id="there-is-no-mark"),
+        pytest.param(0, True, id="the-mark-is-about-to-expire"),
+        pytest.param(2_592_000, True, id="the-mark-was-just-made"),
+    ],
+)
+def test_a_heartbeat_was_once_seen_in_a_redis_that_carries_the_mark(seen_ttl_s, seen):
+    assert RedisLook(seen_ttl_s=seen_ttl_s).seen_before is seen
+
+
+def test_an_empty_look_has_seen_no_heartbeat():
+    assert not RedisLook().seen_before
+
+
+@pytest.mark.parametrize(
+    ("video", "heartbeat", "asked"),
+    [
+        pytest.param(LEASED, SILENT, {INSTANCE}, id="its-worker-is-silent"),
+        pytest.param(LEASED, BEATING, set(), id="its-worker-is-heard"),
+        pytest.param(LEASED, UNKNOWN, set(), id="its-heartbeat-is-unknown"),
+        pytest.param(LEASED, None, set(), id="redis-said-nothing"),
+        pytest.param(EXPIRED, SILENT, set(), id="its-lease-decides"),
+        pytest.param(replace(LEASED, leased_by="host-1"), SILENT, set(), id="its-worker-names-no-instance"),
+    ],
+)
+def test_the_group_is_asked_only_about_instances_of_silent_workers(video, heartbeat, asked):
+    assert silent_instances([video], {1: heartbeat} if heartbeat else {}) == asked
+
+
+@pytest.mark.parametrize(
+    ("strikes", "strike"),
+    [
+        pytest.param({1: Strike(NOW_S, "new")}, Strike(NOW_S, "new"), id="a-new-strike-counts-at-once"),
+        pytest.param({1: None}, None, id="a-deleted-strike-is-gone"),
+        pytest.param({}, STRIKE, id="an-unchanged-strike-stays"),
+    ],
+)
+def test_heartbeats_with_the_strikes_as_written(strikes, strike):
+    for present in (True, False, None):
+        given = {1: Heartbeat(present, STRIKE)}
+        assert with_strikes(given, strikes) == {1: Heartbeat(present, strike)}
+        assert given == {1: Heartbeat(present, STRIKE)}
+
+
 def test_every_video_is_judged_in_order_and_an_absent_heartbeat_is_unknown():
     videos = [replace(LEASED, id=id_) for id_ in (9, 7, 8)]
-    strike = Strike(NOW_S - 60, LEASED.lease)
-    beats = {9: Heartbeat(present=False, strike=strike), 7: Heartbeat(present=True)}
-    assert list(judge_all(videos, beats, confirm_silence_s=60).items()) == [
+    beats = {9: Heartbeat(present=False, strike=STRIKE), 7: BEATING}
+    assert list(judge_all(videos, beats, Criteria(30)).items()) == [
         (9, Reason.SILENT_TWICE),
         (7, Reason.BEATING),
         (8, Reason.HEARTBEAT_UNKNOWN),
     ]
-    assert judge_all(videos[:1], beats, confirm_silence_s=61) == {9: Reason.SILENT_ONCE}
+    assert judge_all(videos[:1], beats, Criteria(31)) == {9: Reason.SILENT_ONCE}
+
+
+def test_videos_that_merely_wait_are_not_judged():
+    videos = [replace(WAITING, id=id_) for id_ in (1, 2, 3)]
+    assert judge_all(videos, {}, Criteria(30, lost=[2])) == {2: Reason.MESSAGE_LOST}
+
+
+def test_a_named_video_that_is_not_quarantined_is_told():
+    ready = replace(LEASED, id=4, status="READY")
+    failed = replace(ready, id=5, status="FAILED")
+    ours = replace(failed, id=6, quarantined=True)
+    assert judge_all([ready, failed, ours], {}, Criteria(30, released=[4, 5, 6])) == {
+        4: Reason.MOVED_ON,
+        5: Reason.MOVED_ON,
+        6: Reason.RELEASED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("video", "heartbeat", "count"),
+    [
+        pytest.param(EXPIRED, BEATING, 1, id="an-expired-lease-with-heartbeats"),
+        pytest.param(EXPIRED, SILENT, 0, id="an-expired-lease-in-silence"),
+        pytest.param(EXPIRED, UNKNOWN, 0, id="unknown-is-not-beating"),
+        pytest.param(EXPIRED, None, 0, id="absent-is-not-beating"),
+        pytest.param(LEASED, BEATING, 0, id="a-live-lease"),
+        pytest.param(replace(EXPIRED, status="UPLOADED"), BEATING, 0, id="a-video-without-a-worker"),
+    ],
+)
+def test_expired_leases_with_heartbeats_are_counted(video, heartbeat, count):
+    assert expired_but_beating([video], {1: heartbeat} if heartbeat else {}) == count
+
+
+def evidence(video, **more):
+    return {"video": video.id, "holder": video.leased_by, "lease": video.lease, **more}
+
+
+def test_a_first_miss_leaves_a_trace():
+    beats = {1: Heartbeat(present=False, strike=STRIKE)}
+    [line] = findings([LEASED], beats, Waits(), {1: Reason.SILENT_ONCE})
+    silent_since = "2023-11-14T22:12:50+00:00"
+    assert line == ("first miss", evidence(LEASED, reason="silentOnce", silent_since=silent_since))
+
+
+def test_a_first_miss_that_was_not_recorded_leaves_a_trace_without_its_time():
+    [line] = findings([LEASED], {1: SILENT}, Waits(), {1: Reason.SILENT_ONCE})
+    assert line == ("first miss", evidence(LEASED, reason="silentOnce"))
+
+
+@pytest.mark.parametrize(
+    ("queue", "age"),
+    [
+        pytest.param(QueueLook(NOW_S - 60, None), {}, id="the-queue-is-empty"),
+        pytest.param(QueueLook(None, 0.0), {"queue_oldest_s": 0.0}, id="the-oldest-message-has-just-come"),
+        pytest.param(QueueLook(None, 5.0), {"queue_oldest_s": 5.0}, id="the-oldest-message-is-5-s-old"),
+        pytest.param(None, {}, id="the-queue-is-unknown"),
+    ],
+)
+@pytest.mark.parametrize("found", [{1: Reason.MESSAGE_LOST}, {}], ids=["sent-again", "only-reported"])
+def test_a_lost_message_leaves_a_trace_with_the_age_of_the_queue(found, queue, age):
+    waits = Waits(now_s=NOW_S, by_id={1: Wait(NOW_S - 900, "a")}, lost=[1], queue=queue)
+    [line] = findings([WAITING], {}, waits, found)
+    waiting_since = "2023-11-14T21:58:20+00:00"
+    assert line == (
+        "message lost",
+        evidence(WAITING, reason="messageLost", waiting_since=waiting_since, **age),
+    )
+
+
+def test_nothing_else_leaves_a_trace_in_a_listing():
+    videos = [LEASED, replace(WAITING, id=2)]
+    waits = Waits(now_s=NOW_S, by_id={2: Wait(NOW_S, "a")})
+    assert list(findings(videos, {1: SILENT}, waits, {1: Reason.SILENT_TWICE})) == []
 
 
 def test_the_first_look_lists_what_is_stale_in_order():

@@ -45,13 +45,21 @@ def through_json(record):
 
 def test_items_add_up():
     totals = one_pass(
-        did(reclaimed=2, quarantined=1, skipped={"movedOn": 1}, enqueued=2),
-        did(reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}),
+        did(reclaimed=2, quarantined=1, skipped={"movedOn": 1}, enqueued=2, resent=1, redis_away=1),
+        did(reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}, resent=4, adopted=2),
+        did(redis_away=1),
         failed("QueueUnavailable", 2),
         ItemResult(Counts(reclaimed=1), "StoreRefused", 1),
     ).total()
     assert totals.did == Counts(
-        reclaimed=4, enqueued=2, quarantined=1, refused=3, skipped={"movedOn": 3, "beating": 1}
+        reclaimed=4,
+        enqueued=2,
+        quarantined=1,
+        refused=3,
+        resent=5,
+        adopted=2,
+        skipped={"movedOn": 3, "beating": 1},
+        redis_away=2,
     )
     assert totals.failed == {"QueueUnavailable": 2, "StoreRefused": 1}
 
@@ -84,10 +92,45 @@ def test_the_first_pass_keeps_what_the_listing_said():
 
 
 def test_the_counts_of_both_passes_add_up():
-    counts = did(reclaimed=1, enqueued=2, quarantined=3, refused=4, skipped={"movedOn": 5})
+    counts = did(
+        reclaimed=1, enqueued=2, quarantined=3, refused=4, resent=5, adopted=6, skipped={"movedOn": 5}
+    )
     run = add_pass(add_pass(BEGUN, one_pass(counts)), one_pass(counts, retried=True))
     assert (run.reclaimed, run.enqueued, run.quarantined, run.refused) == (2, 4, 6, 8)
-    assert run.skipped == {"movedOn": 10}
+    assert (run.resent, run.adopted, run.skipped) == (10, 12, {"movedOn": 10})
+
+
+@pytest.mark.parametrize(
+    ("listed", "item", "trusted"),
+    [
+        pytest.param(True, did(reclaimed=1), True, id="no-step-found-redis-away"),
+        pytest.param(True, did(redis_away=1), False, id="it-did-not-answer-one-item"),
+        pytest.param(
+            True, did(skipped={"heartbeatUnknown": 1}), False, id="it-could-not-tell-about-one-video"
+        ),
+        pytest.param(True, did(skipped={"beating": 1}), True, id="it-could-tell-about-a-skipped-video"),
+        pytest.param(False, did(reclaimed=1), False, id="the-listing-found-it-away"),
+        pytest.param(msgspec.UNSET, did(reclaimed=1), msgspec.UNSET, id="the-listing-failed"),
+        pytest.param(
+            msgspec.UNSET, did(redis_away=1), False, id="the-listing-failed-and-an-item-found-it-away"
+        ),
+    ],
+)
+@pytest.mark.parametrize("retried", [False, True], ids=["first-pass", "second-pass"])
+def test_heartbeats_are_trusted_as_the_worst_step_says(listed, item, trusted, retried):
+    run = add_pass(RunRecord(heartbeats_trusted=listed), one_pass(did(), item, retried=retried))
+    assert run.heartbeats_trusted is trusted
+
+
+def test_a_later_pass_does_not_restore_trust():
+    run = add_pass(add_pass(BEGUN, one_pass(did(redis_away=1))), one_pass(did(), retried=True))
+    assert run.heartbeats_trusted is False
+
+
+def test_a_pass_keeps_what_the_listing_found():
+    found = {"expired_but_beating": 1, "messages_lost": 2, "longest_wait_s": 3.5, "left_to_next_run": 4}
+    run = add_pass(RunRecord(**found), one_pass(did(reclaimed=1)))
+    assert {name: getattr(run, name) for name in found} == found
 
 
 def test_what_failed_first_and_succeeded_later_is_recovered():
@@ -113,6 +156,9 @@ def test_both_passes_at_once_when_the_first_could_not_be_published():
                 stale={"orphaned": 1},
                 spared={"tenantUnknown": 2},
                 heartbeats_trusted=False,
+                expired_but_beating=2,
+                messages_lost=3,
+                longest_wait_s=4.5,
                 left_to_next_run=4,
                 tenant_unknown=[8, 9],
                 videos=[ListedVideo(7, Reason.ORPHANED), ListedVideo(8, Reason.TENANT_UNKNOWN)],
@@ -120,6 +166,8 @@ def test_both_passes_at_once_when_the_first_could_not_be_published():
                 enqueued=2,
                 quarantined=3,
                 refused=4,
+                resent=5,
+                adopted=6,
                 skipped={"beating": 5},
                 failed={"QueueUnavailable": 6},
                 recovered=7,
@@ -141,14 +189,23 @@ def test_the_json_form_leaves_out_what_does_not_apply():
         "dryRun",
         "stale",
         "spared",
+        "expiredButBeating",
+        "messagesLost",
         "leftToNextRun",
         "reclaimed",
         "enqueued",
         "quarantined",
         "refused",
+        "resent",
+        "adopted",
         "skipped",
         "failed",
     }
+
+
+def test_the_counts_of_an_item_leave_out_zeros():
+    assert to_builtins(Counts()) == {}
+    assert to_builtins(Counts(adopted=2, redis_away=1)) == {"adopted": 2, "redisAway": 1}
 
 
 def test_the_event_of_publish_backlog_is_read():

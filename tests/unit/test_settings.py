@@ -22,9 +22,13 @@ COMPLETE = {
     "DATABASE_SSL_MODE": "verify-full",
     "DATABASE_STATEMENT_SECONDS": "30",
     "REDIS_URL": "rediss://redis:6379/0",
-    "RECLAIMING_CONFIRM_SILENCE_SECONDS": "60",
-    "RECLAIMING_HANDOFF_SECONDS": "900",
+    "RECLAIMING_CONFIRM_SILENCE_SECONDS": "30",
+    "RECLAIMING_HANDOFF_SECONDS": "800",
     "RECLAIMING_MAX_RECLAIMS": "0",
+    "RECLAIMING_MASS_SILENCE_SECONDS": "600",
+    "RECLAIMING_LOST_AFTER_SECONDS": "900",
+    "RECLAIMING_LOST_MESSAGES": "resend",
+    "RECLAIMING_EXPIRED_BUT_BEATING": "spare",
     "SCHEDULE_RATE_MINUTES": "1",
     "QUEUES_URLS": '{"Video": ["https://queue"], "Audio": []}',
     "METRICS_NAMESPACE": "VideoReclaim",
@@ -42,7 +46,7 @@ SECTIONS = [Database, Redis, Reclaiming, Schedule, Queues, Metrics, Workers, Sca
 
 def test_text_and_numbers():
     assert read(Database, COMPLETE) == Database("db", 6543, "academy", "verify-full", 30)
-    assert read(Reclaiming, COMPLETE) == Reclaiming(60, 900, 0)
+    assert read(Reclaiming, COMPLETE) == Reclaiming(30, 800, 0, 600, 900, "resend", "spare")
 
 
 def test_objects_are_json():
@@ -97,6 +101,12 @@ def test_a_required_variable_that_is_absent_is_named(section, name):
         pytest.param(Database, "DATABASE_SSL_MODE", "prefer", id="only-known-modes"),
         pytest.param(Reclaiming, "RECLAIMING_CONFIRM_SILENCE_SECONDS", "1m", id="a-unit-is-no-number"),
         pytest.param(Reclaiming, "RECLAIMING_CONFIRM_SILENCE_SECONDS", "-1", id="never-negative"),
+        pytest.param(
+            Reclaiming, "RECLAIMING_MASS_SILENCE_SECONDS", "-1", id="mass-silence-is-never-negative"
+        ),
+        pytest.param(Reclaiming, "RECLAIMING_LOST_AFTER_SECONDS", "0", id="no-message-is-lost-at-once"),
+        pytest.param(Reclaiming, "RECLAIMING_LOST_MESSAGES", "spare", id="lost-messages-are-not-spared"),
+        pytest.param(Reclaiming, "RECLAIMING_EXPIRED_BUT_BEATING", "report", id="only-reclaim-or-spare"),
         pytest.param(Scaling, "SCALING_MAX_STEP_OUT", "0", id="a-step-is-at-least-one-worker"),
         pytest.param(Scaling, "SCALING_MODE", "Apply", id="case-matters"),
         pytest.param(Queues, "QUEUES_URLS", "[]", id="a-list-is-no-object"),
