@@ -41,7 +41,7 @@ SCHEDULE_FIELDS = (
     "StartDate",
     "Target",
 )
-_CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 6}, connect_timeout=5, read_timeout=30)
+_CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 4}, connect_timeout=5, read_timeout=30)
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 

@@ -33,7 +33,7 @@ def decisions(
     if not decided:
         raise OpsError(f"No record with a decision within {show_duration(since)}.", Exit.NOT_DONE)
     former = former_policy([inputs_of(execution) for execution in decided]) if compare else None
-    headings = ["time (UTC)", "action", "desired", "backlog", "queue", "reason"]
+    headings = ["time (UTC)", "action", "desired", "waiting + PROCESSING", "visible + in flight", "reason"]
     rows = [decision_row(execution) for execution in decided]
     if former is not None:
         headings.insert(3, "former policy")

@@ -31,7 +31,7 @@ def show_duration(duration: timedelta) -> str:
     if seconds < 1:
         return f"{seconds:.1f} s" if seconds else "0 s"
     sizes = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
-    left = int(seconds)
+    left = round(seconds)
     parts: list[tuple[int, str]] = []
     for unit, size in sizes.items():
         number, left = divmod(left, size)

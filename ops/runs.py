@@ -17,7 +17,7 @@ from video_reclaim.errors import InvalidInput
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
 
-_POLL_S = 0.5
+POLL_S = 0.5
 _VIDEOS_SHOWN = 50
 
 
@@ -69,7 +69,7 @@ def wait(deployment: Deployment, arn: str) -> Execution:
         while (execution := deployment.describe(arn)).status == "RUNNING":
             took = show_duration(timedelta(seconds=int(time.monotonic() - began_s)))
             shown.update(f"{deployment.last_state(arn) or 'The execution'} is running, {took}")
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
     return execution
 
 
@@ -80,7 +80,8 @@ def show(execution: Execution) -> None:
     record = execution.record
     if record is None:
         return
-    say("Dry run: nothing was written." if record.dry_run else "")
+    if record.dry_run:
+        say("Nothing was written.")
     for title, reasons in (
         ("Would be put back to work" if record.dry_run else "Stale", record.stale),
         ("Left alone", record.spared),

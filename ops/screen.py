@@ -18,7 +18,9 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH
 """Standard output."""
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str | timedelta) -> timedelta:
+    if isinstance(text, timedelta):  # the default
+        return text
     try:
         return parse_duration(text)
     except ValueError as exc:

@@ -48,9 +48,9 @@ def _local_session() -> boto3.Session:
 
 
 def _region_of(stage: str) -> str | None:
-    """Return the region in the stage's file; None to leave it to the AWS configuration."""
+    """Return the region in the stage's file, else AWS_REGION, else None for what boto3 finds by itself."""
     try:
         read: dict[str, Any] = json.loads((ROOT / "stages" / f"{stage}.json").read_text())
     except FileNotFoundError:
-        return None
-    return read.get("region")
+        read = {}
+    return read.get("region") or os.environ.get("AWS_REGION")  # boto3 reads AWS_DEFAULT_REGION only
