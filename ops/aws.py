@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from ops.errors import OpsError
 from ops.executions import Execution
 from video_reclaim.errors import InvalidSetting
-from video_reclaim.settings import Metrics, Scaling, read
+from video_reclaim.settings import Scaling, read
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
@@ -167,7 +167,7 @@ class Deployment:
         """Continue a failed execution where it failed."""
         self._executions.redrive_execution(executionArn=arn)
 
-    # Logs and metrics.
+    # Logs and alarms.
 
     def log_lines(self, pattern: str, *, since: timedelta, steps: Sequence[str] = STEPS) -> list[str]:
         """Return the lines that match a filter pattern for JSON, of several functions, in no special order.
@@ -186,22 +186,6 @@ class Deployment:
 
         with ThreadPoolExecutor(len(steps)) as pool:
             return [line for lines in pool.map(of_step, steps) for line in lines]
-
-    def latest_metric(self, name: str, *, within: timedelta) -> tuple[datetime, float] | None:
-        """Return the newest point of a metric of this project, the maximum of a minute; None without any."""
-        metrics, now = self.settings(Metrics), datetime.now(UTC)
-        dimensions = [{"Name": key, "Value": value} for key, value in metrics.dimensions.items()]
-        metric = {"Namespace": metrics.namespace, "MetricName": name, "Dimensions": dimensions}
-        result = self._client("cloudwatch").get_metric_data(
-            MetricDataQueries=[
-                {"Id": "m", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}
-            ],
-            StartTime=now - within,
-            EndTime=now + timedelta(minutes=1),
-            ScanBy="TimestampDescending",
-        )["MetricDataResults"][0]
-        points = zip(result["Timestamps"], result["Values"], strict=True)
-        return max(points, default=None)
 
     def ringing_alarms(self) -> "Sequence[MetricAlarmTypeDef]":
         """Return the stage's alarms in state ALARM."""

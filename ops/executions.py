@@ -110,6 +110,8 @@ def counts(record: RunRecord) -> dict[str, int]:
     return {
         "reclaimed": record.reclaimed,
         "enqueued": record.enqueued,
+        "of them resent": record.resent,
+        "of them adopted": record.adopted,
         "recovered": record.recovered or 0,
         "quarantined": record.quarantined,
         "refused": record.refused,

@@ -68,7 +68,9 @@ def order(mode: str, duration: timedelta, reason: str, *, at: datetime, desired:
     Raises:
         OpsError: with exit status USAGE; the functions would not understand it.
     """
-    until = (at + duration + timedelta(seconds=1)).replace(microsecond=0).isoformat()  # to the second, and no less
+    until = (
+        (at + duration + timedelta(seconds=1)).replace(microsecond=0).isoformat()
+    )  # to the second, and no less
     given = {"mode": mode, "desired": desired, "until": until, "reason": reason.strip()}
     text = json.dumps({name: value for name, value in given.items() if value is not None})
     _, problem = parse_override(text)

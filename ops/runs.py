@@ -111,6 +111,12 @@ def remarks(record: RunRecord) -> list[str]:
         said.append("Redis could not be read or written: only expired leases count in such a run.")
     if record.tenant_unknown:
         said.append(f"Videos without a tenant: {', '.join(map(str, record.tenant_unknown))}.")
+    if record.expired_but_beating:
+        said.append(
+            f"Videos whose lease expired while their workers send heartbeats: {record.expired_but_beating}."
+        )
+    if record.messages_lost:
+        said.append(f"Waiting videos whose messages cannot exist any more: {record.messages_lost}.")
     if record.metrics_error:
         said.append(f"The metrics were not published: {record.metrics_error}.")
     if record.scaling_error:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import UNSET
+
 from ops.aws import Deployment
 from ops.durations import show_duration, show_time
 from ops.executions import Execution, summary
@@ -36,7 +38,6 @@ def status(stage: Stage) -> None:
 
 def lines(deployment: Deployment, executions: Sequence[Execution], at: datetime) -> dict[str, str]:
     """Collect what the screen says, by heading."""
-    wait = deployment.latest_metric("OldestBacklogAge", within=timedelta(minutes=15))
     schedule = deployment.schedule()
     ringing = [
         f"{alarm['AlarmName'].removeprefix(f'{deployment.prefix}-')}: "
@@ -46,7 +47,7 @@ def lines(deployment: Deployment, executions: Sequence[Execution], at: datetime)
     return {
         "Schedule": f"{'on' if schedule['State'] == 'ENABLED' else 'OFF'}, {schedule['ScheduleExpression']}",
         "Backlog": describe_backlog(executions),
-        "Longest wait": describe_wait(wait),
+        "Longest wait": describe_wait(executions),
         "Fleet": describe_group(deployment.group()),
         "Last decision": describe_decision(executions),
         "Override": describe_override(deployment.override_text(), at),
@@ -70,11 +71,12 @@ def describe_backlog(executions: Sequence[Execution]) -> str:
     return f"{said}, at {show_time(inputs.at)}"
 
 
-def describe_wait(wait: tuple[datetime, float] | None) -> str:
-    """Say how long the video that has waited longest has waited."""
-    if wait is None:
-        return "unknown: not published within the last 15 minutes"
-    return f"{show_duration(timedelta(seconds=wait[1]))}, at {show_time(wait[0])}"
+def describe_wait(executions: Sequence[Execution]) -> str:
+    """Say how long the video that waits longest has been seen waiting, by the newest record."""
+    record = next((execution.record for execution in executions if execution.decision), None)
+    if record is None or record.longest_wait_s is UNSET:
+        return "unknown: the listing failed, or Redis did not answer"
+    return f"{show_duration(timedelta(seconds=record.longest_wait_s))}"
 
 
 def describe_group(group: Mapping[str, Any] | None) -> str:

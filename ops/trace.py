@@ -1,7 +1,8 @@
 """The trace of a video: one log line for each thing that happened to it, and sentences about it."""
 
+import csv
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -23,10 +24,11 @@ class TraceLine(msgspec.Struct, frozen=True):
         execution: name of the execution.
         reason: value of a `Reason`.
         holder: ``leased_by`` as it was read; '' for nobody.
-        lease_until: end of the lease as it was read.
+        lease: the lease as it was read, a row of PostgreSQL: ``(holder,until,started)``.
         silent_since: when the heartbeat was first found missing.
         waiting_since: when the video was first seen UPLOADED.
         queue_oldest_s: age of the oldest message in the queue, seconds.
+        delay_s: for how long SQS holds the message back, seconds.
         attempt: which attempt at this video it is.
         error: what PostgreSQL or SQS said.
     """
@@ -37,12 +39,22 @@ class TraceLine(msgspec.Struct, frozen=True):
     execution: str = ""
     reason: str | None = None
     holder: str | None = None
-    lease_until: datetime | None = None
+    lease: str | None = None
     silent_since: datetime | None = None
     waiting_since: datetime | None = None
     queue_oldest_s: float | None = None
+    delay_s: int | None = None
     attempt: int | None = None
     error: str | None = None
+
+    @property
+    def lease_until(self) -> datetime | None:
+        """End of the lease; None if there was none."""
+        _, until, *_ = [*next(csv.reader([(self.lease or "").strip("()")]), []), "", ""]
+        try:
+            return datetime.fromisoformat(until).astimezone(UTC)
+        except ValueError:
+            return None
 
 
 def read_trace(lines: Iterable[str]) -> list[TraceLine]:
@@ -74,6 +86,13 @@ def explain(line: TraceLine) -> str:
             sentence = f"Left alone{because}"
         case "first miss":
             sentence = "Its heartbeat was missing for the first time"
+        case "message lost":
+            sentence = f"Found without a message{because}"
+        case "enqueued" if line.delay_s:
+            sentence = (
+                f"Its message was sent to the queue, to be received after {line.delay_s} s: until then a retry "
+                "of the platform makes workers ignore it"
+            )
         case "enqueued":
             sentence = "Its message was sent to the queue"
         case "not enqueued":

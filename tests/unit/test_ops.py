@@ -127,6 +127,7 @@ def test_a_reason_of_another_version_is_shown_as_it_is():
         "refused",
         "skipped",
         "first miss",
+        "message lost",
         "enqueued",
         "not enqueued",
         "new",
@@ -145,7 +146,7 @@ def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
         line(
             "reclaimed",
             holder="worker-1",
-            lease_until=AT + timedelta(hours=1),
+            lease='(worker-1,"2026-03-01 13:00:00.25+00","2026-03-01 09:00:00+00")',
             silent_since=AT - timedelta(seconds=43),
             queue_oldest_s=12.4,
             attempt=3,
@@ -155,7 +156,8 @@ def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
     for part in ("worker-1", "2026-03-01 13:00:00", "2026-03-01 11:59:17", "43 s", "12 s", "attempt 3"):
         assert part in seen
     assert evidence(line("reclaimed")) == ""
-    assert "nobody" in evidence(line("reclaimed", holder=""))
+    nobody = evidence(line("reclaimed", holder="", lease='("",,)'))
+    assert "nobody" in nobody and "until" not in nobody
 
 
 def test_why_shows_the_last_touch_with_what_led_to_it_and_what_followed():
@@ -336,7 +338,7 @@ def test_the_group_in_words():
 
 def test_what_is_not_known_is_not_shown_as_0():
     assert "unknown" in describe_backlog([execution("FAILED", error="StoreUnavailable")])
-    assert "unknown" in describe_wait(None)
+    assert "unknown" in describe_wait([execution("FAILED"), execution(record=RunRecord())])
     decided = RunRecord(decision=decide(inputs(uploaded=None, processing=3)))
     assert "unknown waiting" in describe_backlog([execution("RUNNING"), execution(record=decided)])
 
