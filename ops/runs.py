@@ -18,7 +18,7 @@ from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
 
 POLL_S = 0.5
-_VIDEOS_SHOWN = 50
+_VIDEOS_SHOWN = 20
 
 
 def run(

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 import msgspec
 
@@ -133,6 +134,12 @@ def answer(lines: Sequence[TraceLine]) -> list[TraceLine]:
         return list(lines)
     first = next(place for place, line in enumerate(lines) if line.execution == decided[-1])
     return list(lines[first:])
+
+
+def repetitions(lines: Iterable[TraceLine]) -> list[tuple[TraceLine, int]]:
+    """Return lines with the number of equal ones in a row, such as those of retries; the first stands for them."""
+    grouped = groupby(lines, key=lambda line: (line.execution, explain(line), line.attempt))
+    return [(rows[0], len(rows)) for rows in (list(group) for _, group in grouped)]
 
 
 def still_quarantined(lines: Iterable[TraceLine]) -> list[TraceLine]:

@@ -12,7 +12,7 @@ from ops.errors import Exit, OpsError
 from ops.executions import videos
 from ops.screen import Stage, console, duration, now, say, table
 from ops.stages import connect
-from ops.trace import TraceLine, answer, evidence, explain, read_trace, still_quarantined
+from ops.trace import TraceLine, answer, evidence, explain, read_trace, repetitions, still_quarantined
 
 Video = Annotated[int, typer.Argument(min=1, help="Id of the video.")]
 Since = Annotated[timedelta, duration("--since", "How far to look back, such as 12h or 7d.")]
@@ -24,9 +24,9 @@ def why(video: Video, stage: Stage, since: Since = _WEEK) -> None:
     deployment = connect(stage)
     lines = trace_of(deployment, video, since)
     say(f"Video {video}")
-    for line in answer(lines):
+    for line, times in repetitions(answer(lines)):
         seen = evidence(line)
-        say(f"{show_time(line.timestamp)}  {explain(line)}")
+        say(f"{show_time(line.timestamp)}  {explain(line)}{f' {times} times.' if times > 1 else ''}")
         if seen:
             say(f"{'':21}Evidence: {seen}.")
     say(f"Execution {answer(lines)[-1].execution}{link(deployment, answer(lines)[-1])}")

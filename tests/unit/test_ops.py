@@ -18,7 +18,7 @@ from ops.replaying import differences, read_decisions
 from ops.runs import execution_input, remarks
 from ops.schedule import what_keeps_running
 from ops.status import describe_backlog, describe_group, describe_override, describe_wait
-from ops.trace import TraceLine, answer, evidence, explain, read_trace, still_quarantined
+from ops.trace import TraceLine, answer, evidence, explain, read_trace, repetitions, still_quarantined
 from ops.videos import release_commands
 from video_reclaim.records import to_builtins
 from video_reclaim.rules.run_record import RunRecord
@@ -173,6 +173,15 @@ def test_why_shows_the_last_touch_with_what_led_to_it_and_what_followed():
     assert [read.message for read in answer(lines)] == ["first miss", "reclaimed", "enqueued", "skipped"]
     only_looked_at = [line("first miss"), line("skipped", minute=1)]
     assert answer(only_looked_at) == only_looked_at
+
+
+def test_the_lines_of_retries_are_shown_once():
+    lines = [line("not enqueued", minute=m, error="away") for m in (0, 1)] + [line("enqueued", minute=2)]
+
+    assert [(read.timestamp, times) for read, times in repetitions(lines)] == [
+        (AT, 2),
+        (lines[2].timestamp, 1),
+    ]
 
 
 def test_released_videos_are_no_longer_quarantined_until_they_are_quarantined_again():
