@@ -68,8 +68,7 @@ def up(
 
 def next_steps(stack: Stack, home: Path) -> list[str]:
     """Return what to do with a running stack: three commands to paste, each on a line of its own."""
-    names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-    settings = " ".join(f"{name}={stack.environment[name]}" for name in names)
+    settings = " ".join(f"{name}={value}" for name, value in stack.environment.items())
     # The operator's command finds the stack of this checkout by itself, any other by its endpoint.
     elsewhere = "" if home == HOME else f"{settings} "
     return [
