@@ -61,7 +61,24 @@ def up(
             ledger.clear()
             raise
         report(f"Ready: {home / 'stack.json'}")
+        for line in next_steps(stack, home):
+            report(line)
         return stack
+
+
+def next_steps(stack: Stack, home: Path) -> list[str]:
+    """Return what to do with a running stack: three commands to paste, each on a line of its own."""
+    settings = " ".join(f"{name}={value}" for name, value in stack.environment.items())
+    # The operator's command finds the stack of this checkout by itself, any other by its endpoint.
+    elsewhere = "" if home == HOME else f"{settings} "
+    return [
+        "Start an execution and see its record:",
+        f"  {elsewhere}.venv/bin/python -m ops run --stage local",
+        "Look at the stack on one screen:",
+        f"  {elsewhere}.venv/bin/python -m ops status --stage local",
+        "Use the AWS CLI, or any other tool of AWS, with the same variables:",
+        f"  {settings} .venv/bin/aws stepfunctions list-executions --state-machine-arn {stack.state_machine_arn}",
+    ]
 
 
 def down(home: Path = HOME, *, report: Report = print_line) -> None:

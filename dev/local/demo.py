@@ -1,24 +1,26 @@
-"""``make demo``: the workflow at work on a small academy, in a terminal, on servers that are real.
+"""``make demo``: the workflow at work on a small academy, in a terminal, on real servers.
 
-It starts a stack of its own, fills it, lets workers die, and shows what an operator would see: a dry run, a
-run by hand, a broken queue with its redrive, and a run that the schedule started. Nothing is left running.
+It starts a stack of its own, fills it, lets workers die, and uses the operator's command as an operator would: a
+dry run, a run, a broken queue with its redrive, the story of one video. Nothing is left running.
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import psycopg2
-import redis
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from dev.local import ROOT
+from dev.local.demo_academy import DemoAcademy
 from dev.local.files import scratch_folder
 from dev.local.launch import running
 from dev.local.platform_tables import Filling, fill
@@ -26,17 +28,12 @@ from dev.local.stack import Stack
 from dev.local.worker import Pace, Worker, WorkerProcess
 
 BEATS = 1 / 10  # the demo's workers live ten times faster: silent after 6 s instead of 60
+SILENT_AFTER_S = 6
+CONFIRM_S = 1  # in place of 30
+WAIT_SCALE = 0.5  # for the waits of the workflow: before retries, and before the second look
 WORKERS = 5
 KILLED = 2
-WHY = {
-    "leaseExpired": "its lease expired",
-    "silentTwice": "silent twice, half a minute apart or more",
-    "orphaned": "left between database and queue by a crashed run",
-    "beating": "its worker beats",
-    "silentOnce": "silent for the first time: that may be Redis",
-    "heartbeatUnknown": "Redis could not say",
-    "tenantUnknown": "no tenant: no heartbeat to read, no message to write",
-}
+SCHEDULED_IN_S = 3
 
 
 class Demo:
@@ -44,134 +41,161 @@ class Demo:
 
     def __init__(self, stack: Stack, console: Console, home: Path) -> None:
         self._stack, self._console, self._home = stack, console, home
-        self._clients = stack.clients
-        self._own: set[str] = set()
+        self._clients, self._academy = stack.clients, DemoAcademy(stack)
         self._started_s = time.monotonic()
+        self._broken_video = 0
 
     def play(self) -> None:
         """Play every act, in order."""
         with ExitStack() as crew:
             self.fill_the_academy(crew)
             self.dry_run()
-            self.run_by_hand()
+            self.run()
             self.work_off_the_queue()
             self.break_mend_and_redrive()
-            self.wait_for_the_schedule()
+            self.wait_for_a_scheduled_start()
+            self.ask_why()
 
     def fill_the_academy(self, crew: ExitStack) -> None:
-        """Sixty videos, and workers of whom some die."""
-        self._act("A small academy")
-        for message in fill(self._stack.postgres_dsn, Filling(uploaded=WORKERS)):
+        """Videos in every state, and workers of whom some are killed."""
+        self._act(
+            "A small academy",
+            "The database has videos in every state. Some were stuck before the demo began: their workers died",
+            f"hours ago. {WORKERS} workers take {WORKERS} new videos and send heartbeats to Redis while they encode.",
+        )
+        for message in fill(self._stack.postgres_dsn, Filling(uploaded=WORKERS, expired=8, silent=2)):
             self._clients.sqs.send_message(QueueUrl=self._stack.queue_url, MessageBody=message)
         workers = [crew.enter_context(self._worker(f"worker-{number}")) for number in range(1, WORKERS + 1)]
-        self._wait("workers claim and beat", lambda: self._statuses()["PROCESSING, beating"] == WORKERS)
-        self._show_videos("Before anybody dies")
-        for worker in workers[:KILLED]:
-            worker.kill()
         self._wait(
-            f"{KILLED} of {WORKERS} workers are killed, their heartbeats fade",
-            lambda: self._statuses()["PROCESSING, beating"] == WORKERS - KILLED,
+            "Workers claim their videos", lambda: self._academy.statuses()["PROCESSING, beating"] == WORKERS
+        )
+        self._show_videos("Videos")
+        for number, worker in enumerate(workers[:KILLED], start=1):
+            worker.kill()
+            self._broken_video = self._academy.video_of(f"worker-{number}")
+        self._say(
+            f"{KILLED} of the {WORKERS} workers are killed. Nobody tells the database: video {self._broken_video} and "
+            "the other one stay PROCESSING. Only their heartbeats end."
+        )
+        self._wait(
+            "Redis forgets the heartbeats of the killed workers",
+            lambda: self._academy.statuses()["PROCESSING, beating"] == WORKERS - KILLED,
+            about_s=SILENT_AFTER_S,
         )
 
     def dry_run(self) -> None:
         """What would be reclaimed, and what not; nothing is written."""
-        self._act('A dry run: {"dryRun": true}')
-        record = self._finished(self._start({"dryRun": True}))["record"]
-        self._show_reasons("Would be reclaimed", record["stale"])
-        self._show_reasons("Would be left alone", record["spared"])
+        self._act(
+            "What would be put back to work?",
+            "A dry run writes nothing. A heartbeat that is missing for the first time proves nothing yet, so",
+            "the videos of the killed workers are listed as silentOnce.",
+        )
+        self._operator("run", "--dry-run")
 
-    def run_by_hand(self) -> None:
+    def run(self) -> None:
         """The main job."""
-        self._act("A run by hand")
-        before = self._statuses()
-        execution = self._finished(self._start({}))
-        record = execution["record"]
-        self._show_videos("Videos before and after", before)
-        self._show_reasons("Reclaimed", record["stale"])
-        self._show_reasons("Left alone", record["spared"])
+        before = self._academy.statuses()
+        self._act(
+            "A run",
+            "The same without --dry-run. The run puts back what is surely stuck, waits (a second here, half a minute",
+            "in a deployed stage), looks at the silent videos again, and puts those back, too.",
+        )
+        self._operator("run")
+        record = self._academy.last_record()
+        self._show_videos("Videos", before)
         self._show_queue(expected=record["enqueued"])
-        self._show_backlog(record)
-        self._show_decision(record)
+        self._say(
+            f"You saw {record['enqueued']} videos go back to work, each with exactly one message, and the fleet grow "
+            f"to {self._academy.desired()} workers. The {WORKERS - KILLED} living workers kept their videos."
+        )
 
     def work_off_the_queue(self) -> None:
         """The fleet that the decision asked for does its work."""
-        self._act("The fleet works the queue off")
-        pace = Pace(time_scale=1 / 1000)
-        worker = Worker(
-            "new-worker",
-            sqs=self._clients.sqs,
-            queue_url=self._stack.queue_url,
-            dsn=self._stack.postgres_dsn,
-            redis_url=self._stack.redis_url,
-            pace=pace,
-        )
-        with closing(worker):
+        self._act("The fleet works", "New workers take the messages, as they would any others.")
+        with closing(self._quick_worker()) as worker:
             done = 0
             while job := worker.receive():
                 done += worker.work(job)
-        self._say(f"{done} videos transcoded; the queue is empty")
-        self._show_videos("Videos now")
+        self._show_videos("Videos")
+        self._say(f"You saw {done} videos that had been stuck become READY. The queue is empty.")
 
     def break_mend_and_redrive(self) -> None:
-        """The queue is gone: just the failed videos fail, and are redriven."""
-        self._act("The queue breaks")
-        stuck = self._lose_workers(4)
-        self._say(f"four more workers die, and videos {', '.join(map(str, stuck))} are stuck")
-        self._say("somebody deletes the queue")
+        """The queue is gone: only the failed videos fail, and are redriven."""
+        stuck = self._academy.lose_workers(4)
+        self._act(
+            "The queue breaks",
+            f"Four more workers die, with videos {', '.join(map(str, stuck))}. Then somebody deletes the queue, and",
+            "the next run can't send their messages. It does everything else and fails at its end.",
+        )
         attributes = self._clients.sqs.get_queue_attributes(
             QueueUrl=self._stack.queue_url, AttributeNames=["All"]
         )["Attributes"]
-        name = self._stack.queue_url.rsplit("/", 1)[1]
         self._clients.sqs.delete_queue(QueueUrl=self._stack.queue_url)
-        arn = self._start({})
-        failed = self._finished(arn)
-        table = Table(title="The execution failed, the fleet was looked after")
-        table.add_column("")
-        table.add_column("")
-        table.add_row("status", f"[red]{failed['status']}[/red] in RetryFailedVideos")
-        table.add_row("error", failed["error"])
-        table.add_row("cause", json.loads(failed["cause"])["errorMessage"])
-        table.add_row("backlog published meanwhile", str(self._read_back("BacklogCount")[-1:]))
-        table.add_row("rows", ", ".join(sorted({f"{s}, {by.split('.')[0]}…" for s, by in self._rows(stuck)})))
-        self._console.print(table)
-
-        self._act("Mended, and redriven")
+        self._operator("run", status=1)
+        self._say(
+            "The videos are safe: each carries the lease of this execution, and no other run takes them meanwhile."
+        )
+        self._act(
+            "Mended, and redriven", "The queue is there again. A redrive continues exactly what failed."
+        )
         self._clients.sqs.create_queue(
-            QueueName=name,
+            QueueName=self._stack.queue_url.rsplit("/", 1)[1],
             Attributes={
                 "VisibilityTimeout": attributes["VisibilityTimeout"],
                 "RedrivePolicy": attributes["RedrivePolicy"],
             },
         )
-        self._clients.stepfunctions.redrive_execution(executionArn=arn)
-        redriven = self._finished(arn)
-        self._say(
-            f"the same execution: [green]{redriven['status']}[/green], "
-            f"redriven {redriven['redriveCount']} time, {redriven['record']['recovered']} videos recovered"
-        )
+        self._operator("redrive", "--since", "10m")
         self._show_queue(expected=len(stuck))
+        self._say(f"You saw the same execution succeed, and the {len(stuck)} videos get one message each.")
 
-    def wait_for_the_schedule(self) -> None:
-        """A run that nobody started; by now the silent workers' minute is over."""
-        self._act("A run that nobody started")
-        found: list[dict[str, Any]] = []
+    def wait_for_a_scheduled_start(self) -> None:
+        """A run that nobody started."""
+        self._act(
+            "A run that nobody started",
+            "EventBridge Scheduler starts the workflow every minute. So that you need not wait for a minute, the demo",
+            f"copies the stage's schedule with a single start in {SCHEDULED_IN_S} seconds.",
+        )
+        known = self._academy.executions()
+        deployed = self._clients.scheduler.get_schedule(Name=self._stack.outputs()["ScheduleName"])
+        at = datetime.now(UTC) + timedelta(seconds=SCHEDULED_IN_S)
+        self._clients.scheduler.create_schedule(
+            Name="demo",
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=json.loads(json.dumps(deployed["Target"])),
+        )
+        self._wait(
+            "The schedule is due", lambda: bool(self._academy.executions() - known), about_s=SCHEDULED_IN_S
+        )
+        self._wait(
+            "The scheduled execution runs",
+            lambda: self._academy.last()["status"] != "RUNNING",
+            about_s=CONFIRM_S + 2,
+        )
+        self._operator("status")
+        self._say(
+            "You saw the stage on one screen. The newest execution is the one that the schedule started."
+        )
 
-        def scheduled() -> bool:
-            for arn in self._executions() - self._own:
-                execution = self._finished(arn)
-                if execution["record"].get("stale", {}).get("silentTwice"):
-                    found.append(execution)
-                    return True
-                self._own.add(arn)
-            return False
+    def ask_why(self) -> None:
+        """The story of one video."""
+        self._act(
+            "Why was this video touched?",
+            f"The demo killed the worker of video {self._broken_video}. The logs have its story.",
+        )
+        self._operator("why", str(self._broken_video))
+        self._say("You saw the evidence that the decision was based on. That was the last act.")
 
-        self._wait("EventBridge Scheduler starts the workflow every minute", scheduled, limit_s=450)
-        execution = found[0]
-        self._say(f"{execution['name']}: [green]{execution['status']}[/green]")
-        self._show_reasons("Reclaimed", execution["record"]["stale"])
-        self._show_reasons("Left alone", execution["record"]["spared"])
-        self._show_videos("Videos in the end")
-        self._show_decision(execution["record"])
+    def _operator(self, command: str, *arguments: str, status: int = 0) -> None:
+        """Run the operator's command, as a reader could."""
+        words = ["ops", command, *arguments, "--stage", "local"]
+        self._console.print(f"[bold]$ .venv/bin/python -m {' '.join(words)}[/bold]")
+        sys.stdout.flush()
+        environment = {**os.environ, **self._stack.environment}
+        ended = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env=environment, check=False)
+        if ended.returncode != status:
+            raise AssertionError(f"{' '.join(words)} ended with {ended.returncode}, not {status}")
 
     @contextmanager
     def _worker(self, name: str) -> Iterator[WorkerProcess]:
@@ -185,94 +209,40 @@ class Demo:
         finally:
             worker.kill()
 
-    def _start(self, given: dict[str, Any]) -> str:
-        started = self._clients.stepfunctions.start_execution(
-            stateMachineArn=self._stack.state_machine_arn, input=json.dumps(given)
-        )
-        self._own.add(started["executionArn"])
-        return started["executionArn"]
-
-    def _finished(self, arn: str) -> dict[str, Any]:
-        described: dict[str, Any] = {}
-
-        def done() -> bool:
-            described.update(self._clients.stepfunctions.describe_execution(executionArn=arn))
-            return bool(described["status"] != "RUNNING")
-
-        self._wait("the execution runs", done)
-        return {**described, "record": json.loads(described.get("output") or "{}")}
-
-    def _executions(self) -> set[str]:
-        listed = self._clients.stepfunctions.list_executions(stateMachineArn=self._stack.state_machine_arn)
-        return {execution["executionArn"] for execution in listed["executions"]}
-
-    def _sql(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with closing(psycopg2.connect(self._stack.postgres_dsn)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                return cursor.fetchall()
-
-    def _statuses(self) -> Counter[str]:
-        with closing(redis.Redis.from_url(self._stack.redis_url, decode_responses=True)) as client:
-            beating = {int(str(key).split(":")[3]) for key in client.keys("tenant:*:video:*:heartbeat")}
-        return Counter(
-            "PROCESSING, beating" if status == "PROCESSING" and video_id in beating else status
-            for video_id, status in self._sql("SELECT id, status FROM video_video")
+    def _quick_worker(self) -> Worker:
+        return Worker(
+            "new-worker",
+            sqs=self._clients.sqs,
+            queue_url=self._stack.queue_url,
+            dsn=self._stack.postgres_dsn,
+            redis_url=self._stack.redis_url,
+            pace=Pace(time_scale=1 / 1000),
         )
 
-    def _rows(self, video_ids: list[int]) -> list[tuple[str, str]]:
-        statement = "SELECT status, leased_by FROM video_video WHERE id = ANY(%s)"
-        return [(status, holder) for status, holder in self._sql(statement, (video_ids,))]
-
-    def _lose_workers(self, count: int) -> list[int]:
-        statement = (
-            "UPDATE video_video SET status = 'PROCESSING', leased_by = 'lost-worker',"
-            " leased_until = now() - interval '1 minute', processing_started_at = now() - interval '4 hours'"
-            " WHERE id IN (SELECT id FROM video_video WHERE status = 'READY' ORDER BY id LIMIT %s)"
-            " RETURNING id"
-        )
-        return sorted(video_id for (video_id,) in self._sql(statement, (count,)))
-
-    def _read_back(self, metric: str) -> list[float]:
-        now = datetime.now(UTC)
-        answer = self._clients.cloudwatch.get_metric_data(
-            MetricDataQueries=[
-                {
-                    "Id": "m",
-                    "MetricStat": {
-                        "Metric": {"Namespace": self._stack.metric_namespace, "MetricName": metric},
-                        "Period": 60,
-                        "Stat": "Maximum",
-                    },
-                }
-            ],
-            StartTime=now - timedelta(minutes=20),
-            EndTime=now + timedelta(minutes=1),
-            ScanBy="TimestampAscending",
-        )
-        return answer["MetricDataResults"][0]["Values"]
-
-    def _wait(self, what: str, done: Callable[[], bool], *, limit_s: float = 300) -> None:
-        deadline = time.monotonic() + limit_s
-        with self._console.status(what):
+    def _wait(self, what: str, done: Callable[[], bool], *, about_s: int = 0, limit_s: float = 120) -> None:
+        """Wait, with a countdown where it is known how long it takes."""
+        began_s = time.monotonic()
+        with self._console.status(what) as shown:
             while not done():
-                if time.monotonic() > deadline:
+                waited_s = time.monotonic() - began_s
+                if waited_s > limit_s:
                     raise TimeoutError(f"{what}: not within {limit_s:.0f} s")
-                time.sleep(0.2)
+                if about_s:
+                    shown.update(f"{what}: about {max(about_s - int(waited_s), 1)} s")
+                time.sleep(0.1)
 
-    def _act(self, title: str) -> None:
+    def _act(self, title: str, *sentences: str) -> None:
+        seconds = time.monotonic() - self._started_s
         self._console.print()
-        self._console.rule(
-            f"[bold]{title}[/bold]  [dim]{time.monotonic() - self._started_s:.0f} s[/dim]", align="left"
-        )
+        self._console.rule(f"[bold]{title}[/bold]  [dim]{seconds:.0f} s[/dim]", align="left")
+        self._say(" ".join(sentences))
 
     def _say(self, text: str) -> None:
-        self._console.print(f"  {text}")
+        self._console.print(text)
 
     def _show_videos(self, title: str, before: Counter[str] | None = None) -> None:
-        now = self._statuses()
-        table = Table(title=title)
+        now = self._academy.statuses()
+        table = Table(title=title, title_justify="left")
         for heading in ("status", *(["before"] if before is not None else []), "now"):
             table.add_column(heading, justify="left" if heading == "status" else "right")
         for status in sorted({*now, *(before or {})}):
@@ -280,45 +250,15 @@ class Demo:
             table.add_row(status, *earlier, str(now[status]))
         self._console.print(table)
 
-    def _show_reasons(self, title: str, counts: dict[str, int]) -> None:
-        table = Table(title=title)
-        table.add_column("videos", justify="right")
-        table.add_column("why")
-        for reason, count in counts.items():
-            table.add_row(str(count), WHY[reason])
-        self._console.print(table)
-
     def _show_queue(self, *, expected: int) -> None:
-        bodies: list[dict[str, Any]] = []
-        while True:
-            answer = self._clients.sqs.receive_message(
-                QueueUrl=self._stack.queue_url, MaxNumberOfMessages=10, VisibilityTimeout=3
-            )
-            if not answer.get("Messages"):
-                break
-            bodies += [json.loads(message["Body"]) for message in answer["Messages"]]
-        videos = {body["video_id"] for body in bodies}
-        self._say(
-            f"{len(bodies)} messages in SQS for {len(videos)} videos (expected {expected}); one of them:"
-        )
-        self._console.print_json(json.dumps(bodies[0]))
-        if not len(bodies) == len(videos) == expected:
-            raise AssertionError("the queue doesn't hold exactly one message a video")
-        time.sleep(3)  # until they are visible again
-
-    def _show_backlog(self, record: dict[str, Any]) -> None:
-        inputs = record["decision"]["inputs"]
-        published = inputs["uploaded"] + inputs["processing"]
-        window = [point["value"] for point in inputs["window"]]
-        self._say(f"backlog as published: {published}; as read back by the decision: {window}")
-
-    def _show_decision(self, record: dict[str, Any]) -> None:
-        decision = record["decision"]
-        self._say(f"decision: {decision['action']}, {decision['desired']} workers. {decision['reason']}")
-        group = self._clients.autoscaling.describe_auto_scaling_groups(
-            AutoScalingGroupNames=[self._stack.auto_scaling_group]
-        )["AutoScalingGroups"][0]
-        self._say(f"{self._stack.auto_scaling_group}: desired capacity {group['DesiredCapacity']}")
+        attributes = self._clients.sqs.get_queue_attributes(
+            QueueUrl=self._stack.queue_url, AttributeNames=["ApproximateNumberOfMessages"]
+        )["Attributes"]
+        shown = self._clients.sqs.receive_message(QueueUrl=self._stack.queue_url, VisibilityTimeout=0)
+        self._say(f"The queue has {attributes['ApproximateNumberOfMessages']} messages. One of them:")
+        self._console.print_json(shown["Messages"][0]["Body"])
+        if int(attributes["ApproximateNumberOfMessages"]) != expected:
+            raise AssertionError(f"the queue should have exactly {expected} messages")
 
 
 def main() -> int:
@@ -326,11 +266,14 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(Panel("video-reclaim: a small academy whose workers die", expand=False))
     with scratch_folder() as home:
-        # The workers live faster here, so silence is confirmed sooner: by the first scheduled run.
-        quick = {"schedule": {"enabled": True}, "reclaiming": {"confirmSilenceSeconds": 30}}
+        # The workers live faster here, so silence is confirmed sooner.
+        quick = {"reclaiming": {"confirmSilenceSeconds": CONFIRM_S}}
         with running(
-            home, overrides=quick, report=lambda line: console.print(f"  [dim]{line}[/dim]")
+            home,
+            overrides=quick,
+            wait_scale=WAIT_SCALE,
+            report=lambda line: console.print(f"  [dim]{line}[/dim]"),
         ) as started:
             Demo(started.stack, console, home).play()
-    console.print("\n[green]Done.[/green] Nothing is left running.")
+    console.print("\n[green]Done.[/green] Nothing is left running. Your own stack to try: make up")
     return 0

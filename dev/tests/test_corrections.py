@@ -480,3 +480,40 @@ def test_put_metric_data_can_be_limited_to_a_namespace(may, namespace, allowed):
     refused = may(statement, "cloudwatch", "put_metric_data", metrics)
 
     assert (refused is None) == allowed, refused
+
+
+@pytest.fixture(scope="module")
+def log_group(bench):
+    """Make a log group with four lines; return a function that gives those that a pattern matches."""
+    logs, name = bench.clients.logs, f"/{bench.name()}"
+    logs.create_log_group(logGroupName=name)
+    logs.create_log_stream(logGroupName=name, logStreamName="one")
+    lines = ['{"video": 1, "message": "a"}', '{"video": 12, "message": "b"}', "video 1", '["a", 1]']
+    at_ms = int(datetime.now(UTC).timestamp() * 1000)
+    events = [{"timestamp": at_ms + number, "message": line} for number, line in enumerate(lines)]
+    logs.put_log_events(logGroupName=name, logStreamName="one", logEvents=events)
+
+    def matched(pattern):
+        found = logs.filter_log_events(logGroupName=name, filterPattern=pattern)["events"]
+        return [lines.index(event["message"]) for event in found]
+
+    return matched
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        pytest.param("{ $.video = 1 }", [0], id="a-number-is-not-a-prefix"),
+        pytest.param('{ $.message = "b" }', [1], id="text"),
+        pytest.param('{ $.message = "b" || $.video = 1 }', [0, 1], id="either"),
+        pytest.param('{ $.message = "b" && $.video = 1 }', [], id="both"),
+        pytest.param("", [0, 1, 2, 3], id="no-pattern"),
+    ],
+)
+def test_a_filter_pattern_for_json_compares_fields(log_group, pattern, expected):
+    assert log_group(pattern) == expected
+
+
+def test_a_filter_pattern_that_can_t_be_matched_is_refused(log_group):
+    with pytest.raises(ClientError):
+        log_group("{ $.video > 1 }")

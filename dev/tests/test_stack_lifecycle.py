@@ -1,6 +1,7 @@
 """`make up` and `make down`: they start nothing twice and leave nothing behind."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from dev.local.emulator import healthy
 from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
 from dev.testing.emulator_bench import Bench
-from dev.testing.programs import python
+from dev.testing.programs import ROOT, python
 
 FIELDS = {
     "endpoint_url",
@@ -87,8 +88,12 @@ def home(tmp_path):
 def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
 
-    home.run("up")
+    said = home.run("up")
 
+    commands = [line for line in said.splitlines() if line.startswith("  ") and ".venv/bin" in line]
+    assert len(commands) == 3
+    for command in commands:
+        subprocess.run(["bash", "-euc", command], cwd=ROOT, env={"PATH": os.defpath}, check=True)
     stack = Stack.load(home.path)
     assert set(json.loads((home.path / "stack.json").read_text())) == FIELDS
     assert set(stack.functions) == {"ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog"}

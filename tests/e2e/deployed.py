@@ -309,6 +309,13 @@ class Deployed:
         elif ssm.get_parameters(Names=[OVERRIDE])["Parameters"]:
             ssm.delete_parameter(Name=OVERRIDE)
 
+    def switch_schedule_off(self):
+        """As it was deployed, so that no execution disturbs a test."""
+        scheduler, name = self.clients.scheduler, self.stack.outputs()["ScheduleName"]
+        found = scheduler.get_schedule(Name=name)
+        kept = {field: found[field] for field in ("ScheduleExpression", "FlexibleTimeWindow", "Target")}
+        scheduler.update_schedule(Name=name, State="DISABLED", Description=found["Description"], **kept)
+
     def published(self, name, statistic="Sum"):
         """A metric's statistic over all that was published in this session: compare before and after."""
         now = datetime.now(UTC)

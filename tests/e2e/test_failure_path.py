@@ -1,16 +1,10 @@
 """Failed items on the whole stack: they surface, the fleet never waits for them, and a redrive ends them."""
 
 import json
-import os
-import re
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from dev.local.emulator import CREDENTIALS
 from dev.testing.emulator_bench import Bench
 
 pytestmark = pytest.mark.xdist_group("deployed")
@@ -300,28 +294,3 @@ def left(deployed):
     redis = deployed.academy.redis
     keys = {key: (redis.dump(key), redis.pexpiretime(key)) for key in redis.scan_iter()}
     return deployed.academy.rows(), keys, deployed.queue.count()
-
-
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
-
-
-def test_the_runbook_s_commands_redrive_one_by_one_and_in_bulk(deployed, stale):
-    single, bulk = re.findall(r"```sh\n(.+?)```", RUNBOOK.read_text().partition("\n## Redrive")[2], re.S)
-    deployed.delete_queue()
-    executions = [deployed.run({"limit": limit})["executionArn"] for limit in (1, 2, 3)]
-    deployed.make_queue()
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
-        "AWS_ENDPOINT_URL": deployed.stack.endpoint_url,
-        "AWS_DEFAULT_REGION": deployed.stack.region,
-        **CREDENTIALS,
-        "STATE_MACHINE_ARN": deployed.stack.state_machine_arn,
-        "EXECUTION_ARN": executions[0],
-        "HOW_MANY": "2",
-    }
-
-    for commands in (single, bulk):
-        subprocess.run(["bash", "-euc", commands], env=environment, check=True, capture_output=True)
-
-    assert {deployed.ended(arn)["status"] for arn in executions} == {"SUCCEEDED"}
-    assert deployed.queue.take_ids() == stale

@@ -50,6 +50,7 @@ def apply() -> None:
     auto_scaling.enforce_capacity_bounds()
     cloudwatch.evaluate_alarms()
     logs.accept_query_definitions()
+    logs.match_json_patterns()
     scheduler.substitute_attributes()
     scheduler.check_every_second()
     permissions.map_batch_actions()

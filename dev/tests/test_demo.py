@@ -1,0 +1,17 @@
+"""The demo, played to its end."""
+
+import subprocess
+import sys
+
+from dev.testing.programs import ROOT
+
+
+def test_every_act_ends_as_it_should_and_the_last_one_tells_why_a_video_was_reclaimed():
+    played = subprocess.run(
+        [sys.executable, "-m", "dev.local", "demo"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert played.returncode == 0, played.stdout + played.stderr
+    last_act = played.stdout.partition("-m ops why")[2]
+    assert "its heartbeat was missing twice under the same lease" in last_act
+    assert "leased by worker-" in last_act

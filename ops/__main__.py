@@ -1,0 +1,59 @@
+"""``python -m ops COMMAND --stage NAME``."""
+
+import sys
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ops.decisions import decisions, replay
+from ops.errors import Exit, OpsError, describe_aws_error
+from ops.override import fix, pause, resume
+from ops.runs import redrive, run
+from ops.schedule import start, stop
+from ops.status import status
+from ops.videos import history, quarantined, why
+
+HELP = """Ask and steer a deployed stage of video-reclaim, with AWS credentials alone.
+
+Exit status: 0 done; 1 tried and failed, or no answer; 2 wrong command line; 3 AWS, or the local stack, could not be
+reached, refused, or has no such stage.
+"""
+
+app = typer.Typer(
+    name="ops", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+for command in (
+    status,
+    why,
+    history,
+    run,
+    redrive,
+    quarantined,
+    pause,
+    fix,
+    resume,
+    stop,
+    start,
+    decisions,
+    replay,
+):
+    app.command()(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return its exit status. An error is one line on standard error."""
+    try:
+        app(arguments, prog_name="python -m ops")
+    except SystemExit as exc:
+        return int(exc.code or 0)
+    except OpsError as exc:
+        print(exc, file=sys.stderr)
+        return exc.status
+    except (BotoCoreError, ClientError) as exc:
+        print(describe_aws_error(exc), file=sys.stderr)
+        return Exit.NO_AWS
+    return Exit.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

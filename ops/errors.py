@@ -1,0 +1,56 @@
+"""Errors that a command ends with, and the exit statuses of all commands."""
+
+from enum import IntEnum
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+
+class Exit(IntEnum):
+    """Exit statuses.
+
+    Attributes:
+        DONE: it was done, or the question was answered.
+        NOT_DONE: it was tried and failed, or there is no answer: an execution failed, a redrive failed, a
+            replayed decision differs, no trace of this video.
+        USAGE: the command line is wrong; nothing was done.
+        NO_AWS: AWS or the local stack could not be reached, refused the call, or has no such stage.
+    """
+
+    DONE = 0
+    NOT_DONE = 1
+    USAGE = 2
+    NO_AWS = 3
+
+
+class OpsError(Exception):
+    """The command can't go on; the message is one line for the operator.
+
+    Attributes:
+        status: the exit status.
+    """
+
+    def __init__(self, message: str, status: Exit = Exit.NO_AWS) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def describe_aws_error(exc: BotoCoreError | ClientError) -> str:
+    """Return one line that says what AWS or its client library refused, and what to do where that is known."""
+    if isinstance(exc, ClientError):
+        error = exc.response.get("Error", {})
+        message = " ".join(error.get("Message", "").split())
+        return f"AWS refused {exc.operation_name}: {error.get('Code', 'unknown error')}: {message}"
+    if isinstance(exc, NoCredentialsError):
+        return "No AWS credentials: set AWS_PROFILE, or sign in with `aws sso login` or `aws configure`."
+    if isinstance(exc, NoRegionError):
+        return "No AWS region: set AWS_REGION, or write `region` into the stage's file."
+    if isinstance(exc, (ConnectionError, HTTPClientError)):
+        return f"AWS can't be reached: {' '.join(str(exc).split())}"
+    return f"AWS can't be used: {' '.join(str(exc).split())}"
