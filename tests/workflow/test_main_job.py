@@ -257,3 +257,95 @@ def test_silence_says_nothing_while_redis_is_away(workflow, academy):
     assert workflow.published("HeartbeatsTrusted")[-1] == 0
     assert academy.state(silent)[0] == "PROCESSING"
     assert workflow.queue.take_ids() == [expired, expired_meanwhile]
+
+
+class TestRelease:
+    @pytest.fixture
+    def quarantined(self, academy):
+        video = academy.add("FAILED")
+        reason = "Processing was interrupted too often: 6 times within 7 days."
+        academy.sql("UPDATE video_video SET error_reason = %s WHERE id = %s", (reason, video))
+        return video
+
+    def test_a_quarantined_video_goes_back_to_work(self, workflow, academy, quarantined):
+        execution = workflow.run({"release": [quarantined]})
+
+        assert execution["record"]["stale"] == {"released": 1}
+        assert workflow.queue.take_ids() == [quarantined]
+        assert academy.state(quarantined) == ("UPLOADED", "", False)
+        assert academy.sql("SELECT error_reason FROM video_video") == [(None,)]
+
+    def test_a_video_that_failed_for_another_reason_stays_as_it_is(self, workflow, academy):
+        failed = academy.add("FAILED")
+        before = academy.rows()
+
+        execution = workflow.run({"release": [failed, 4242]})
+
+        assert execution["record"]["spared"] == {"movedOn": 1}
+        assert academy.rows() == before and workflow.queue.take_ids() == []
+
+    def test_a_dry_run_tells_what_would_be_released(self, workflow, academy, quarantined):
+        before = academy.rows()
+
+        record = workflow.run({"release": [quarantined], "dryRun": True})["record"]
+
+        assert record["videos"] == [{"id": quarantined, "reason": "released"}]
+        assert academy.rows() == before
+
+
+class TestLostMessages:
+    @pytest.fixture
+    def waiting(self, workflow, academy):
+        """A video that has waited for twenty minutes, of whose message nothing is known."""
+        video = academy.add("UPLOADED")
+        workflow.run()
+        self.age(academy, str(video), 1200)
+        return video
+
+    @staticmethod
+    def age(academy, field, by_s):
+        since, _, rest = academy.redis.hget("video-reclaim:waiting", field).decode().partition(" ")
+        academy.redis.hset("video-reclaim:waiting", field, f"{float(since) - by_s} {rest}".strip())
+
+    def test_a_message_is_sent_again_after_the_queue_was_empty_twice(self, workflow, academy, waiting):
+        assert workflow.run()["record"]["messagesLost"] == 0, "one look is not enough"
+        self.age(academy, "queue-empty", 61)
+
+        record = workflow.run()["record"]
+
+        assert (record["messagesLost"], record["resent"]) == (1, 1)
+        assert record["stale"] == {"messageLost": 1}
+        assert workflow.queue.take_ids() == [waiting]
+        assert workflow.published("MessagesLost")[-1] == workflow.published("VideosResent")[-1] == 1
+        assert workflow.run()["record"]["messagesLost"] == 0, "it is sent once, and waits anew"
+
+    def test_while_messages_of_unknown_age_are_in_the_queue_nothing_is_lost(self, workflow, academy, waiting):
+        workflow.run()
+        self.age(academy, "queue-empty", 61)
+        workflow.sqs.send_message(QueueUrl=workflow.queue.url, MessageBody="{}")
+
+        assert workflow.run()["record"]["messagesLost"] == 0
+        assert not academy.redis.hexists("video-reclaim:waiting", "queue-empty"), (
+            "the next look is a first one"
+        )
+
+    def test_a_queue_that_cannot_be_read_is_no_reason(self, workflow, academy, waiting):
+        workflow.run()
+        self.age(academy, "queue-empty", 61)
+        workflow.sqs.delete_queue(QueueUrl=workflow.queue.url)
+
+        assert workflow.run()["record"]["messagesLost"] == 0
+
+    def test_they_are_only_reported_where_the_stage_says_so(self, workflow, academy, waiting):
+        workflow.environment["ListStaleVideos"]["RECLAIMING_LOST_MESSAGES"] = "report"
+        workflow.run()
+        self.age(academy, "queue-empty", 61)
+
+        record = workflow.run()["record"]
+
+        assert (record["messagesLost"], record["resent"], record["stale"]) == (1, 0, {})
+        assert workflow.queue.take_ids() == []
+
+    def test_the_longest_wait_is_published(self, workflow, academy, waiting):
+        assert 1200 <= workflow.run()["record"]["longestWaitS"] < 1260
+        assert 1200 <= workflow.published("OldestBacklogAge")[-1] < 1260
