@@ -140,6 +140,10 @@ def test_silence_counts_only_in_a_redis_that_has_seen_heartbeats(history, reason
     assert planned(LEASED, heartbeats={LEASED.id: STRUCK}, **history).reasons == {LEASED.id: reason}
 
 
+def test_where_nothing_was_asked_no_heartbeat_was_seen():
+    assert History() == History(seen_before=False, answered=True)
+
+
 def test_with_spare_an_expired_lease_is_reclaimed_only_in_silence():
     other = replace(EXPIRED, id=9)
     criteria = replace(CRITERIA, spare_beating=True)

@@ -162,13 +162,18 @@ def test_as_many_wanted_as_desired_is_no_held_change():
         pytest.param({"window": points(m0=6)}, 6, id="the-open-minute-counts"),
         pytest.param({"uploaded": 4}, 4, id="the-value-measured-now-counts"),
         pytest.param({"window": points(6.0), "policy": policy(videos_per_worker=4)}, 2, id="whole-workers"),
-        pytest.param({"visible": None}, 1, id="the-queue-adds-nothing-to-the-database"),
         pytest.param({"visible": 15}, 1, id="deletions-wait"),
     ],
 )
 def test_in_to_the_short_peak_and_the_spare_at_once(changes, desired):
     decision = decide(replace(inputs(group=group(8)), **changes))
     assert (decision.action, decision.desired, decision.held) == ("scale-in", desired, False)
+
+
+def test_not_in_while_the_queue_is_unknown():
+    decision = decide(replace(inputs(group=group(8)), visible=None))
+    assert (decision.action, decision.desired, decision.held) == ("hold", 8, True)
+    assert "queue" in decision.reason
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,11 @@ def test_when_no_worker_is_heard_silence_counts_later(workers, seconds):
             {},
             id="claims-without-a-lease-name-no-worker",
         ),
+        pytest.param(
+            [*fleet(4), replace(LEASED, id=9, leased_by="")],
+            {},
+            id="a-claim-without-a-lease-is-no-fifth-worker",
+        ),
         pytest.param(fleet(9, lease_expired=True), {}, id="an-expired-lease-says-nothing-about-a-worker"),
         pytest.param(fleet(9, status="UPLOADED"), {}, id="no-worker-is-at-work"),
         pytest.param(fleet(9, tenant_id=None), {}, id="without-a-tenant-there-is-no-heartbeat-key"),

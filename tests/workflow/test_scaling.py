@@ -68,12 +68,15 @@ def test_held_where_the_window_is_not_covered(at_nine, points, request):
     assert (made["action"], made["held"]) == ("hold", True) and at_nine.aws.desired_set == []
 
 
-def test_in_although_the_queue_can_t_say(at_nine):
+def test_held_while_the_queue_is_unknown(at_nine):
     put_backlog(at_nine, 0, range(2, 26))
     at_nine.aws.settle()
     at_nine.sqs.delete_queue(QueueUrl=at_nine.queue.url)
 
-    assert decision(at_nine)["inputs"]["visible"] is None and at_nine.aws.desired_set == [1]
+    made = decision(at_nine)
+
+    assert made["inputs"]["visible"] is None
+    assert (made["action"], made["held"]) == ("hold", True) and at_nine.aws.desired_set == []
     assert at_nine.published("QueueDepth", "Video") == [], "what is unknown is not 0"
 
 

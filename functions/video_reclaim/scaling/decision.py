@@ -11,7 +11,7 @@ rules, in this order:
    workers that there are: a row in PROCESSING starts no worker. The queue is not added, since it also carries
    deletions. While the database is unknown: the workers in service, and one for each waiting message.
 4. **Out** at once, by at most ``max_step_out``.
-5. **In** while the database is known and the long window has no hole. Down to the peak of the short window and
+5. **In** while every source is known and the long window has no hole. Down to the peak of the short window and
    the spare at once; the spare goes when the long window did not need it. In a group that would end a busy
    instance, only while nothing waits or is at work.
 
@@ -76,7 +76,9 @@ def _size(inputs: Inputs, group: Group, stay: int) -> _Size:
     reason = f"{uploaded} waiting and {processing} at work ask for {want}, desired {group.desired}."
     if want >= stay:
         return _Size(_step(want, stay, inputs), False, reason)
-    if group.safety == "unprotected" and (backlog or inputs.visible != 0):
+    if inputs.visible is None:
+        return _Size(stay, True, f"{reason} Not in: the queue is unknown.")
+    if group.safety == "unprotected" and (backlog or inputs.visible):
         return _Size(stay, True, f"{reason} Not in: the group may end a busy instance.")
     values = by_minute(inputs.window, inputs.at)
     window_s, minutes = policy.scale_in_window_s, policy.scale_in_window_s // 60
