@@ -278,3 +278,15 @@ def test_a_kept_connection_that_was_lost_is_opened_again(academy, beats, valkey)
     assert beats(VIDEO) is not None
     valkey.restart()
     assert beats(VIDEO) == SILENT
+
+
+@pytest.mark.parametrize(
+    "key", ["video-reclaim:waiting", "video-reclaim:counted", "tenant:2:video:7:reclaims"]
+)
+def test_a_key_of_another_type_harms_nothing_else(academy, heartbeats, key):
+    academy.redis.set(key, "not what it should be")
+    other = replace(VIDEO, id=8)
+    assert heartbeats.look([VIDEO, other]).heartbeats == {**SILENT, 8: Heartbeat(present=False)}
+    history = heartbeats.read_and_count([VIDEO, other], {7: "file a", 8: "file b"})
+    assert history.answered and history.heartbeats == {**SILENT, 8: Heartbeat(present=False)}
+    assert history.earlier_reclaims[8] == 0 and 8 in history.newly_counted

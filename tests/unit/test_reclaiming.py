@@ -179,6 +179,7 @@ def test_the_attempt_is_one_more_than_the_reclaims(video, given, earlier, attemp
     [
         pytest.param(4, 5, False, id="a-video-is-reclaimed-as-often-as-allowed"),
         pytest.param(5, 5, True, id="a-video-over-the-limit-is-quarantined"),
+        pytest.param(1, 1, True, id="a-limit-of-one-allows-one-reclaim"),
         pytest.param(500, 0, False, id="zero-means-no-limit"),
     ],
 )

@@ -62,7 +62,8 @@ class Heartbeats:
             for chunk in chunks:
                 pipeline.mget(chunk)
             _ask_heartbeats(pipeline, beating)
-            seen_ttl_s, counted, waits, *answers = pipeline.execute()
+            seen_ttl_s, counted, waits, *answers = _execute(pipeline)
+            counted, waits = counted or [], waits or {}
             cancelled = [value for answer in answers[: len(chunks)] for value in answer]
             heartbeats = _heartbeats(client, beating, answers[len(chunks) :])
             return RedisLook(
@@ -103,14 +104,17 @@ class Heartbeats:
                     pipeline.zadd(COUNTED_KEY, {f"{video.tenant_id}:{video.id}": video.now_s})
                 pipeline.zrange(key, since_s, "+inf", byscore=True)
             _ask_heartbeats(pipeline, beating)
-            seen, *answers = pipeline.execute()
+            seen, *answers = _execute(pipeline)
             history = History(waits=waits, seen_before=bool(seen))
             rest = iter(answers)
             for video in videos:
                 added = next(rest) if video.id in claims else 0
                 if video.id in claims:
                     next(rest), next(rest)  # expire, and the list of counted videos
-                claim, members = claims.get(video.id), [member.decode() for member in next(rest)]
+                found = next(rest)
+                if found is None:  # not a sorted set: the count is unknown
+                    continue
+                claim, members = claims.get(video.id), [member.decode() for member in found]
                 same_upload = [member for member in members if member.startswith(f"{video.upload} ")]
                 # A video between database and queue has counted the current reclaim already.
                 earlier = sum(member != claim for member in same_upload) - (video.handoff_token is not None)
@@ -207,6 +211,17 @@ class Heartbeats:
             return True
 
         return not commands or bool(self._session.ask(what, conversation))
+
+
+def _execute(pipeline: Any) -> list[Any]:  # noqa: ANN401 (redis-py's pipeline)
+    """Run a pipeline; a key of another type than expected gives None, so that it harms nothing else."""
+    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    for index, answer in enumerate(answers):
+        if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+            answers[index] = None
+        elif isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _ask_heartbeats(pipeline: Any, videos: Sequence[Video]) -> None:  # noqa: ANN401 (redis-py's pipeline)
