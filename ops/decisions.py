@@ -15,6 +15,7 @@ from ops.former_policy import former_policy
 from ops.replaying import differences, read_decisions
 from ops.screen import Stage, console, duration, now, say, table
 from ops.stages import connect
+from video_reclaim.records import to_builtins
 from video_reclaim.scaling.records import Decision, Inputs
 
 
@@ -99,12 +100,15 @@ def replay(
     """Make a recorded decision again. The exit status is 1 if the answer differs."""
     found = read_decisions(_text_of(stage, record))
     if not found:
-        raise OpsError("There is no decision in it: a JSON object with `inputs` and `rules`.", Exit.NOT_DONE)
+        raise OpsError(
+            "There is no decision in it: a JSON object with `inputs` and `desired`.", Exit.NOT_DONE
+        )
     different = False
     for recorded in found:
         again, names = differences(recorded)
         say(f"{show_time(again.inputs.at)}  {again.action}, desired {_known(again.desired)}: {again.reason}")
-        console.print(table(["rule", "verdict"], [[rule.rule, rule.verdict] for rule in again.rules]))
+        rows = [[name, str(value)] for name, value in to_builtins(again.inputs).items() if name != "window"]
+        console.print(table(["input", "value"], rows))
         say(f"Differs from the record in: {', '.join(names)}." if names else "The same answer as recorded.")
         different = different or bool(names)
     if different:

@@ -73,7 +73,7 @@ def order(mode: str, duration: timedelta, reason: str, *, at: datetime, desired:
     )  # to the second, and no less
     given = {"mode": mode, "desired": desired, "until": until, "reason": reason.strip()}
     text = json.dumps({name: value for name, value in given.items() if value is not None})
-    _, problem = parse_override(text)
+    _, problem = parse_override(text, at)
     if problem or not reason.strip():
         raise OpsError(problem or "--reason is empty: say why", Exit.USAGE)
     return text

@@ -41,7 +41,7 @@ def _find(value: object) -> Iterator[dict[str, Any]]:
         for item in value:
             yield from _find(item)
     elif isinstance(value, dict):
-        if "inputs" in value and "rules" in value:
+        if "inputs" in value and "desired" in value:
             yield value
             return
         for item in value.values():

@@ -99,7 +99,7 @@ def describe_decision(executions: Sequence[Execution]) -> str:
 
 def describe_override(text: str | None, at: datetime) -> str:
     """Say which override is in force."""
-    order, problem = parse_override(text)
+    order, problem = parse_override(text, at)
     if problem is not None:
         return (
             f"can't be understood ({problem}): replace it with `pause` or `fix`, or delete it with `resume`"

@@ -155,9 +155,7 @@ class Stack:
         """Environment variables that point AWS tools, such as the AWS CLI, to this stack's emulator."""
         # Version 1 of the AWS CLI and boto3 read AWS_DEFAULT_REGION, other tools AWS_REGION.
         regions = {"AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region}
-        # That version also replaces the endpoint of SQS, unless it is told not to.
-        quirk = {"BOTO_DISABLE_COMMONNAME": "true"}
-        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url, **regions, **quirk}
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.endpoint_url, **regions}
 
     def outputs(self) -> dict[str, str]:
         """Return all outputs of the deployed CloudFormation stack, by key."""

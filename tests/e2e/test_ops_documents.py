@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dev.testing.emulator_bench import Bench
+from ops.__main__ import main
+from ops.errors import Exit
 
 pytestmark = pytest.mark.xdist_group("deployed")
 
@@ -27,11 +30,17 @@ def blocks(language):
 
 
 @pytest.fixture
-def shell(deployed):
+def shell(deployed, tmp_path):
     """Run commands as an operator would paste them; the schedule is off again afterwards."""
+    # Version 1 of the AWS CLI ignores AWS_ENDPOINT_URL for SQS, but not the option.
+    aws = tmp_path / "aws"
+    aws.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "$@"\n'
+    )
+    aws.chmod(0o755)
     environment = {
         **deployed.stack.environment,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "STAGE": "local",
     }
 
@@ -63,8 +72,16 @@ def story(one_deployed):
 
 
 @pytest.mark.parametrize("commands", blocks("sh"))
-def test_a_command_of_the_runbook(deployed, story, shell, commands):
-    shell(commands)
+def test_a_command_of_the_runbook(deployed, story, shell, commands, monkeypatch):
+    words = shlex.split(commands.replace("$STAGE", "local"))
+    start, arguments = words[:3], words[3:]
+    if start != [".venv/bin/python", "-m", "ops"]:
+        shell(commands)
+        return
+    # In this process, which is faster; the bulk redrive below is pasted.
+    for name, value in deployed.stack.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == Exit.DONE
 
 
 @pytest.mark.parametrize("statement", blocks("sql"))

@@ -29,7 +29,7 @@ from video_reclaim.scaling.records import Group, Inputs, Policy
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-GROUP = Group(min=1, max=20, desired=4, in_service=4, protected=True)
+GROUP = Group(min=1, max=20, desired=4, in_service=4, safety="protected")
 
 
 def inputs(*, minute=0, visible=0, in_flight=0, uploaded=0, processing=0, group=GROUP):
@@ -41,7 +41,13 @@ def inputs(*, minute=0, visible=0, in_flight=0, uploaded=0, processing=0, group=
         in_flight=in_flight,
         window=(),
         group=group,
-        policy=Policy(videos_per_worker=1, scale_in_window_s=1200, measured_every_s=60),
+        policy=Policy(
+            videos_per_worker=1,
+            spare_workers=2,
+            peak_window_s=120,
+            scale_in_window_s=1200,
+            measured_every_s=60,
+        ),
     )
 
 
@@ -298,11 +304,16 @@ def test_an_input_that_the_functions_would_refuse_is_not_sent(given):
     ("mode", "desired"), [("hold", None), ("no-scale-in", None), ("no-scale-out", None), ("fixed", 7)]
 )
 def test_an_override_is_one_that_the_functions_understand(mode, desired):
-    read, problem = parse_override(order(mode, timedelta(hours=2), " launch ", at=AT, desired=desired))
+    read, problem = parse_override(order(mode, timedelta(hours=2), " launch ", at=AT, desired=desired), AT)
 
     assert problem is None
     assert (read.mode, read.desired, read.reason) == (mode, desired, "launch")
     assert timedelta(hours=2) <= read.until - AT <= timedelta(hours=2, seconds=1)
+
+
+def test_an_override_that_lasts_too_long_for_the_functions_is_not_written():
+    with pytest.raises(OpsError, match="30 days"):
+        order("hold", timedelta(days=31), "forever", at=AT)
 
 
 @pytest.mark.parametrize(
