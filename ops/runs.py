@@ -29,11 +29,18 @@ def run(
         list[str] | None,
         typer.Option("--release", help="Quarantined videos to send back to work: ids, separated by commas."),
     ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
 ) -> None:
     """Start an execution, wait for its end, and show its record. The exit status is 1 if it failed."""
     given = execution_input(dry_run=dry_run, limit=limit, release=release or [])
     deployment = connect(stage)
     arn = deployment.start(given)
+    if json_:
+        ended = wait(deployment, arn)
+        if ended.status != "SUCCEEDED":
+            raise OpsError(f"{ended.status}: {summary(ended)}", Exit.NOT_DONE)
+        print(ended.output)
+        return
     say(f"Started {arn.rpartition(':')[2]}")
     ended = wait(deployment, arn)
     show(ended)

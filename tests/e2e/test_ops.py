@@ -126,6 +126,14 @@ def test_run_shows_the_record_of_what_it_did(deployed, ops):
     assert deployed.queue.take_ids() == [expired]
 
 
+def test_run_prints_the_whole_record_as_json(deployed, ops):
+    expired = deployed.academy.add(until=-5)
+
+    record = json.loads(ops.run("run", "--dry-run", "--json"))
+
+    assert record["videos"] == [{"id": expired, "reason": "leaseExpired"}]
+
+
 def test_run_says_why_an_execution_failed(deployed, ops):
     deployed.academy.add(until=-5)
     deployed.delete_queue()

@@ -1,4 +1,4 @@
-"""Every command of the runbook, pasted into a shell at the checkout, does its work on a deployed stack."""
+"""Every command that the runbook and the guides give to operators does its work on a deployed stack."""
 
 import os
 import re
@@ -18,6 +18,16 @@ pytestmark = pytest.mark.xdist_group("deployed")
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 VIDEO = 123  # the runbook's example
+
+
+GUIDES = ("README.md", "docs/deploying.md", "docs/migrating.md")
+
+
+def lines_of_guides():
+    """Every command of the operator in the guides, without comments; those with placeholders are left out."""
+    text = "\n".join((ROOT / guide).read_text() for guide in GUIDES)
+    found = re.findall(r"\.venv/bin/python -m ops ([^`#\n]+)", text)
+    return sorted({command.strip() for command in found if not re.search(r"[A-Z]{4}", command)})
 
 
 def blocks(language):
@@ -79,9 +89,18 @@ def test_a_command_of_the_runbook(deployed, story, shell, commands, monkeypatch)
         shell(commands)
         return
     # In this process, which is faster; the bulk redrive below is pasted.
+    in_process(deployed, arguments, monkeypatch)
+
+
+def in_process(deployed, arguments, monkeypatch):
     for name, value in deployed.stack.environment.items():
         monkeypatch.setenv(name, value)
     assert main(arguments) == Exit.DONE
+
+
+@pytest.mark.parametrize("command", lines_of_guides())
+def test_a_command_of_the_guides(deployed, story, command, monkeypatch):
+    in_process(deployed, shlex.split(command.replace("--stage mine", "--stage local")), monkeypatch)
 
 
 @pytest.mark.parametrize("statement", blocks("sql"))

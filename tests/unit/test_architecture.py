@@ -75,7 +75,7 @@ def functions_in(path):
 
 @pytest.mark.parametrize(
     "path",
-    [path for room in ("functions", "cdk") for path in sorted((ROOT / room).rglob("*.py"))],
+    [path for room in ("functions", "cdk", "ops") for path in sorted((ROOT / room).rglob("*.py"))],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_everything_fits_on_a_page(path):
