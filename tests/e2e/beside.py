@@ -74,8 +74,20 @@ class Platform:
         given = json.dumps({"username": "lambda", "password": TOKEN})
         self.redis_secret = secrets.create_secret(Name="academy/redis", SecretString=given)["ARN"]
         with contextlib.closing(self.redis()) as redis:
-            granted = ["~tenant:*:video:*", "+@connection"]
-            granted += ["+mget", "+set", "+del", "+expire", "+zadd", "+zrem", "+zrange"]
+            granted = ["~tenant:*:video:*", "~job:encode:*:lock", "~video-reclaim:*", "+@connection"]
+            granted += [
+                "+mget",
+                "+exists",
+                "+ttl",
+                "+pttl",
+                "+set",
+                "+del",
+                "+expire",
+                "+zadd",
+                "+zrem",
+                "+zrange",
+            ]
+            granted += ["+hgetall", "+hmget", "+hset", "+hdel"]
             redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *granted)
         scaling = self.clients.autoscaling
         scaling.create_launch_configuration(
