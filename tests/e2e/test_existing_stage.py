@@ -28,7 +28,9 @@ def deployed(platform):
 
 def test_it_puts_the_platforms_stuck_videos_back_to_work(platform, deployed):
     with contextlib.closing(platform.redis()) as redis:
-        redis.set(HEARTBEAT_SEEN_KEY, "1")  # as after the first heartbeat; without it Redis is not trusted
+        redis.set(
+            HEARTBEAT_SEEN_KEY, "1", ex=86_400
+        )  # as after the first heartbeat; without it Redis is not trusted
     video = platform.stuck_video()
     ended = deployed.run()
     assert ended["status"] == "SUCCEEDED", ended
