@@ -16,7 +16,8 @@ from cdk.platform import Database, Network
 from cdk.stage import InvalidStage
 from cdk.video_reclaim import VideoReclaim
 from examples.app import Academy
-from tests.infra.conftest import CONTEXT, check, make_folder, of_type
+from examples.pipeline import Pipeline
+from tests.infra.conftest import CONTEXT, check, make_folder, of_type, synthesized
 from tests.infra.test_rules import lint
 from tests.infra.test_template import functions
 from video_reclaim.metrics import METRICS
@@ -140,3 +141,14 @@ class TestConstruct:
         token = aws_cdk.aws_rds.Endpoint("db", port)
         found = database_by_iam(token, resource_id="db-A", name="academy", user="u").port
         assert re.match(r"\$\{Token\[", found)
+
+
+def test_a_pipeline_deploys_a_stage_into_its_own_account():
+    app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
+    Pipeline(app, "Pipeline", deploys="existing")
+    nested = app.synth().get_nested_assembly("assembly-Pipeline-existing")
+    (stack,) = nested.stacks
+    assert (stack.stack_name, stack.environment.account) == ("VideoReclaim-existing", "123456789012")
+    assert json.loads(Path(stack.template_full_path).read_text())["Resources"].keys() == (
+        synthesized("existing").template["Resources"].keys()
+    )
