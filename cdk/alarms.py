@@ -1,14 +1,18 @@
 """The alarms: one per condition that would go unnoticed, each with an entry in the runbook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from cdk.metrics import METRICS
-from cdk.stage import AlarmSetting, InvalidStage, Stage
+from .metrics import METRICS
+from .stage import AlarmSetting, InvalidStage, Stage
+
+Severity = Literal["page", "notify"]
+Comparison = Literal[">=", "<"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class Alarm:
     """
 
     name: str
-    severity: Literal["page", "notify"]
+    severity: Severity
     description: str
     metric: tuple[str, str]
     dimensions: dict[str, str]
-    comparison: Literal[">=", "<"]
+    comparison: Comparison
     threshold: float
     statistic: str = "Maximum"
     periods: int = 1
@@ -49,6 +53,7 @@ class Watched:
     state_machine_arn: str
     undelivered_queue: str
     video_dead_letter_queue: str
+    worker_types: tuple[str, ...] = ("Video",)
     dimensions: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,14 +61,16 @@ class OperatorAlarms(Construct):
     """Each alarm tells the topic of its severity when it is raised and when it is over."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, prefix: str, stage: Stage, alarms: Sequence[Alarm]
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        prefix: str,
+        runbook_url: str,
+        alarms: Sequence[Alarm],
+        topics: Mapping[Severity, sns.ITopic | None],
     ) -> None:
         super().__init__(scope, id_)
-        observability = stage.observability
-        topics = {
-            "page": observability.topic_arn,
-            "notify": observability.notify_topic_arn or observability.topic_arn,
-        }
         self.by_name: dict[str, cloudwatch.CfnAlarm] = {}
         for alarm in alarms:
             topic = topics[alarm.severity]
@@ -72,7 +79,7 @@ class OperatorAlarms(Construct):
                 alarm.name,
                 alarm_name=f"{prefix}-{alarm.name}",
                 alarm_description=f"{alarm.description} Severity: {alarm.severity}. "
-                f"Runbook: {observability.runbook_url}#{alarm.name.lower()}",
+                f"Runbook: {runbook_url}#{alarm.name.lower()}",
                 namespace=alarm.metric[0],
                 metric_name=alarm.metric[1],
                 dimensions=[{"name": name, "value": value} for name, value in alarm.dimensions.items()],
@@ -82,8 +89,8 @@ class OperatorAlarms(Construct):
                 comparison_operator=_COMPARISONS[alarm.comparison],
                 threshold=alarm.threshold,
                 treat_missing_data=alarm.missing,
-                alarm_actions=[topic] if topic else None,
-                ok_actions=[topic] if topic else None,
+                alarm_actions=[topic.topic_arn] if topic else None,
+                ok_actions=[topic.topic_arn] if topic else None,
             )
 
 
@@ -101,7 +108,11 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
     Raises:
         InvalidStage: the stage names an alarm that does not exist.
     """
-    known = [*_of_executions(stage, watched), *_of_videos(stage, watched), *_of_queues(watched)]
+    known = [
+        *_of_executions(stage, watched),
+        *_of_videos(stage, watched),
+        *_of_queues(watched),
+    ]
     given = stage.observability.alarms
     if unknown := given.keys() - {alarm.name for alarm in known}:
         names = ", ".join(alarm.name for alarm in known)
@@ -163,7 +174,7 @@ def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
     """Return the alarms on the product's own metrics: lasting conditions, and events."""
     rounds: dict[str, Any] = {"periods": 5, "period_s": 60 * stage.schedule.rate_minutes}
     oldest_wait_s = stage.observability.oldest_wait_seconds
-    conditions: list[tuple[str, str, str, Literal[">=", "<"], float, dict[str, Any]]] = [
+    conditions: list[tuple[str, str, str, Comparison, float, dict[str, Any]]] = [
         (
             "OldestWait",
             "A video has waited for a worker for too long.",
@@ -236,10 +247,10 @@ _EVENTS = (
 def _own(
     own: tuple[str, dict[str, str]],
     name: str,
-    severity: Literal["page", "notify"],
+    severity: Severity,
     description: str,
     metric: str,
-    comparison: Literal[">=", "<"],
+    comparison: Comparison,
     threshold: float,
     **how: Any,  # noqa: ANN401 (further attributes of an alarm)
 ) -> Alarm:

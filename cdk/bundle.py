@@ -10,48 +10,60 @@ import sysconfig
 from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).parent.parent
+from .sources import CACHE, ROOT
+
 LOCK = ROOT / "requirements" / "layer.txt"
 AWS_PYTHON = "3.13"
 
-# The newest glibc tag alone hides wheels that carry an older one, the oldest alone those that carry a newer.
-_AWS_WHEELS = [
-    *("--implementation", "cp", "--python-version", AWS_PYTHON),
-    *("--platform", "manylinux_2_28_aarch64", "--platform", "manylinux2014_aarch64"),
-]
+# Files of a distribution's metadata that depend on the machine that unpacked it: RECORD names scripts with the path
+# of its interpreter.
+_OF_THIS_MACHINE = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
-def dependency_layer(target: Literal["aws", "host"]) -> Path:
+def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -> Path:
     """Return a folder with the layer's content, made on first use; later uses need no network.
 
-    ``aws`` is for Lambda's Python 3.13 on arm64, ``host`` for the interpreter that runs this. The modules are
-    compiled when this interpreter is of the version that will run them: Lambda's code folder is read-only, so
-    that it would compile them at every cold start.
+    ``aws`` is for Lambda's ``python`` on arm64. Its content depends on the lock and on ``python`` alone, not on
+    the machine that makes it; it has the distributions' metadata and licences. ``host`` is for the interpreter
+    that runs this, with compiled modules.
 
     Raises:
         subprocess.CalledProcessError: pip failed; its output is on standard error.
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    compiled = target == "host" or version == AWS_PYTHON
-    wheels = _AWS_WHEELS if target == "aws" else []
-    recipe = repr((LOCK.read_text(), wheels, sysconfig.get_platform(), version, compiled))
-    folder = ROOT / "build" / f"layer-{target}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    wheels = _aws_wheels(python) if target == "aws" else []
+    here = "" if target == "aws" else f"{sysconfig.get_platform()} {sys.version_info[:2]}"
+    recipe = repr((LOCK.read_text(), wheels, here, _OF_THIS_MACHINE))
+    folder = CACHE / f"layer-{target}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if folder.exists():
         return folder
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    pip = "-m pip install --quiet --no-compile --no-deps --only-binary=:all: --require-hashes"
-    where = ["--requirement", str(LOCK), "--target", str(partial / "python")]
-    subprocess.run([sys.executable, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
-    for unused in ("bin", "*.dist-info"):
-        for path in (partial / "python").glob(unused):
-            shutil.rmtree(path)
-    if compiled:
+    unpack(partial / "python", wheels)
+    if target == "host":
         compileall.compile_dir(
             partial / "python", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
         )
     partial.rename(folder)
     return folder
+
+
+def unpack(folder: Path, wheels: list[str]) -> None:
+    """Unpack the lock's wheels into a folder, without what depends on this machine."""
+    pip = "-m pip install --quiet --no-compile --no-deps --only-binary=:all: --require-hashes"
+    where = ["--requirement", str(LOCK), "--target", str(folder)]
+    subprocess.run([sys.executable, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    for name in _OF_THIS_MACHINE:
+        for path in folder.glob(f"*.dist-info/{name}"):
+            path.unlink()
+
+
+def _aws_wheels(python: str) -> list[str]:
+    # The newest glibc tag alone hides wheels that carry an older one, the oldest alone those that carry a newer.
+    return [
+        *("--implementation", "cp", "--python-version", python),
+        *("--platform", "manylinux_2_28_aarch64", "--platform", "manylinux2014_aarch64"),
+    ]
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from aws_cdk import Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk.alarms import Alarm, Watched
-from cdk.metrics import METRICS
-from cdk.queries import DECISIONS
-from cdk.stage import Stage
+from .alarms import Alarm, Watched
+from .metrics import METRICS
+from .queries import DECISIONS
+from .stage import Stage
 
 Series = list[Any]
 """CloudWatch's own form: namespace, metric, dimension names and values, and how it is drawn."""
@@ -105,10 +105,7 @@ def _videos(stage: Stage, watched: Watched) -> list[Graph]:
         ),
         Graph(
             "Queue depth by worker type",
-            [
-                _own(stage, "QueueDepth", {"WorkerType": kind}, label=kind)
-                for kind in ("Video", *stage.queues.others)
-            ],
+            [_own(stage, "QueueDepth", {"WorkerType": kind}, label=kind) for kind in watched.worker_types],
         ),
         Graph(
             "Dead letters",

@@ -7,12 +7,12 @@ class ``Reclaiming``. Numbers, booleans, lists and objects are written as JSON; 
 
 import json
 
-from cdk.stage import Stage
+from .stage import Stage
 
 
 def variables(stage: Stage, section: str) -> dict[str, str]:
     """Return the variables of one section of a stage."""
-    values = getattr(stage, section).model_dump(exclude_none=True)
+    values = getattr(stage, section).model_dump(exclude_none=True, warnings=False)
     return {f"{section}_{key}".upper(): _text(value) for key, value in values.items()}
 
 

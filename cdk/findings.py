@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
 from constructs import IConstruct
 
 
@@ -15,6 +15,21 @@ def accept_wildcard(construct: IConstruct, resource: str, *, because: str) -> No
     """Accept one resource with a ``*`` in the policies of one construct."""
     rendered = _render(Stack.of(construct).resolve(resource))
     accept(construct, f"AwsSolutions-IAM5[Resource::{rendered}]", because=because)
+
+
+def accept_dead_letters(queue: IConstruct) -> None:
+    """Accept that a queue has no dead-letter queue."""
+    for rule in ("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"):
+        accept(queue, rule, because="a dead-letter queue itself, or one whose depth alone is measured")
+
+
+def accept_lint(construct: IConstruct, rule: str, *, because: str) -> None:
+    """Accept one rule of cfn-lint for one resource, in the template's own metadata."""
+    resource = construct.node.default_child or construct
+    assert isinstance(resource, CfnResource)
+    given = resource.get_metadata("cfn-lint") or {"config": {"ignore_checks": []}}
+    rules = [*given["config"]["ignore_checks"], rule]
+    resource.add_metadata("cfn-lint", {"config": {"ignore_checks": rules}, "because": because})
 
 
 def _render(resource: Any) -> str:  # noqa: ANN401 (CloudFormation's JSON)

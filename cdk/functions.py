@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 
-from aws_cdk import Stack
+from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk import environment, permissions
-from cdk.bundle import ROOT, dependency_layer
-from cdk.queues import Queues
-from cdk.stage import CERTIFICATES, LISTING_CONNECTIONS, Stage
-from cdk.step import Shared, Step
+from . import environment, permissions
+from .bundle import dependency_layer
+from .placement import Placement
+from .platform import CERTIFICATES, LISTING_CONNECTIONS
+from .queues import PlatformQueues
+from .sources import ROOT
+from .stage import Stage
+from .step import Shared, Step
 
 
 class ReclaimFunctions(Construct):
@@ -21,18 +25,33 @@ class ReclaimFunctions(Construct):
     All four read the database, so all four sit in its VPC.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, prefix: str, stage: Stage, queues: Queues) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        prefix: str,
+        stage: Stage,
+        queues: PlatformQueues,
+        placement: Placement,
+        encryption_key: kms.IKey | None,
+        removal_policy: RemovalPolicy,
+    ) -> None:
         super().__init__(scope, id_)
         shared = Shared(
             prefix=prefix,
             code=lambda_.Code.from_asset(str(ROOT / "functions"), exclude=["**/__pycache__", "**/*.pyc"]),
             layers=_layers(self, stage),
+            runtime=_runtime(stage),
+            memory_mb=stage.functions.memory_mb,
             log_retention=logs.RetentionDays[stage.observability.log_retention],
-            network=stage.network,
+            placement=placement,
+            encryption_key=encryption_key,
+            removal_policy=removal_policy,
         )
         redis_sign_in = permissions.redis_sign_in(self, stage)
         watch = [*redis_sign_in, *permissions.watch(queues)]
-        send, observe = permissions.send_jobs(self, stage, queues), permissions.observe(self, stage, queues)
+        send, observe = permissions.send_jobs(self, queues), permissions.observe(self, stage, queues)
         # By function: timeout and how much of it is the database's, in seconds; sections of the settings besides
         # the database; permissions besides those to sign in there.
         plans: Mapping[str, tuple[int, int, list[str], list[iam.PolicyStatement]]] = {
@@ -74,8 +93,8 @@ def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:
         scope,
         "Dependencies",
         description="msgspec, psycopg2 and redis",
-        code=lambda_.Code.from_asset(str(dependency_layer(stage.bundle))),
-        compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
+        code=lambda_.Code.from_asset(str(dependency_layer(stage.bundle, stage.functions.python))),
+        compatible_runtimes=[_runtime(stage)],
         compatible_architectures=[lambda_.Architecture.ARM_64],
     )
     if not stage.database.ssl_mode.startswith("verify") and stage.redis.ssl_root_cert is None:
@@ -87,6 +106,10 @@ def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:
         code=lambda_.Code.from_asset(str(CERTIFICATES)),
     )
     return [dependencies, roots]
+
+
+def _runtime(stage: Stage) -> lambda_.Runtime:
+    return lambda_.Runtime(f"python{stage.functions.python}", lambda_.RuntimeFamily.PYTHON)
 
 
 def _share(connections: int | None, name: str) -> int | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cdk.bundle import ROOT
+from .sources import ROOT
 
 LIST = ROOT / "functions" / "video_reclaim" / "metrics.json"
 

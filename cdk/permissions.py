@@ -1,11 +1,11 @@
-"""What the functions are allowed: one statement for each thing they do, each as narrow as AWS takes it."""
+"""The permissions of the functions: one statement for each thing that they do, as narrow as AWS accepts it."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk.queues import Queues
-from cdk.stage import Stage
+from .queues import PlatformQueues
+from .stage import Stage
 
 _OF_A_GROUP = ["AutoScalingGroups", "InstanceRefreshes", "LifecycleHooks"]
 
@@ -18,7 +18,7 @@ def allow(
 
 
 def sign_in(scope: Construct, stage: Stage) -> list[iam.PolicyStatement]:
-    """Be let into the database: by its secret, or as one database user by IAM."""
+    """Sign in to the database: by its secret, or as one database user by IAM."""
     database, stack = stage.database, Stack.of(scope)
     if database.secret_arn:
         return _read_secret(scope, database.secret_arn, database.secret_key_arn)
@@ -35,14 +35,14 @@ def redis_sign_in(scope: Construct, stage: Stage) -> list[iam.PolicyStatement]:
     return _read_secret(scope, redis.secret_arn, redis.secret_key_arn) if redis.secret_arn else []
 
 
-def send_jobs(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicyStatement]:
+def send_jobs(scope: Construct, queues: PlatformQueues) -> list[iam.PolicyStatement]:
     """Send to the video queue."""
-    key = stage.queues.video_key_arn
-    encrypt = _use_key(scope, key, "sqs", ["kms:Decrypt", "kms:GenerateDataKey"]) if key else []
+    key = queues.video.encryption_master_key
+    encrypt = _use_key(scope, key.key_arn, "sqs", ["kms:Decrypt", "kms:GenerateDataKey"]) if key else []
     return [allow(["sqs:SendMessage"], [queues.video.queue_arn]), *encrypt]
 
 
-def watch(queues: Queues) -> list[iam.PolicyStatement]:
+def watch(queues: PlatformQueues) -> list[iam.PolicyStatement]:
     """Read the video queue's depth and its oldest message, and the instances of the group."""
     return [
         allow(["sqs:GetQueueAttributes"], [queues.video.queue_arn]),
@@ -51,7 +51,7 @@ def watch(queues: Queues) -> list[iam.PolicyStatement]:
     ]
 
 
-def observe(scope: Construct, stage: Stage, queues: Queues) -> list[iam.PolicyStatement]:
+def observe(scope: Construct, stage: Stage, queues: PlatformQueues) -> list[iam.PolicyStatement]:
     """Read the queues' depth, the group and the override; put metrics into one namespace, and read any."""
     parameter = Stack.of(scope).format_arn(
         service="ssm", resource="parameter", resource_name=stage.scaling.override_parameter.lstrip("/")
@@ -73,7 +73,7 @@ def _read_secret(scope: Construct, arn: str, key_arn: str | None) -> list[iam.Po
 
 
 def _use_key(scope: Construct, key_arn: str, service: str, actions: list[str]) -> list[iam.PolicyStatement]:
-    """Use a customer's key, through the service that asks for it alone."""
+    """Use a customer's key, and only through the service that needs it."""
     stack = Stack.of(scope)
     via = {"StringEquals": {"kms:ViaService": f"{service}.{stack.region}.{stack.url_suffix}"}}
     return [allow(actions, [key_arn], via)]

@@ -1,35 +1,64 @@
-"""The queues that the platform's workers live on: taken as they are, or made for a stage that has none."""
+"""The platform's queues: existing ones by name or ARN, or new ones for a stage that has none."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from cdk import stage as settings
-from cdk.findings import accept
+from . import platform
+from .findings import accept_dead_letters
 
 _VISIBILITY = Duration.seconds(300)
 _RECEIVES = 3
 
 
-class Queues(Construct):
-    """The video queue with its dead-letter queue, and the queues whose depth is published besides."""
+@dataclass(frozen=True)
+class PlatformQueues:
+    """The video queue with its dead-letter queue, and by worker type the other queues whose depth is published."""
 
-    def __init__(self, scope: Construct, id_: str, *, queues: settings.Queues) -> None:
+    video: sqs.IQueue
+    video_dead_letter: sqs.IQueue
+    others: Mapping[str, Sequence[sqs.IQueue]] = field(default_factory=dict)
+
+    @property
+    def by_worker_type(self) -> Mapping[str, Sequence[sqs.IQueue]]:
+        """Every queue whose depth is published."""
+        return {"Video": [self.video], **self.others}
+
+
+class Queues(Construct):
+    """The queues that a stage names."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        queues: platform.Queues,
+        encryption_key: kms.IKey | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
+    ) -> None:
         super().__init__(scope, id_)
-        self._create = queues.create
-        self.video_dead_letter = self._queue("VideoDeadLetter", queues.video_dead_letter, None)
-        self.video = self._queue("Video", queues.video, self.video_dead_letter)
-        self.by_worker_type: Mapping[str, Sequence[sqs.IQueue]] = {"Video": [self.video]} | {
-            kind: [self._queue(f"{kind}{i}", name, None) for i, name in enumerate(names)]
-            for kind, names in queues.others.items()
-        }
+        self._create, self._video_key_arn = queues.create, queues.video_key_arn
+        self._encryption_key, self._removal_policy = encryption_key, removal_policy
+        dead_letters = self._queue("VideoDeadLetter", queues.video_dead_letter, None)
+        self.queues = PlatformQueues(
+            video=self._queue("Video", queues.video, dead_letters),
+            video_dead_letter=dead_letters,
+            others={
+                kind: [self._queue(f"{kind}{i}", name, None) for i, name in enumerate(names)]
+                for kind, names in queues.others.items()
+            },
+        )
 
     def _queue(self, id_: str, name: str, dead_letter: sqs.IQueue | None) -> sqs.IQueue:
         if not self._create:
             arn = name if name.startswith("arn:") else Stack.of(self).format_arn(service="sqs", resource=name)
-            return sqs.Queue.from_queue_arn(self, id_, arn)
+            key_arn = self._video_key_arn if id_ == "Video" else None
+            return sqs.Queue.from_queue_attributes(self, id_, queue_arn=arn, key_arn=key_arn)
         queue = sqs.Queue(
             self,
             id_,
@@ -37,11 +66,18 @@ class Queues(Construct):
             visibility_timeout=_VISIBILITY,
             retention_period=Duration.days(14),
             enforce_ssl=True,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            encryption=encryption(self._encryption_key),
+            encryption_master_key=self._encryption_key,
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter, max_receive_count=_RECEIVES)
             if dead_letter
             else None,
+            removal_policy=self._removal_policy,
         )
         if dead_letter is None:
-            accept(queue, "AwsSolutions-SQS3", because="a dead-letter queue, or one that nobody gave one")
+            accept_dead_letters(queue)
         return queue
+
+
+def encryption(key: kms.IKey | None) -> sqs.QueueEncryption:
+    """Return how a queue is encrypted with a customer's key, or without one."""
+    return sqs.QueueEncryption.KMS if key else sqs.QueueEncryption.SQS_MANAGED

@@ -1,18 +1,20 @@
-"""The clock that starts the workflow."""
+"""The schedule that starts the workflow."""
 
 from aws_cdk import Duration
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from cdk import stage as settings
-from cdk.findings import accept
+from . import stage as settings
+from .findings import accept_dead_letters
+from .queues import encryption
 
 
 class ReclaimSchedule(Construct):
-    """Start the workflow at a fixed rate; what could not be started goes to a dead-letter queue."""
+    """Start the workflow at a fixed rate; starts that failed go to a dead-letter queue."""
 
     def __init__(
         self,
@@ -22,6 +24,7 @@ class ReclaimSchedule(Construct):
         prefix: str,
         schedule: settings.Schedule,
         state_machine: sfn.IStateMachine,
+        encryption_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, id_)
         self.undelivered = sqs.Queue(
@@ -30,9 +33,10 @@ class ReclaimSchedule(Construct):
             queue_name=f"{prefix}-undelivered",
             retention_period=Duration.days(14),
             enforce_ssl=True,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            encryption=encryption(encryption_key),
+            encryption_master_key=encryption_key,
         )
-        accept(self.undelivered, "AwsSolutions-SQS3", because="a dead-letter queue itself")
+        accept_dead_letters(self.undelivered)
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",

@@ -1,68 +1,83 @@
-"""The one stack of a stage."""
+"""The stack of a stage: `VideoReclaim` with what the stage names by ids, and what it lets create."""
 
-from aws_cdk import CfnOutput, Environment, Stack, Tags
+from aws_cdk import CfnOutput, Environment, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from cdk.alarms import OperatorAlarms, Watched, alarms
-from cdk.dashboard import OperatorDashboard
-from cdk.functions import ReclaimFunctions
-from cdk.queries import OperatorQueries
-from cdk.queues import Queues
-from cdk.schedule import ReclaimSchedule
-from cdk.stage import Stage
-from cdk.workers import WorkerGroup
-from cdk.workflow import ReclaimWorkflow
+from .queues import Queues
+from .stage import StageFile
+from .video_reclaim import VideoReclaim
+from .workers import WorkerGroup
 
 
 class VideoReclaimStack(Stack):
     """Functions, workflow and schedule; queues and worker group too where the stage has none yet."""
 
-    def __init__(self, scope: Construct, *, name: str, stage: Stage) -> None:
+    def __init__(
+        self, scope: Construct, *, name: str, stage: StageFile, env: Environment | None = None
+    ) -> None:
+        """Create the stack ``VideoReclaim-NAME``.
+
+        :param scope: the app, or a ``cdk.Stage`` of a pipeline.
+        :param name: name of the stage.
+        :param stage: the stage, from ``stage.load``.
+        :param env: account and region. Default: those of the stage, and else those of ``scope``.
+        """
         super().__init__(
             scope,
             f"VideoReclaim-{name}",
+            stack_name=f"VideoReclaim-{name}",
             description="Put stuck video transcodes back to work, and size the fleet that does them",
-            env=Environment(account=stage.account, region=stage.region),
+            env=env or Environment(account=stage.account, region=stage.region),
+            termination_protection=stage.termination_protection,
         )
-        prefix = f"video-reclaim-{name}"
-        queues = Queues(self, "Queues", queues=stage.queues)
+        removal_policy = RemovalPolicy.RETAIN if stage.retain else RemovalPolicy.DESTROY
+        key = (
+            kms.Key.from_key_arn(self, "Key", stage.encryption_key_arn) if stage.encryption_key_arn else None
+        )
+        queues = Queues(
+            self, "Queues", queues=stage.queues, encryption_key=key, removal_policy=removal_policy
+        ).queues
         if stage.workers.create:
-            WorkerGroup(self, "Workers", group_name=stage.workers.group_name, workers=stage.workers.create)
-        functions = ReclaimFunctions(self, "Functions", prefix=prefix, stage=stage, queues=queues)
-        workflow = ReclaimWorkflow(self, "Workflow", prefix=prefix, stage=stage, functions=functions.by_name)
-        schedule = ReclaimSchedule(
-            self, "Schedule", prefix=prefix, schedule=stage.schedule, state_machine=workflow.state_machine
-        )
-        watched = Watched(
-            state_machine_arn=workflow.state_machine.state_machine_arn,
-            undelivered_queue=schedule.undelivered.queue_name,
-            video_dead_letter_queue=queues.video_dead_letter.queue_name,
-            dimensions=stage.metrics.dimensions,
-        )
-        thresholds = alarms(stage, watched)
-        raised = OperatorAlarms(self, "Alarms", prefix=prefix, stage=stage, alarms=thresholds)
-        OperatorDashboard(
+            WorkerGroup(
+                self,
+                "Workers",
+                group_name=stage.workers.group_name,
+                workers=stage.workers.create,
+                volume_key=key,
+            )
+        # The id Default adds nothing to the ids of the resources within, which are those of version 0.2.
+        reclaim = VideoReclaim(
             self,
-            "Dashboard",
-            prefix=prefix,
-            stage=stage,
-            watched=watched,
-            functions={name: f"{prefix}-{name}" for name in functions.by_name},
-            alarms=raised.by_name,
-            thresholds=thresholds,
-            decisions_log=f"/{prefix}/PublishBacklog",
+            "Default",
+            database=stage.database,
+            redis=stage.redis,
+            video_queue=queues.video,
+            video_dead_letter_queue=queues.video_dead_letter,
+            worker_group=stage.workers.group_name,
+            other_queues=queues.others,
+            network=stage.network,
+            alarm_topic=self._topic("AlarmTopic", stage.observability.topic_arn),
+            notify_topic=self._topic("NotifyTopic", stage.observability.notify_topic_arn),
+            encryption_key=key,
+            removal_policy=removal_policy,
+            name=name,
+            settings=stage,
         )
-        OperatorQueries(self, "Queries", prefix=prefix, log_groups=functions.log_groups)
-        for key, value in {"application": "video-reclaim", "stage": name, **stage.tags}.items():
-            Tags.of(self).add(key, value)
+        for tag, value in {"application": "video-reclaim", "stage": name, **stage.tags}.items():
+            Tags.of(self).add(tag, value)
         outputs = {
-            "StateMachineArn": workflow.state_machine.state_machine_arn,
+            "StateMachineArn": reclaim.state_machine.state_machine_arn,
             "QueueUrl": queues.video.queue_url,
             "DeadLetterQueueUrl": queues.video_dead_letter.queue_url,
             "AutoScalingGroupName": stage.workers.group_name,
             "MetricNamespace": stage.metrics.namespace,
-            "ScheduleName": schedule.schedule.schedule_name,
-            **{f"{name}Function": function.function_name for name, function in functions.by_name.items()},
+            "ScheduleName": reclaim.schedule.schedule.schedule_name,
+            **{f"{step}Function": function.function_name for step, function in reclaim.functions.items()},
         }
-        for key, value in outputs.items():
-            CfnOutput(self, key, value=value)
+        for output, value in outputs.items():
+            CfnOutput(self, output, value=value)
+
+    def _topic(self, id_: str, arn: str | None) -> sns.ITopic | None:
+        return sns.Topic.from_topic_arn(self, id_, arn) if arn else None

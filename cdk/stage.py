@@ -3,158 +3,31 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationError, model_validator
+
+from .fields import Dimensions, KeyArn, Namespace, OverrideParameter, Seconds, Section, Tags, TopicArn
+from .place import refuse_missing_roots, refuse_other_regions
+from .platform import LISTING_CONNECTIONS, Database, Network, Queues, Redis, Workers
 
 STAGES = Path(__file__).parent.parent / "stages"
-CERTIFICATES = Path(__file__).parent / "certificates"
-
-LISTING_CONNECTIONS = 4
-"""Of a limited number of connections, those for ListStaleVideos and PublishBacklog: two each, since a run may
-overlap with the next. Reclaim and Enqueue share the rest."""
 
 
 class InvalidStage(Exception):
     """A stage can't be used; the message names the key and says what is wrong with it."""
 
 
-class _Part(BaseModel):
-    """A section. Its fields become variables of the functions, but for those with ``exclude=True``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, strict=True)
-
-
-Seconds = Annotated[int, Field(ge=0)]
-Arn = Annotated[str, Field(pattern=r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:.+$")]
-# Secrets Manager puts six random characters behind a secret's name: a grant without them covers nothing.
-SecretArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:.+-\w{6}$")]
-KeyArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d{12}:key/[\w-]+$")]
-TopicArn = Annotated[str, Field(pattern=r"^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$")]
-QueueName = Annotated[str, Field(pattern=r"^(arn:[\w-]+:sqs:[\w-]+:\d{12}:)?[\w-]{1,80}$")]  # FIFO queues: no
-
-
-def _shipped(file: str) -> str:
-    if "/" in file or not (CERTIFICATES / file).is_file():
-        raise ValueError(f"there is no cdk/certificates/{file}; that folder is shipped with the functions")
-    return file
-
-
-RootCert = Annotated[str, AfterValidator(_shipped)]
-
-
-class Network(_Part):
-    """Where the functions run that touch the database or Redis; without it they run outside of any VPC."""
-
-    subnet_ids: list[Annotated[str, Field(pattern="^subnet-")]] = Field(min_length=1)
-    security_group_ids: list[Annotated[str, Field(pattern="^sg-")]] = Field(min_length=1)
-
-
-class Database(_Part):
-    """The platform's PostgreSQL, and how the functions sign in.
-
-    ``maxConnections`` is what it can spare: where it is given, no function runs more often at once.
-    """
-
-    host: str = Field(min_length=1)
-    name: str = Field(min_length=1)
-    port: int = Field(default=5432, ge=1, le=65_535)
-    user: str | None = None
-    secret_arn: SecretArn | None = None
-    secret_key_arn: KeyArn | None = Field(default=None, exclude=True)
-    iam_resource_id: str | None = Field(default=None, pattern=r"^(db|cluster|prx)-[\w-]+$")
-    ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
-    ssl_root_cert: RootCert = "rds.pem"
-    max_connections: int | None = Field(default=None, ge=LISTING_CONNECTIONS + 2, exclude=True)
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> "Database":
-        if self.secret_arn and self.iam_resource_id:
-            raise ValueError("give secretArn or iamResourceId, not both")
-        if not self.secret_arn and not self.user:
-            raise ValueError("user is needed where there is no secretArn")
-        if self.iam_resource_id and self.ssl_mode == "disable":
-            raise ValueError("iamResourceId needs TLS: sslMode must not be disable")
-        return self
-
-
-class Redis(_Part):
-    """The Redis that holds the heartbeats. Without ``sslRootCert`` the system's public roots are trusted."""
-
-    url: str = Field(pattern=r"^rediss?://.+")
-    secret_arn: SecretArn | None = None
-    secret_key_arn: KeyArn | None = Field(default=None, exclude=True)
-    ssl_root_cert: RootCert | None = None
-
-    @model_validator(mode="after")
-    def _is_safe(self) -> "Redis":
-        if "@" in self.url:
-            raise ValueError("url must hold no password: put it into a secret and name that in secretArn")
-        if self.ssl_root_cert and not self.url.startswith("rediss://"):
-            raise ValueError("sslRootCert needs TLS: a url that begins with rediss://")
-        return self
-
-
-class Queues(_Part):
-    """The queues by name or ARN. ``create`` makes the video queue, its dead-letter queue and the others."""
-
-    create: bool = False
-    video: QueueName = "academy-video-jobs"
-    video_dead_letter: QueueName = "academy-video-jobs-dlq"
-    video_key_arn: KeyArn | None = None
-    others: dict[str, Annotated[list[QueueName], Field(min_length=1)]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _sensible(self) -> "Queues":
-        if self.create and any(":" in name for name in self.names):
-            raise ValueError("with create, queues are given by name")
-        if "Video" in self.others:
-            raise ValueError("others: Video is the worker type of the video queue itself")
-        return self
-
-    @property
-    def names(self) -> list[str]:
-        """Every queue, by name or ARN."""
-        return [
-            self.video,
-            self.video_dead_letter,
-            *(name for names in self.others.values() for name in names),
-        ]
-
-
-class NewWorkers(_Part):
-    """A worker group to be made: where, and what each instance is. ``rootDevice`` is the image's."""
-
-    image_id: str
-    instance_type: str
-    subnet_ids: list[str] = Field(default_factory=list)
-    availability_zones: list[str] = Field(default_factory=list)
-    security_group_ids: list[str] = Field(default_factory=list)
-    instance_profile_arn: Arn | None = None
-    user_data: str = ""
-    root_device: str = "/dev/xvda"
-    disk_gib: int = Field(default=100, ge=8)
-    min: Seconds = 1
-    max: Seconds = 20
-
-
-class Workers(_Part):
-    """The Auto Scaling group of workers. ``create`` makes it."""
-
-    group_name: str = "academy-video-worker-asg"
-    create: NewWorkers | None = Field(default=None, exclude=True)
-
-
-class Schedule(_Part):
+class Schedule(Section):
     """How often the workflow starts."""
 
     enabled: bool = Field(default=True, exclude=True)
     rate_minutes: int = Field(default=1, ge=1, le=60)
 
 
-class Reclaiming(_Part):
+class Reclaiming(Section):
     """When a video counts as stuck, and how it is put back."""
 
     confirm_silence_seconds: Seconds = 30
@@ -167,7 +40,7 @@ class Reclaiming(_Part):
     max_concurrency: int = Field(default=5, ge=1, le=40, exclude=True)
 
 
-class Scaling(_Part):
+class Scaling(Section):
     """How the worker group follows the backlog."""
 
     mode: Literal["apply", "advise"] = "apply"
@@ -176,24 +49,27 @@ class Scaling(_Part):
     peak_window_seconds: int = Field(default=120, ge=60, multiple_of=60)
     scale_in_window_seconds: int = Field(default=1200, ge=120, multiple_of=60)
     max_step_out: int | None = Field(default=None, ge=1)
-    override_parameter: str = Field(default="/academy/workers/video/scaling-override", pattern=r"^/[\w./-]+$")
+    override_parameter: OverrideParameter = "/video-reclaim/{stage}/scaling-override"
 
 
-class Metrics(_Part):
-    """Where metrics go. ``dimensions`` are put on every metric but QueueDepth, which has WorkerType."""
+class Metrics(Section):
+    """Where metrics go. ``dimensions`` are put on every metric but QueueDepth, which has WorkerType.
 
-    namespace: str = Field(default="Academy/Workers", pattern=r"^[^:]+$")
-    dimensions: dict[str, str] = Field(default_factory=dict)
+    Where ``dimensions`` is not given, it is the dimension Stage with the name of the stage.
+    """
+
+    namespace: Namespace = "Academy/Workers"
+    dimensions: Dimensions = Field(default_factory=dict)
 
 
-class AlarmSetting(_Part):
+class AlarmSetting(Section):
     """Threshold of one alarm, in the unit of its metric, and whether the alarm exists."""
 
     threshold: float | None = Field(default=None, ge=0)
     enabled: bool = True
 
 
-class Observability(_Part):
+class Observability(Section):
     """Logs, and the topics that the alarms notify.
 
     Alarms that somebody has to act on now notify ``topicArn``; the others notify ``notifyTopicArn``, or ``topicArn``
@@ -212,26 +88,34 @@ class Observability(_Part):
     alarms: dict[str, AlarmSetting] = Field(default_factory=dict)
 
 
-class Stage(_Part):
-    """One deployment of the app."""
+class Functions(Section):
+    """Runtime of the functions. The dependencies are built for the same version of Python."""
 
-    account: str | None = Field(default=None, pattern=r"^\d{12}$")
-    region: str | None = None
+    memory_mb: int = Field(default=512, ge=128, le=10_240)
+    python: Literal["3.12", "3.13", "3.14"] = "3.13"
+
+
+class Settings(Section):
+    """How the app works, whatever platform it works for."""
+
     bundle: Literal["aws", "host"] = "aws"
-    network: Network | None = None
-    database: Database
-    redis: Redis
-    queues: Queues = Field(default_factory=Queues)
-    workers: Workers = Field(default_factory=Workers)
+    functions: Functions = Field(default_factory=Functions)
     schedule: Schedule = Field(default_factory=Schedule)
     reclaiming: Reclaiming = Field(default_factory=Reclaiming)
     scaling: Scaling = Field(default_factory=Scaling)
     metrics: Metrics = Field(default_factory=Metrics)
     observability: Observability = Field(default_factory=Observability)
-    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Stage(Settings):
+    """One deployment: settings, and what the functions are told about the platform."""
+
+    database: Database
+    redis: Redis
+    workers: Workers
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Stage":
+    def _fits_together(self) -> Self:
         lanes, database = self.reclaiming.max_concurrency, self.database
         needed = LISTING_CONNECTIONS + 2 * lanes
         if database.max_connections is not None and database.max_connections < needed:
@@ -248,17 +132,55 @@ class Stage(_Part):
                 f"scaling.scaleInWindowSeconds must be at least {calm_s} for schedule.rateMinutes "
                 f"{self.schedule.rate_minutes}: twice as long as measurements are apart"
             )
-        for arn in (name for name in self.queues.names if name.startswith("arn:")):
-            if self.region and arn.split(":")[3] != self.region:
-                raise ValueError(f"queues: {arn} is not in the stage's region, {self.region}")
-        if self.region and database.ssl_mode.startswith("verify") and database.ssl_root_cert == "rds.pem":
-            roots = (CERTIFICATES / "rds.pem").read_text()
-            if f"Amazon RDS {self.region} Root CA" not in roots:
-                raise ValueError(
-                    f"database.sslRootCert: cdk/certificates/rds.pem has no root for {self.region}; "
-                    "put AWS's own bundle for it into cdk/certificates/ and name that file"
-                )
         return self
+
+    def named(self, name: str) -> Self:
+        """Return a copy that has ``name`` in the values that tell stages apart and were not given."""
+        metrics, scaling, workers = self.metrics, self.scaling, self.workers
+        if "dimensions" not in metrics.model_fields_set:
+            metrics = metrics.model_copy(update={"dimensions": {"Stage": name}})
+        override = scaling.override_parameter.replace("{stage}", name)
+        group = workers.group_name.replace("{stage}", name)
+        return self.model_copy(
+            update={
+                "metrics": metrics,
+                "scaling": scaling.model_copy(update={"override_parameter": override}),
+                "workers": workers.model_copy(update={"group_name": group}),
+            }
+        )
+
+
+class StageFile(Stage):
+    """A file of ``stages/``: a deployment with its place and the queues and networks by their ids.
+
+    ``encryptionKeyArn`` encrypts what is created. ``retain`` keeps created queues and logs when the stack is
+    deleted. ``terminationProtection`` refuses to delete the stack.
+    """
+
+    account: str | None = Field(default=None, pattern=r"^\d{12}$")
+    region: str | None = None
+    network: Network | None = None
+    queues: Queues
+    encryption_key_arn: KeyArn | None = None
+    termination_protection: bool = False
+    retain: bool = False
+    tags: Tags = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_in_one_region(self) -> Self:
+        if self.region:
+            refuse_missing_roots(self.database, self.region)
+            refuse_other_regions(self, self.region)
+        return self
+
+    def named(self, name: str) -> Self:
+        """Return a copy that has ``name`` in the values that tell stages apart and were not given."""
+        names = {
+            field: getattr(self.queues, field).replace("{stage}", name)
+            for field in ("video", "video_dead_letter")
+        }
+        copy = super().named(name)
+        return copy.model_copy(update={"queues": self.queues.model_copy(update=names)})
 
 
 def stages_in(folder: Path = STAGES) -> dict[str, Any]:
@@ -266,7 +188,7 @@ def stages_in(folder: Path = STAGES) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
-def load(stages: object, name: str | None, overrides: str | None = None) -> Stage:
+def load(stages: object, name: str | None, overrides: str | None = None) -> StageFile:
     """Read one stage.
 
     Args:
@@ -290,14 +212,59 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
             values = _merge(values, json.loads(overrides))
         except ValueError as exc:
             raise InvalidStage(f"overrides: not JSON ({exc})") from exc
+    stage = _validated(values, name)
+    refuse_sharing(name, stage, _others(stages, name))
+    return stage
+
+
+def _validated(values: object, name: str) -> StageFile:
     try:
-        return Stage.model_validate(values)
+        return StageFile.model_validate(values, by_alias=True, by_name=False).named(name)
     except ValidationError as exc:
         problems = (
             f"stages.{name}{''.join(f'.{part}' for part in error['loc'])}: {error['msg']}"
             for error in exc.errors()
         )
         raise InvalidStage("\n".join(problems)) from exc
+
+
+def _others(stages: Mapping[str, object], name: str) -> Mapping[str, StageFile]:
+    """Return the other stages that are valid; those that are not can't be deployed."""
+    others = {}
+    for other in stages.keys() - {name}:
+        with suppress(InvalidStage):
+            others[other] = _validated(stages[other], other)
+    return others
+
+
+def refuse_sharing(name: str, stage: StageFile, others: Mapping[str, StageFile]) -> None:
+    """Refuse a stage that works on the same things as another in the same account and region.
+
+    Raises:
+        InvalidStage: the message begins with the key that the stages share.
+    """
+    for other, theirs in sorted(others.items()):
+        if (stage.account, stage.region) != (theirs.account, theirs.region):
+            continue
+        pairs = {
+            "queues.video": (stage.queues.video, theirs.queues.video),
+            "queues.videoDeadLetter": (stage.queues.video_dead_letter, theirs.queues.video_dead_letter),
+            "workers.groupName": (stage.workers.group_name, theirs.workers.group_name),
+            "scaling.overrideParameter": (
+                stage.scaling.override_parameter,
+                theirs.scaling.override_parameter,
+            ),
+            "metrics": (
+                (stage.metrics.namespace, stage.metrics.dimensions),
+                (theirs.metrics.namespace, theirs.metrics.dimensions),
+            ),
+        }
+        for key, (mine, their) in pairs.items():
+            if mine == their:
+                raise InvalidStage(
+                    f"stages.{name}.{key}: must not be the same as that of the stage {other}, which is in the same "
+                    "account and region"
+                )
 
 
 def _merge(below: Any, above: Any) -> Any:  # noqa: ANN401 (JSON)

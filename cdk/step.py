@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk.findings import accept, accept_wildcard
-from cdk.stage import Network
+from .findings import accept, accept_lint, accept_wildcard
+from .placement import Placement
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,12 @@ class Shared:
     prefix: str
     code: lambda_.Code
     layers: Sequence[lambda_.ILayerVersion]
+    runtime: lambda_.Runtime
+    memory_mb: int
     log_retention: logs.RetentionDays
-    network: Network | None
+    placement: Placement
+    encryption_key: kms.IKey | None
+    removal_policy: RemovalPolicy
 
 
 class Step(Construct):
@@ -40,12 +45,14 @@ class Step(Construct):
         reserved_concurrency: int | None,
     ) -> None:
         super().__init__(scope, name)
+        function_name, placement = f"{shared.prefix}-{name}", shared.placement
         self.log_group = logs.LogGroup(
             self,
             "Logs",
             log_group_name=f"/{shared.prefix}/{name}",
             retention=shared.log_retention,
-            removal_policy=RemovalPolicy.DESTROY,
+            encryption_key=shared.encryption_key,
+            removal_policy=shared.removal_policy,
         )
         role = iam.Role(
             self,
@@ -56,63 +63,48 @@ class Step(Construct):
         self.function = lambda_.Function(
             self,
             "Function",
-            function_name=f"{shared.prefix}-{name}",
+            function_name=function_name,
             description=f"State {name} of {shared.prefix}",
-            runtime=lambda_.Runtime.PYTHON_3_13,
+            runtime=shared.runtime,
             architecture=lambda_.Architecture.ARM_64,
             code=shared.code,
             handler=f"{module_of(name)}.handler",
             layers=list(shared.layers),
             environment=dict(environment),
-            memory_size=512,
+            environment_encryption=shared.encryption_key,
+            memory_size=shared.memory_mb,
             timeout=Duration.seconds(timeout_s),
             reserved_concurrent_executions=reserved_concurrency,
             role=role,
             log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE,
+            vpc=placement.vpc,
+            vpc_subnets=placement.subnets,
+            security_groups=list(placement.security_groups) if placement.vpc else None,
         )
+        placement.place_by_ids(self.function)
         self.log_group.grant_write(role)
-        for statement in [*statements, *self._join_vpc(shared)]:
+        for statement in [*statements, *placement.statements(self, function_name)]:
             role.add_to_principal_policy(statement)
         accept_wildcard(role, "*", because=_WILDCARDS)
-        accept(self.function, "AwsSolutions-L1", because="Python 3.13, for which the layer is built")
-
-    def _join_vpc(self, shared: Shared) -> list[iam.PolicyStatement]:
-        """Connect the function to the VPC by ids, and return the permissions that Lambda needs for it.
-
-        The same permissions are denied to the function's own code: only the service creates the interfaces
-        ("Giving Lambda functions access to resources in an Amazon VPC", Lambda's Developer Guide).
-        """
-        if shared.network is None:
-            return []
-        function = self.function.node.default_child
-        assert isinstance(function, lambda_.CfnFunction)
-        function.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
-            subnet_ids=shared.network.subnet_ids, security_group_ids=shared.network.security_group_ids
+        for rule, because in _ACCEPTED.items():
+            accept(self.function, rule, because=because)
+        accept_lint(
+            self.function, "W3005", because="the CDK adds dependencies that a reference implies already"
         )
-        arn = Stack.of(self).format_arn(service="lambda", resource=f"function:{shared.prefix}-{self.node.id}")
-        from_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
-        return [
-            iam.PolicyStatement(actions=_INTERFACES, resources=["*"]),
-            iam.PolicyStatement(
-                effect=iam.Effect.DENY, actions=_INTERFACES, resources=["*"], conditions=from_code
-            ),
-        ]
 
+
+_VERSION = "the version that the stage names and the layer is built for"
+_ACCEPTED = {
+    "AwsSolutions-L1": _VERSION,
+    "Serverless-LambdaLatestVersion": _VERSION,
+    "Serverless-LambdaDLQ": "called synchronously by the workflow, which retries and reports what failed",
+}
 
 _WILDCARDS = (
     "X-Ray, Lambda's network interfaces, PutMetricData (held to its namespace), GetMetricData and "
     "DescribeAutoScalingGroups take no narrower resource"
 )
-
-_INTERFACES = [
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
-]
 
 
 def module_of(name: str) -> str:

@@ -4,12 +4,13 @@ from aws_cdk import Fn, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import custom_resources as custom
 from constructs import Construct
 
-from cdk.findings import accept, accept_wildcard
-from cdk.stage import NewWorkers
+from .findings import accept, accept_lint, accept_wildcard
+from .platform import NewWorkers
 
 _SHOWN = ["GroupDesiredCapacity", "GroupInServiceInstances"]  # on the dashboard
 
@@ -21,7 +22,15 @@ class WorkerGroup(Construct):
     encode. The group's size belongs to the workflow: a deployment sets no desired capacity.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, group_name: str, workers: NewWorkers) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        group_name: str,
+        workers: NewWorkers,
+        volume_key: kms.IKey | None = None,
+    ) -> None:
         super().__init__(scope, id_)
         profile = workers.instance_profile_arn
         template = ec2.CfnLaunchTemplate(
@@ -40,7 +49,10 @@ class WorkerGroup(Construct):
                     ec2.CfnLaunchTemplate.BlockDeviceMappingProperty(
                         device_name=workers.root_device,
                         ebs=ec2.CfnLaunchTemplate.EbsProperty(
-                            encrypted=True, volume_size=workers.disk_gib, volume_type="gp3"
+                            encrypted=True,
+                            kms_key_id=volume_key.key_arn if volume_key else None,
+                            volume_size=workers.disk_gib,
+                            volume_type="gp3",
                         ),
                     )
                 ],
@@ -73,6 +85,7 @@ class WorkerGroup(Construct):
         )
         if not workers.subnet_ids:
             accept(self.group, "CloudFormation-Validate::W3010", because="the stage names its zones")
+            accept_lint(self.group, "W3010", because="the stage names its zones")
         if len(workers.subnet_ids or workers.availability_zones) > 1:
             self._suspend_rebalancing(group_name)
 
@@ -109,9 +122,12 @@ class WorkerGroup(Construct):
         maker = Stack.of(self).node.find_child(
             f"AWS{custom.AwsCustomResource.PROVIDER_FUNCTION_UUID.replace('-', '')}"
         )
-        accept(
-            maker,
+        for rule in (
             "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
-            because="CDK's own function, which runs when the stack is deployed",
-        )
+            "Serverless-LambdaDefaultMemorySize",
+            "Serverless-LambdaDLQ",
+            "Serverless-LambdaTracing",
+        ):
+            accept(maker, rule, because="CDK's own function, which runs when the stack is deployed")
+        accept_lint(maker.node.default_child or maker, "W3005", because="CDK's own function")
         suspended.node.add_dependency(self.group)

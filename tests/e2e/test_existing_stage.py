@@ -1,5 +1,6 @@
 """The stage ``existing``: deployed beside a platform that it did not make, run, and removed."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.beside import DIMENSIONS, PASSWORD, STACK_NAME, TOKEN, Deployment, Platform, exists
+from video_reclaim.rules.platform import HEARTBEAT_SEEN_KEY
 
 pytestmark = pytest.mark.xdist_group("beside")
 
@@ -25,6 +27,10 @@ def deployed(platform):
 
 
 def test_it_puts_the_platforms_stuck_videos_back_to_work(platform, deployed):
+    with contextlib.closing(platform.redis()) as redis:
+        redis.set(
+            HEARTBEAT_SEEN_KEY, "1", ex=86_400
+        )  # as after the first heartbeat; without it Redis is not trusted
     video = platform.stuck_video()
     ended = deployed.run()
     assert ended["status"] == "SUCCEEDED", ended

@@ -1,13 +1,14 @@
 """Templates of every stage, synthesized in this process, offline, from the stages of stages/."""
 
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import aws_cdk
 import pytest
-from cdk_nag import AwsSolutionsChecks
+from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from cdk.stack import VideoReclaimStack
 from cdk.stage import load, stages_in
@@ -26,31 +27,54 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("infra"))
 
 
-def _folder():
+def make_folder():
     """A folder for one assembly, removed when the process ends."""
     return str(make_scratch_folder())
 
 
-@cache
-def synthesized(name, overrides="{}", checked=False):
-    """Synthesize a stage; with ``checked`` under cdk-nag and CloudFormation's own rules.
+def check(make):
+    """Synthesize what ``make`` adds to an app, under cdk-nag and CloudFormation's own rules.
 
-    Return the template, what was reported, and the assembly's folder.
+    Return the template, the findings as text, the stack's messages and the assembly's folder.
     """
-    app = aws_cdk.App(context=CONTEXT, outdir=_folder(), builtin_cloud_formation_validation=checked)
-    if checked:
-        aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app = aws_cdk.App(context=CONTEXT, outdir=make_folder())
+    aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
+    make(app)
+    with suppress(RuntimeError):  # there are findings
+        app.synth()
+    folder = Path(app.outdir)
+    reports = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
+    return SimpleNamespace(
+        template=json.loads(next(folder.glob("*.template.json")).read_text()),
+        findings=[
+            f"{violation['ruleName']} {place['constructPath']}: {violation['description']}"
+            for report in reports
+            for violation in report["violations"]
+            for place in violation["violatingConstructs"]
+        ],
+        folder=folder,
+    )
+
+
+@cache
+def synthesized(name, overrides="{}"):
+    """Synthesize a stage without checks; return the template, the stack's name and the assembly's folder."""
+    app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
     VideoReclaimStack(app, name=name, stage=load(stages_in(), name, overrides))
     assembly = app.synth()
     (stack,) = assembly.stacks
-    reports = Path(assembly.directory) / "validation-report.json"
     return SimpleNamespace(
         template=json.loads(Path(stack.template_full_path).read_text()),
         messages=[f"{message.id}: {message.entry.data}" for message in stack.messages],
-        reports=json.loads(reports.read_text())["pluginReports"] if reports.exists() else [],
         folder=Path(assembly.directory),
         name=stack.stack_name,
     )
+
+
+@cache
+def checked(name):
+    """Synthesize a stage under all checks."""
+    return check(lambda app: VideoReclaimStack(app, name=name, stage=load(stages_in(), name)))
 
 
 @pytest.fixture(params=STAGES)

@@ -12,7 +12,19 @@ SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:academy/database-
 LEAST = {
     "database": {"host": "db", "name": "academy", "secretArn": SECRET},
     "redis": {"url": "rediss://redis:6379/0"},
+    "queues": {"video": "academy-video-jobs", "videoDeadLetter": "academy-video-jobs-dlq"},
+    "workers": {"groupName": "academy-video-worker-asg"},
 }
+
+
+CREATE = {
+    **{key: LEAST[key] for key in ("database", "redis")},
+    "queues": {"create": True},
+    "workers": {
+        "create": {"imageId": "ami-0", "instanceType": "c7g.large", "availabilityZones": ["eu-west-1a"]}
+    },
+}
+TOPIC = "arn:aws:sns:eu-west-2:123456789012:operators"
 
 
 def stages(**changes):
@@ -33,8 +45,62 @@ def test_the_worked_examples_load(name):
     assert load(stages_in(), name)
 
 
-def test_little_has_to_be_given():
-    assert load(stages(), "mine").queues.video == "academy-video-jobs"
+class TestNames:
+    def test_what_tells_stages_apart_has_the_name_of_the_stage(self):
+        stage = load({"mine": CREATE}, "mine")
+        assert stage.metrics.dimensions == {"Stage": "mine"}
+        assert stage.scaling.override_parameter == "/video-reclaim/mine/scaling-override"
+        assert (stage.queues.video, stage.queues.video_dead_letter) == (
+            "video-jobs-mine",
+            "video-jobs-mine-dlq",
+        )
+        assert stage.workers.group_name == "video-workers-mine"
+
+    def test_two_stages_that_create_everything_share_nothing(self):
+        assert load({"mine": CREATE, "other": CREATE}, "mine")
+
+    def test_given_names_are_kept(self):
+        given = {"overrideParameter": "/mine"}, {"dimensions": {}}
+        stage = load(stages(scaling=given[0], metrics=given[1]), "mine")
+        assert (stage.scaling.override_parameter, stage.metrics.dimensions) == ("/mine", {})
+        assert stage.workers.group_name == "academy-video-worker-asg"
+
+    @pytest.mark.parametrize(
+        ("section", "key", "value"),
+        [
+            pytest.param("queues", "video", "jobs", id="queue"),
+            pytest.param("queues", "videoDeadLetter", "dead", id="dead-letter-queue"),
+            pytest.param("workers", "groupName", "group", id="group"),
+            pytest.param("scaling", "overrideParameter", "/order", id="override"),
+        ],
+    )
+    def test_a_stage_that_shares_with_another_is_refused(self, section, key, value):
+        both = {"mine": copy.deepcopy(CREATE), "other": copy.deepcopy(CREATE)}
+        for stage in both.values():
+            stage.setdefault(section, {})[key] = value
+        assert refusal(both).startswith(
+            f"stages.mine.{section}.{key}: must not be the same as that of the stage other"
+        )
+
+    def test_a_stage_that_shares_its_metrics_with_another_is_refused(self):
+        both = {name: {**CREATE, "metrics": {"dimensions": {}}} for name in ("mine", "other")}
+        assert refusal(both).startswith("stages.mine.metrics: must not be the same")
+        both["mine"]["metrics"] = {"dimensions": {}, "namespace": "Mine"}
+        assert load(both, "mine")
+
+    @pytest.mark.parametrize("place", [{"region": "eu-west-2"}, {"account": "123456789012"}], ids=str)
+    def test_another_region_or_account_shares_nothing(self, place):
+        assert load(
+            {
+                "mine": stages()["mine"],
+                "other": {
+                    **stages()["mine"],
+                    **place,
+                    "database": {"host": "db", "name": "academy", "user": "u"},
+                },
+            },
+            "mine",
+        )
 
 
 @pytest.mark.parametrize(
@@ -138,6 +204,58 @@ def test_little_has_to_be_given():
         pytest.param(
             {"observability": {"topicArn": "operators"}}, "stages.mine.observability.topicArn: ", id="no-arn"
         ),
+        pytest.param({"queues": {"video": None}}, "stages.mine.queues.video: ", id="no-video-queue"),
+        pytest.param(
+            {"region": "eu-west-1", "observability": {"topicArn": TOPIC}},
+            "stages.mine: Value error, observability.topicArn: ",
+            id="topic-in-another-region",
+        ),
+        pytest.param(
+            {"region": "eu-west-2"},
+            "stages.mine: Value error, database.secretArn: ",
+            id="secret-in-another-region",
+        ),
+        pytest.param(
+            {
+                "region": "eu-west-1",
+                "workers": {
+                    "create": {"imageId": "i", "instanceType": "t", "availabilityZones": ["us-east-1a"]}
+                },
+            },
+            "stages.mine: Value error, workers.create.availabilityZones: ",
+            id="zone-in-another-region",
+        ),
+        pytest.param(
+            {
+                "region": "eu-west-1",
+                "account": "123456789012",
+                "queues": {"videoDeadLetter": "arn:aws:sqs:eu-west-1:210987654321:dead"},
+            },
+            "stages.mine: Value error, queues.videoDeadLetter: ",
+            id="dead-letters-that-no-alarm-sees",
+        ),
+        pytest.param(
+            {"metrics": {"namespace": "AWS/Mine"}}, "stages.mine.metrics.namespace: ", id="reserved"
+        ),
+        pytest.param(
+            {"metrics": {"dimensions": {"WorkerType": "x"}}},
+            "stages.mine.metrics.dimensions: ",
+            id="dimension-of-queue-depth",
+        ),
+        pytest.param(
+            {"metrics": {"dimensions": {"Stage": ""}}},
+            "stages.mine.metrics.dimensions: ",
+            id="empty-dimension",
+        ),
+        pytest.param(
+            {"scaling": {"overrideParameter": "/aws/mine"}},
+            "stages.mine.scaling.overrideParameter: ",
+            id="reserved-parameter",
+        ),
+        pytest.param({"tags": {"aws:mine": "x"}}, "stages.mine.tags: ", id="reserved-tag"),
+        pytest.param({"tags": {"mine": "x" * 257}}, "stages.mine.tags: ", id="long-tag"),
+        pytest.param({"functions": {"python": "3.11"}}, "stages.mine.functions.python: ", id="old-python"),
+        pytest.param({"functions": {"memory_mb": 512}}, "stages.mine.functions.memory_mb: ", id="snake-case"),
         pytest.param({"account": 123456789012}, "stages.mine.account: ", id="account-as-number"),
     ],
 )
@@ -147,6 +265,17 @@ def test_refuses_and_names_the_key(changes, complaint):
 
 def test_a_refusal_never_shows_what_was_given():
     assert "hunter2" not in refusal(stages(redis={"url": "rediss://:hunter2@redis:6379/0"}))
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("queues", "video"), ("queues", "videoDeadLetter"), ("workers", "groupName")],
+    ids=["queue", "dead-letter-queue", "group"],
+)
+def test_what_is_not_created_must_be_named(section, key):
+    values = stages()
+    del values["mine"][section][key]
+    assert refusal(values).startswith(f"stages.mine.{section}: Value error, {key} is needed")
 
 
 @pytest.mark.parametrize("name", [None, "", "other"], ids=["none", "empty", "unknown"])

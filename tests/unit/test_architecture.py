@@ -23,12 +23,12 @@ def modules(*folders):
 
 
 def imported(path):
-    """Every module that a file imports, anywhere in it."""
+    """Every module that a file imports, anywhere in it, but for relative imports: those stay in its package."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return modules
 

@@ -140,6 +140,14 @@ def test_what_failed_first_and_succeeded_later_is_recovered():
     assert (second.failed, second.recovered, second.enqueued) == ({}, 2, 2)
 
 
+def test_what_is_recovered_after_both_looks_adds_up():
+    run = BEGUN
+    for failures in (2, 3):
+        run = add_pass(run, one_pass(failed("QueueUnavailable", failures)))
+        run = add_pass(run, one_pass(did(), retried=True))
+    assert (run.failed, run.recovered) == ({}, 5)
+
+
 def test_both_passes_at_once_when_the_first_could_not_be_published():
     results = one_pass(failed("StoreUnavailable", 1), did(reclaimed=1, enqueued=1), retried=True)
     run = add_pass(BEGUN, results)

@@ -1,0 +1,154 @@
+"""The construct in another app: everything in one stack, and nothing known before it is deployed."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import aws_cdk
+import pytest
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+
+from cdk.connections import database_by_iam, redis_at
+from cdk.platform import Database, Network
+from cdk.stage import InvalidStage
+from cdk.video_reclaim import VideoReclaim
+from examples.app import Academy
+from examples.pipeline import Pipeline
+from tests.infra.conftest import CONTEXT, check, make_folder, of_type, synthesized
+from tests.infra.test_rules import lint
+from tests.infra.test_template import functions
+from video_reclaim.metrics import METRICS
+
+SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
+
+
+@cache
+def example():
+    """The example's template, and what cdk-nag reports."""
+    return check(lambda app: Academy(app, "Academy"))
+
+
+@pytest.fixture
+def resources():
+    return example().template["Resources"]
+
+
+def test_it_has_no_finding():
+    assert example().findings == []
+    # The rest are of a function that the CDK makes for the VPC.
+    assert [finding for finding in lint(example().template) if "CustomVpc" not in finding] == []
+
+
+def test_the_functions_are_told_tokens(resources):
+    variables = functions(resources)["Reclaim"]["Environment"]["Variables"]
+    assert list(variables["DATABASE_HOST"]) == ["Fn::GetAtt"]
+    assert list(variables["DATABASE_PORT"]) == ["Fn::GetAtt"]
+    assert "Fn::Join" in variables["REDIS_URL"]
+    assert "Ref" in functions(resources)["PublishBacklog"]["Environment"]["Variables"]["WORKERS_GROUP_NAME"]
+
+
+def test_the_database_lets_the_functions_in(resources):
+    (placed,) = {json.dumps(one["VpcConfig"]["SecurityGroupIds"]) for one in functions(resources).values()}
+    sources = [
+        [rule["SourceSecurityGroupId"]]
+        for rule in of_type(resources, "AWS::EC2::SecurityGroupIngress").values()
+    ]
+    assert sources.count(json.loads(placed)) == 2  # the database's and that of Redis
+
+
+def test_one_key_encrypts_what_is_created(resources):
+    key = {"Fn::GetAtt": [next(iter(of_type(resources, "AWS::KMS::Key"))), "Arn"]}
+    ours = {id_: one for id_, one in resources.items() if id_.startswith("VideoReclaim")}
+    (machine,) = of_type(ours, "AWS::StepFunctions::StateMachine").values()
+    assert machine["EncryptionConfiguration"]["KmsKeyId"] == key
+    assert all(group["KmsKeyId"] == key for group in of_type(ours, "AWS::Logs::LogGroup").values())
+    assert all(function["KmsKeyArn"] == key for function in functions(resources).values())
+    (undelivered,) = of_type(ours, "AWS::SQS::Queue").values()
+    assert undelivered["KmsMasterKeyId"] == key
+
+
+def test_names_tell_deployments_apart(resources):
+    (dimension,) = {
+        json.dumps(alarm["Dimensions"])
+        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "Academy/Workers"
+    }
+    (name,) = {function["FunctionName"].rsplit("-", 1)[0] for function in functions(resources).values()}
+    assert json.loads(dimension) == [{"Name": "Stage", "Value": name.removeprefix("video-reclaim-")}]
+
+
+class TestConstruct:
+    @pytest.fixture
+    def stack(self):
+        return aws_cdk.Stack(aws_cdk.App(context=CONTEXT, outdir=make_folder()), "Other")
+
+    def reclaim(self, stack, **given):
+        queues = {name: sqs.Queue(stack, name) for name in ("video_queue", "video_dead_letter_queue")}
+        database = Database(host="db", name="academy", user="u", ssl_mode="require")
+        return VideoReclaim(
+            stack, "It", database=database, redis=redis_at("redis"), worker_group="g", **queues, **given
+        )
+
+    def template(self, stack):
+        return json.loads(Path(aws_cdk.App.of(stack).synth().stacks[0].template_full_path).read_text())
+
+    def test_a_metric_for_each_of_the_list(self, stack):
+        reclaim = self.reclaim(stack, name="mine")
+        for name, metric in METRICS.items():
+            shown = reclaim.metric(name)
+            assert (shown.namespace, shown.statistic) == ("Academy/Workers", metric.statistic)
+            assert shown.dimensions == {"Stage": "mine"}
+        assert reclaim.metric_backlog_count(label="x").metric_name == "BacklogCount"
+        assert reclaim.metric_queue_depth("AI").dimensions == {"WorkerType": "AI"}
+
+    def test_it_grants_starting_and_redriving(self, stack):
+        role = iam.Role(stack, "Role", assumed_by=iam.AccountRootPrincipal())
+        reclaim = self.reclaim(stack, name="mine")
+        reclaim.grant_start_execution(role)
+        reclaim.grant_redrive(role)
+        actions = json.dumps(of_type(self.template(stack)["Resources"], "AWS::IAM::Policy"))
+        assert "states:StartExecution" in actions
+        assert "states:RedriveExecution" in actions
+
+    def test_ids_place_it_too(self, stack):
+        network = Network(subnet_ids=[SUBNET], security_group_ids=[GROUP])
+        reclaim = self.reclaim(stack, network=network)
+        assert [group.security_group_id for group in reclaim.connections.security_groups] == [GROUP]
+        for function in functions(self.template(stack)["Resources"]).values():
+            assert function["VpcConfig"] == {
+                "SubnetIds": [SUBNET],
+                "SecurityGroupIds": [GROUP],
+            }
+
+    @pytest.mark.parametrize(
+        ("given", "complaint"),
+        [
+            pytest.param({"name": "Mine"}, "name: ", id="name-in-capitals"),
+            pytest.param({"vpc_subnets": ec2.SubnetSelection()}, "vpc: is needed", id="subnets-of-no-vpc"),
+        ],
+    )
+    def test_what_can_not_be_used_is_refused_by_its_key(self, stack, given, complaint):
+        with pytest.raises(InvalidStage, match=f"^{complaint}"):
+            self.reclaim(stack, **given)
+
+    def test_iam_authentication_is_for_one_user_of_one_database(self, stack):
+        port = aws_cdk.Token.as_number(aws_cdk.Fn.import_value("Port"))
+        endpoint = aws_cdk.aws_rds.Endpoint("db", 5432)
+        assert database_by_iam(endpoint, resource_id="db-A", name="academy", user="u").port == 5432
+        token = aws_cdk.aws_rds.Endpoint("db", port)
+        found = database_by_iam(token, resource_id="db-A", name="academy", user="u").port
+        assert re.match(r"\$\{Token\[", found)
+
+
+def test_a_pipeline_deploys_a_stage_into_its_own_account():
+    app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
+    Pipeline(app, "Pipeline", deploys="existing")
+    nested = app.synth().get_nested_assembly("assembly-Pipeline-existing")
+    (stack,) = nested.stacks
+    assert (stack.stack_name, stack.environment.account) == ("VideoReclaim-existing", "123456789012")
+    assert json.loads(Path(stack.template_full_path).read_text())["Resources"].keys() == (
+        synthesized("existing").template["Resources"].keys()
+    )

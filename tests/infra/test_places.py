@@ -1,0 +1,112 @@
+"""Any partition, any account, and a pipeline's stage."""
+
+import json
+import re
+from pathlib import Path
+
+import aws_cdk
+import pytest
+
+from cdk import functions as constructs
+from cdk.bundle import dependency_layer
+from cdk.stack import VideoReclaimStack
+from cdk.stage import load
+from tests.infra.conftest import CONTEXT, make_folder, of_type
+from tests.infra.test_stages import CREATE, LEAST
+from tests.infra.test_template import functions
+
+PLACES = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws": "eu-west-1"}
+ACCOUNT = "210987654321"
+
+
+def synthesize(values, **outer):
+    """The template of a stage, in an app or in a ``cdk.Stage`` with ``outer``."""
+    app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
+    scope = aws_cdk.Stage(app, "Prod", env=aws_cdk.Environment(**outer)) if outer else app
+    VideoReclaimStack(scope, name="mine", stage=load({"mine": values}, "mine"))
+    assembly = app.synth()
+    (stack,) = assembly.get_nested_assembly("assembly-Prod").stacks if outer else assembly.stacks
+    return stack, json.loads(Path(stack.template_full_path).read_text())
+
+
+def arns_in(value):
+    """Every partition that is written out in a template, and every reference to the deployment's own."""
+    text = json.dumps(value)
+    return set(re.findall(r"arn:(aws[\w-]*):", text)), "AWS::Partition" in text
+
+
+@pytest.mark.parametrize("partition", PLACES)
+@pytest.mark.parametrize("values", [LEAST, CREATE], ids=["existing", "created"])
+def test_one_partition_throughout(partition, values):
+    region = PLACES[partition]
+    secret = f"arn:{partition}:secretsmanager:{region}:123456789012:secret:academy/database-AbCdEf"
+    key = f"arn:{partition}:kms:{region}:123456789012:key/0123"
+    database = {**values["database"], "secretArn": secret, "secretKeyArn": key, "sslMode": "require"}
+    topic = f"arn:{partition}:sns:{region}:123456789012:operators"
+    values = {**values, "region": region, "database": database, "observability": {"topicArn": topic}}
+    workers = json.loads(json.dumps(values["workers"]))
+    if "create" in workers:
+        workers["create"]["availabilityZones"] = [f"{region}a", f"{region}b"]
+    _, template = synthesize({**values, "workers": workers, "encryptionKeyArn": key})
+    written, _ = arns_in(template)
+    assert written == {partition}
+
+
+@pytest.mark.parametrize("values", [LEAST, CREATE], ids=["existing", "created"])
+def test_without_a_region_the_partition_is_the_deployments(values):
+    database = {"host": "db", "name": "academy", "user": "u"}
+    written, referred = arns_in(synthesize({**values, "database": database})[1])
+    assert (written, referred) == (set(), True)
+
+
+def test_a_pipelines_stage_gives_account_and_region():
+    database = {"host": "db", "name": "academy", "user": "u"}
+    stack, template = synthesize({**LEAST, "database": database}, account=ACCOUNT, region="eu-west-2")
+    assert (stack.environment.account, stack.environment.region) == (ACCOUNT, "eu-west-2")
+    assert stack.stack_name == "VideoReclaim-mine"
+    (machine,) = of_type(template["Resources"], "AWS::StepFunctions::StateMachine").values()
+    assert "eu-west-2" in json.dumps(template)
+    assert machine["StateMachineName"] == "video-reclaim-mine-reclaim-videos"
+
+
+class TestRegulated:
+    KEY = "arn:aws:kms:eu-west-1:123456789012:key/0123"
+
+    def test_one_key_for_all_that_is_created(self):
+        _, template = synthesize({**CREATE, "encryptionKeyArn": self.KEY})
+        resources = template["Resources"]
+        assert {q["KmsMasterKeyId"] for q in of_type(resources, "AWS::SQS::Queue").values()} == {self.KEY}
+        ours = {id_: one for id_, one in resources.items() if not id_.startswith("Workers")}
+        assert {g["KmsKeyId"] for g in of_type(ours, "AWS::Logs::LogGroup").values()} == {self.KEY}
+        assert {f["KmsKeyArn"] for f in functions(resources).values()} == {self.KEY}
+        (group,) = of_type(resources, "AWS::EC2::LaunchTemplate").values()
+        (disk,) = group["LaunchTemplateData"]["BlockDeviceMappings"]
+        assert disk["Ebs"]["KmsKeyId"] == self.KEY
+        (machine,) = of_type(resources, "AWS::StepFunctions::StateMachine").values()
+        assert machine["EncryptionConfiguration"]["KmsKeyId"] == self.KEY
+
+    @pytest.mark.parametrize(("retain", "policy"), [(True, "Retain"), (False, "Delete")])
+    def test_queues_and_logs_are_kept_or_deleted_with_the_stack(self, retain, policy):
+        _, template = synthesize({**CREATE, "retain": retain})
+        kept = {
+            one["DeletionPolicy"]
+            for id_, one in template["Resources"].items()
+            if one["Type"] in ("AWS::Logs::LogGroup", "AWS::SQS::Queue")
+            and not id_.startswith(("Workers", "Schedule"))
+        }
+        assert kept == {policy}
+
+    def test_a_stack_can_be_protected(self):
+        stack, _ = synthesize({**LEAST, "terminationProtection": True})
+        assert stack.termination_protection is True
+
+
+def test_runtime_and_memory_are_settings(monkeypatch):
+    built = []
+    monkeypatch.setattr(  # another version's wheels would have to be fetched
+        constructs, "dependency_layer", lambda *asked: built.append(asked) or dependency_layer("aws")
+    )
+    _, template = synthesize({**LEAST, "functions": {"memoryMb": 1024, "python": "3.12"}})
+    four = functions(template["Resources"]).values()
+    assert built == [("aws", "3.12")]
+    assert {(one["MemorySize"], one["Runtime"]) for one in four} == {(1024, "python3.12")}
