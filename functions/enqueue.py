@@ -38,6 +38,5 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     accepted = set(sent.accepted)
     if accepted:
         store().clear_handoffs([job for job in jobs if job.video_id in accepted], token=token)
-    for outcome, details in outcomes(sent, attempts, delays_s):
-        log.info(outcome, **details)
+    log.trace(outcomes(sent, attempts, delays_s))
     return to_builtins(output(batch, sent, jobs=len(jobs)))

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import UNSET
-
 from video_reclaim import log
 from video_reclaim.adapters import autoscaling, cloudwatch, sqs
 from video_reclaim.adapters.postgres.store import store
@@ -15,8 +13,9 @@ from video_reclaim.rules.batching import batches
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import (
     RedisLook,
-    expired_but_beating,
+    add_counts,
     findings,
+    is_trusted,
     judge_all,
     listing,
     silent_instances,
@@ -29,10 +28,20 @@ from video_reclaim.rules.staleness import (
     Video,
     confirmation_s,
     credible,
+    depends_on_heartbeat,
     strike_memory_s,
     strikes_to_keep,
 )
-from video_reclaim.rules.waiting import MAX_RESENT, QueueLook, Waits, lost, overdue, track
+from video_reclaim.rules.waiting import (
+    MAX_RESENT,
+    QueueLook,
+    Waits,
+    gap_limit_s,
+    lost,
+    overdue,
+    still_valid,
+    track,
+)
 from video_reclaim.settings import Queues, Reclaiming, Schedule, Workers, read
 
 
@@ -50,47 +59,62 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     request, settings = ExecutionInput.parse(event["input"]), read(Reclaiming)
     earlier = from_builtins(event["run"], RunRecord, strict=False) if event["run"] else None
-    videos = store().list_candidates()
-    if request.release:
-        videos = [*store().read_videos(request.release), *videos]
+    videos = _read_videos(request)
     look = heartbeats().look(videos) or RedisLook(answered=False)  # read after the rows: see `judge`
-    beats, trusted = _watch_heartbeats(videos, look, write=not request.dry_run)
-    waits = _watch_waits(videos, look, settings.lost_after_seconds, write=not request.dry_run)
-    found = judge_all(videos, beats, _criteria(settings, request, videos, beats, waits))
-    listed = listing(found, request, heartbeats_trusted=trusted, earlier=earlier)
-    run = listed.run
-    run.expired_but_beating, run.messages_lost = expired_but_beating(videos, beats), len(waits.lost)
-    run.longest_wait_s = waits.longest_s() if look.answered else UNSET
-    for outcome, details in findings(videos, beats, waits, found):
-        log.info(outcome, **details)
+    write = look.answered and not request.dry_run
+    beats, recorded = _watch_heartbeats(videos, look, settings, write=write)
+    waits = _watch_waits(videos, look, settings, write=write)
+    criteria = _criteria(settings, request, videos, beats, waits, earlier)
+    found, trusted = judge_all(videos, beats, criteria), is_trusted(videos, beats, criteria)
+    listed = listing(
+        found,
+        request,
+        heartbeats_trusted=look.answered and recorded and trusted,
+        can_confirm=recorded and criteria.confirm_silence_s == settings.confirm_silence_seconds,
+        earlier=earlier,
+    )
+    add_counts(listed.run, videos, beats, waits, answered=look.answered)
+    log.trace(findings(videos, beats, waits, found))
     items = batches(listed.ids)
-    return {"run": to_builtins(run), "batches": items, "firstMisses": listed.first_misses}
+    return {"run": to_builtins(listed.run), "batches": items, "firstMisses": listed.first_misses}
+
+
+def _read_videos(request: ExecutionInput) -> list[Video]:
+    released = store().read_videos(request.release) if request.release else []
+    return list({video.id: video for video in [*released, *store().list_candidates()]}.values())
 
 
 def _watch_heartbeats(
-    videos: Sequence[Video], look: RedisLook, *, write: bool
+    videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool
 ) -> tuple[dict[int, Heartbeat], bool]:
-    """Record what is silent; return the heartbeats with their strikes, and whether they can be trusted."""
+    """Record what is silent; return the heartbeats with their strikes, and whether these were written."""
+    spare = settings.expired_but_beating == "spare"
+    watched = [video for video in videos if depends_on_heartbeat(video, spare_beating=spare)]
     beats = credible(look.heartbeats, seen_before=look.seen_before)
-    instances = silent_instances(videos, beats)
-    known = autoscaling.instances(read(Workers).group_name) if instances else None
-    strikes = strikes_to_keep(videos, beats, instances - known if known is not None else set())
-    decisive = [video.id for video in videos if video.has_heartbeat and not video.lease_expired]
-    trusted = look.answered and all(beats[id_] == look.heartbeats[id_] for id_ in decisive)
-    if write and look.answered:
+    silent = silent_instances(watched, beats)
+    known = autoscaling.instances(read(Workers).group_name) if silent else None
+    strikes = strikes_to_keep(watched, beats, silent - known if known is not None else set())
+    recorded = True
+    if write:
         memory_s = strike_memory_s(read(Schedule).rate_minutes)
-        trusted &= heartbeats().record(videos, strikes, look, memory_s=memory_s)
+        recorded = heartbeats().record(videos, strikes, look, memory_s=memory_s)
         ended = store().read_ended(list(look.counted)) if look.counted else []
         heartbeats().end_counts([(look.counted[video_id], video_id) for video_id in ended])
-    return with_strikes(beats, strikes), trusted
+    return with_strikes(beats, strikes), recorded
 
 
-def _watch_waits(videos: Sequence[Video], look: RedisLook, lost_after_s: int, *, write: bool) -> Waits:
+def _watch_waits(videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool) -> Waits:
     """Record what waits, and find the videos whose messages cannot exist any more."""
-    waits = track(videos, look.waits, look.just_retried)
-    due = overdue(waits, lost_after_s=lost_after_s) if look.answered else []
+    if not look.answered:
+        return Waits()
+    now_s = max((video.now_s for video in videos), default=0.0)
+    limit_s = gap_limit_s(read(Schedule).rate_minutes)
+    recorded = still_valid(look.waits, look.waits_looked_at_s, now_s=now_s, gap_limit_s=limit_s)
+    waits = track(videos, recorded, look.just_retried)
+    waits.ended = [video_id for video_id in look.waits if video_id not in waits.by_id]
+    due = overdue(waits, lost_after_s=settings.lost_after_seconds)
     queue = _look_at_queue(look, waits.now_s) if due else None
-    if write and look.answered:
+    if write:
         heartbeats().record_waits(waits, look, queue)
     waits.lost, waits.queue = lost(due, waits, queue), queue
     return waits
@@ -113,11 +137,13 @@ def _criteria(
     videos: Sequence[Video],
     beats: Mapping[int, Heartbeat],
     waits: Waits,
+    earlier: RunRecord | None,
 ) -> Criteria:
     confirm_s, mass_s = settings.confirm_silence_seconds, settings.mass_silence_seconds
+    may_resend = MAX_RESENT - (earlier.resent if earlier else 0)
     return Criteria(
         confirmation_s(videos, beats, confirm_s=confirm_s, mass_s=mass_s),
         spare_beating=settings.expired_but_beating == "spare",
-        lost=waits.lost[:MAX_RESENT] if settings.lost_messages == "resend" else (),
+        lost=waits.lost[:may_resend] if settings.lost_messages == "resend" else (),
         released=request.release,
     )

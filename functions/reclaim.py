@@ -51,8 +51,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         quarantined = store().quarantine(todo.quarantine, todo.quarantine_reasons)
     finally:
         _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
-    for outcome, details in outcomes(event["videos"], videos, todo, history, leased, quarantined):
-        log.info(outcome, **details)
+    log.trace(outcomes(event["videos"], videos, todo, history, leased, quarantined))
     return _answer(event, todo, history, leased, quarantined)
 
 

@@ -7,7 +7,7 @@ Lambda's Logger, and the first three also those of Lambda's own JSON format, so 
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -22,6 +22,12 @@ _context: dict[str, str] = {}
 def info(message: str, **details: object) -> None:
     """Log what was decided or done. Details are JSON values; never a secret, never a whole row."""
     _write("INFO", message, details)
+
+
+def trace(lines: Iterable[tuple[str, dict[str, object]]]) -> None:
+    """Log what was found or done with each video: pairs of message and details."""
+    for message, details in lines:
+        info(message, **details)
 
 
 def warning(message: str, **details: object) -> None:

@@ -6,8 +6,9 @@ from msgspec import UNSET, structs
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import (
     RedisLook,
-    expired_but_beating,
+    add_counts,
     findings,
+    is_trusted,
     judge_all,
     listing,
     silent_instances,
@@ -46,9 +47,11 @@ FOUND = {
 }
 
 
-def look(found, *, limit=10_000, dry_run=False, heartbeats_trusted=True, earlier=None):
+def look(found, *, limit=10_000, dry_run=False, heartbeats_trusted=True, can_confirm=True, earlier=None):
     request = ExecutionInput(dry_run=dry_run, limit=limit)
-    return listing(found, request, heartbeats_trusted=heartbeats_trusted, earlier=earlier)
+    return listing(
+        found, request, heartbeats_trusted=heartbeats_trusted, can_confirm=can_confirm, earlier=earlier
+    )
 
 
 def expired(*ids):
@@ -78,7 +81,6 @@ def test_an_empty_look_has_seen_no_heartbeat():
         pytest.param(LEASED, BEATING, set(), id="its-worker-is-heard"),
         pytest.param(LEASED, UNKNOWN, set(), id="its-heartbeat-is-unknown"),
         pytest.param(LEASED, None, set(), id="redis-said-nothing"),
-        pytest.param(EXPIRED, SILENT, set(), id="its-lease-decides"),
         pytest.param(replace(LEASED, leased_by="host-1"), SILENT, set(), id="its-worker-names-no-instance"),
     ],
 )
@@ -136,11 +138,40 @@ def test_a_named_video_that_is_not_quarantined_is_told():
         pytest.param(EXPIRED, UNKNOWN, 0, id="unknown-is-not-beating"),
         pytest.param(EXPIRED, None, 0, id="absent-is-not-beating"),
         pytest.param(LEASED, BEATING, 0, id="a-live-lease"),
-        pytest.param(replace(EXPIRED, status="UPLOADED"), BEATING, 0, id="a-video-without-a-worker"),
     ],
 )
 def test_expired_leases_with_heartbeats_are_counted(video, heartbeat, count):
-    assert expired_but_beating([video], {1: heartbeat} if heartbeat else {}) == count
+    run = RunRecord()
+    add_counts(run, [video], {1: heartbeat} if heartbeat else {}, Waits(), answered=True)
+    assert run.expired_but_beating == count
+
+
+@pytest.mark.parametrize(("earlier", "now", "count"), [(3, 1, 3), (1, 3, 3)])
+def test_of_two_looks_the_one_that_found_more_counts(earlier, now, count):
+    run = RunRecord(expired_but_beating=earlier, messages_lost=earlier)
+    videos = [replace(EXPIRED, id=id_) for id_ in range(now)]
+    add_counts(run, videos, dict.fromkeys(range(now), BEATING), Waits(lost=[*range(now)]), answered=True)
+    assert (run.expired_but_beating, run.messages_lost) == (count, count)
+
+
+def test_without_redis_the_longest_wait_is_unknown():
+    run = RunRecord(longest_wait_s=60.0)
+    add_counts(run, [], {}, Waits(), answered=False)
+    assert run.longest_wait_s is UNSET
+
+
+@pytest.mark.parametrize(
+    ("video", "heartbeat", "trusted"),
+    [
+        pytest.param(LEASED, SILENT, True, id="silence-is-known"),
+        pytest.param(LEASED, UNKNOWN, False, id="an-unknown-heartbeat-is-not-trusted"),
+        pytest.param(LEASED, None, False, id="neither-is-an-absent-one"),
+        pytest.param(EXPIRED, UNKNOWN, True, id="an-expired-lease-asks-for-no-heartbeat"),
+        pytest.param(WAITING, None, True, id="neither-does-a-waiting-video"),
+    ],
+)
+def test_heartbeats_are_trusted_when_all_that_matter_are_known(video, heartbeat, trusted):
+    assert is_trusted([video], {1: heartbeat} if heartbeat else {}, Criteria(30)) is trusted
 
 
 def evidence(video, **more):
@@ -148,15 +179,19 @@ def evidence(video, **more):
 
 
 def test_a_first_miss_leaves_a_trace():
-    beats = {1: Heartbeat(present=False, strike=STRIKE)}
+    beats = {1: Heartbeat(present=False, strike=Strike(NOW_S, LEASED.lease))}
     [line] = findings([LEASED], beats, Waits(), {1: Reason.SILENT_ONCE})
-    silent_since = "2023-11-14T22:12:50+00:00"
+    silent_since = "2023-11-14T22:13:20+00:00"
     assert line == ("first miss", evidence(LEASED, reason="silentOnce", silent_since=silent_since))
 
 
-def test_a_first_miss_that_was_not_recorded_leaves_a_trace_without_its_time():
-    [line] = findings([LEASED], {1: SILENT}, Waits(), {1: Reason.SILENT_ONCE})
-    assert line == ("first miss", evidence(LEASED, reason="silentOnce"))
+@pytest.mark.parametrize(
+    "heartbeat",
+    [Heartbeat(present=False, strike=STRIKE), SILENT],
+    ids=["it-left-one-before", "it-was-not-recorded"],
+)
+def test_a_later_or_unrecorded_miss_leaves_no_trace(heartbeat):
+    assert list(findings([LEASED], {1: heartbeat}, Waits(), {1: Reason.SILENT_ONCE})) == []
 
 
 @pytest.mark.parametrize(
@@ -168,10 +203,9 @@ def test_a_first_miss_that_was_not_recorded_leaves_a_trace_without_its_time():
         pytest.param(None, {}, id="the-queue-is-unknown"),
     ],
 )
-@pytest.mark.parametrize("found", [{1: Reason.MESSAGE_LOST}, {}], ids=["sent-again", "only-reported"])
-def test_a_lost_message_leaves_a_trace_with_the_age_of_the_queue(found, queue, age):
+def test_a_lost_message_leaves_a_trace_with_the_age_of_the_queue(queue, age):
     waits = Waits(now_s=NOW_S, by_id={1: Wait(NOW_S - 900, "a")}, lost=[1], queue=queue)
-    [line] = findings([WAITING], {}, waits, found)
+    [line] = findings([WAITING], {}, waits, {1: Reason.MESSAGE_LOST})
     waiting_since = "2023-11-14T21:58:20+00:00"
     assert line == (
         "message lost",
@@ -247,7 +281,8 @@ def test_what_the_first_look_left_to_the_next_run_is_not_listed_by_the_second():
     ("changes", "first_misses"),
     [
         pytest.param({}, 2, id="a-recorded-strike-can-be-confirmed"),
-        pytest.param({"heartbeats_trusted": False}, 0, id="a-strike-that-was-not-recorded-cannot"),
+        pytest.param({"can_confirm": False}, 0, id="a-strike-that-was-not-recorded-cannot"),
+        pytest.param({"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-spoils-no-other"),
         pytest.param({"dry_run": True}, 0, id="a-dry-run-records-no-strike"),
         pytest.param({"earlier": RunRecord()}, 0, id="there-is-no-third-look"),
     ],

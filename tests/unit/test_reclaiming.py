@@ -144,12 +144,18 @@ def test_where_nothing_was_asked_no_heartbeat_was_seen():
     assert History() == History(seen_before=False, answered=True)
 
 
-def test_with_spare_an_expired_lease_is_reclaimed_only_in_silence():
-    other = replace(EXPIRED, id=9)
+def test_with_spare_an_expired_lease_is_reclaimed_only_in_confirmed_silence():
     criteria = replace(CRITERIA, spare_beating=True)
-    result = planned(EXPIRED, other, criteria=criteria, heartbeats={EXPIRED.id: BEATING, 9: SILENT})
-    assert result.lease == [other]
-    assert result.reasons == {1: Reason.EXPIRED_BUT_BEATING, 9: Reason.LEASE_EXPIRED}
+    heartbeats = {1: BEATING, 8: SILENT, 9: STRUCK}
+    result = planned(
+        *(replace(EXPIRED, id=id_) for id_ in heartbeats), criteria=criteria, heartbeats=heartbeats
+    )
+    assert [video.id for video in result.lease] == [9]
+    assert result.reasons == {
+        1: Reason.EXPIRED_BUT_BEATING,
+        8: Reason.SILENT_ONCE,
+        9: Reason.LEASE_EXPIRED,
+    }
 
 
 RESENT = {"criteria": replace(CRITERIA, lost={WAITING.id})}

@@ -12,6 +12,7 @@ from video_reclaim.rules.staleness import (
     Video,
     confirmation_s,
     credible,
+    depends_on_heartbeat,
     iso,
     judge,
     strike_memory_s,
@@ -295,8 +296,6 @@ def test_when_no_worker_is_heard_silence_counts_later(workers, seconds):
             id="a-claim-without-a-lease-is-no-fifth-worker",
         ),
         pytest.param(fleet(9, lease_expired=True), {}, id="an-expired-lease-says-nothing-about-a-worker"),
-        pytest.param(fleet(9, status="UPLOADED"), {}, id="no-worker-is-at-work"),
-        pytest.param(fleet(9, tenant_id=None), {}, id="without-a-tenant-there-is-no-heartbeat-key"),
     ],
 )
 def test_silence_is_no_mass_silence(videos, heartbeats):
@@ -347,13 +346,26 @@ FIRST_MISS = {7: Strike(NOW_S, LEASED.lease)}
         pytest.param(
             LEASED, Heartbeat(None, struck(30).strike), {}, id="an-unknown-heartbeat-changes-nothing"
         ),
-        pytest.param(EXPIRED, SILENT, {}, id="an-expired-lease-needs-no-strike"),
-        pytest.param(replace(LEASED, tenant_id=None), SILENT, {}, id="a-video-without-tenant-gets-no-strike"),
-        pytest.param(WAITING, SILENT, {}, id="a-waiting-video-gets-no-strike"),
     ],
 )
 def test_strikes_to_keep(video, heartbeat, changes):
     assert strikes_to_keep([video], {7: heartbeat}, gone=()) == changes
+
+
+@pytest.mark.parametrize(
+    ("video", "spare", "depends"),
+    [
+        pytest.param(LEASED, False, True, id="under-a-live-lease-the-heartbeat-decides"),
+        pytest.param(EXPIRED, False, False, id="an-expired-lease-decides-alone"),
+        pytest.param(EXPIRED, True, True, id="with-spare-an-expired-lease-needs-silence-too"),
+        pytest.param(
+            replace(LEASED, tenant_id=None), True, False, id="without-a-tenant-there-is-no-heartbeat"
+        ),
+        pytest.param(WAITING, True, False, id="a-waiting-video-has-no-worker"),
+    ],
+)
+def test_which_videos_depend_on_a_heartbeat(video, spare, depends):
+    assert depends_on_heartbeat(video, spare_beating=spare) is depends
 
 
 def test_a_video_that_redis_was_not_asked_about_gets_no_strike():

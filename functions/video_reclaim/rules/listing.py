@@ -1,7 +1,7 @@
 """What a listing found, and the record of the execution so far."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from video_reclaim.rules.staleness import (
     Reason,
     Strike,
     Video,
+    depends_on_heartbeat,
     iso,
     judge,
 )
@@ -35,6 +36,7 @@ class RedisLook:
         seen_ttl_s: for how long Redis remembers that a heartbeat was once seen in it, seconds; negative if not.
         counted: tenant ids of the videos that have a count of reclaims, by video id.
         waits: since when videos wait, by video id.
+        waits_looked_at_s: time of the last look at the waiting videos; None for never.
         queue_empty_since_s: since when the video queue was found empty; None for never.
         just_retried: ids of the waiting videos that a user has retried in the last 300 s.
         answered: Redis answered; if not, all of this is unknown.
@@ -44,6 +46,7 @@ class RedisLook:
     seen_ttl_s: int = -2
     counted: dict[int, int] = field(default_factory=dict)
     waits: dict[int, Wait] = field(default_factory=dict)
+    waits_looked_at_s: float | None = None
     queue_empty_since_s: float | None = None
     just_retried: set[int] = field(default_factory=set)
     answered: bool = True
@@ -55,12 +58,8 @@ class RedisLook:
 
 
 def silent_instances(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> set[str]:
-    """Return the EC2 instances of the workers whose heartbeats are missing under a live lease."""
-    silent = (
-        video
-        for video in videos
-        if not video.lease_expired and heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is False
-    )
+    """Return the EC2 instances of the workers whose heartbeats are missing."""
+    silent = (video for video in videos if heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is False)
     return {instance for video in silent if (instance := instance_of(video.leased_by))}
 
 
@@ -104,6 +103,7 @@ def listing(
     request: ExecutionInput,
     *,
     heartbeats_trusted: bool,
+    can_confirm: bool,
     earlier: RunRecord | None,
 ) -> Listing:
     """Return what is to be reclaimed, and the record of the execution so far.
@@ -112,6 +112,7 @@ def listing(
         found: the reason of every video that was looked at, in order.
         request: the input of the execution. Its limit holds over both looks together.
         heartbeats_trusted: Redis could be read and written, and heartbeats were once seen in it.
+        can_confirm: a second look in this run can confirm a first miss.
         earlier: for the second look, the record so far. Its stale videos are added to; of the videos that were
             spared, only the second look counts.
     """
@@ -132,20 +133,37 @@ def listing(
         # Videos that the limit left over were counted by the first look.
         run.stale = dict(Counter(earlier.stale) + Counter({} if earlier.left_to_next_run else run.stale))
     if not request.dry_run:
-        can_confirm = earlier is None and heartbeats_trusted
-        return Listing(run, ids, counts[Reason.SILENT_ONCE] if can_confirm else 0)
+        first_misses = counts[Reason.SILENT_ONCE] if can_confirm and earlier is None else 0
+        return Listing(run, ids, first_misses)
     spared = [video_id for video_id, reason in found.items() if not reason.stale]
     run.videos = [ListedVideo(video_id, found[video_id]) for video_id in [*ids, *spared][:_DRY_RUN_IDS]]
     return Listing(run, [], 0)
 
 
-def expired_but_beating(videos: Sequence[Video], heartbeats: Mapping[int, Heartbeat]) -> int:
-    """Return the number of videos whose lease expired although their workers send heartbeats."""
-    return sum(
-        video.lease_expired and bool(heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present)
+def is_trusted(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria) -> bool:
+    """Tell whether the heartbeat of every video that depends on one is known."""
+    return all(
+        heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is not None
         for video in videos
-        if video.has_heartbeat
+        if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)
     )
+
+
+def add_counts(
+    run: RunRecord,
+    videos: Iterable[Video],
+    heartbeats: Mapping[int, Heartbeat],
+    waits: Waits,
+    *,
+    answered: bool,
+) -> None:
+    """Add to a record what was found besides stale videos; of two looks, the one that found more counts."""
+    beating = sum(
+        video.lease_expired and bool(heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present) for video in videos
+    )
+    run.expired_but_beating = max(run.expired_but_beating, beating)
+    run.messages_lost = max(run.messages_lost, len(waits.lost))
+    run.longest_wait_s = waits.longest_s() if answered else UNSET
 
 
 def _first_ids(found: Mapping[int, Reason], reason: Reason) -> list[int]:
@@ -161,13 +179,12 @@ def findings(
         if waits.queue is None or waits.queue.oldest_s is None
         else {"queue_oldest_s": waits.queue.oldest_s}
     )
-    lost = set(waits.lost)
     for video in videos:
         details = {"video": video.id, "holder": video.leased_by, "lease": video.lease}
-        if found.get(video.id) == Reason.SILENT_ONCE:
-            strike = heartbeats[video.id].strike
-            since = {"silent_since": iso(strike.at_s)} if strike else {}
+        strike = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).strike
+        if found.get(video.id) == Reason.SILENT_ONCE and strike and strike.at_s == video.now_s:
+            since = {"silent_since": iso(strike.at_s)}
             yield "first miss", details | {"reason": Reason.SILENT_ONCE} | since
-        elif video.id in lost:
+        elif found.get(video.id) == Reason.MESSAGE_LOST:
             since = {"waiting_since": iso(waits.by_id[video.id].since_s)}
             yield "message lost", details | {"reason": Reason.MESSAGE_LOST} | since | oldest

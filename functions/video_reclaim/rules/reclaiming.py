@@ -130,7 +130,7 @@ def plan(videos: Iterable[Video], history: History, criteria: Criteria, *, max_r
         if not reason.stale:
             continue
         reclaims = history.earlier_reclaims.get(video.id, 0) + (reason != Reason.RELEASED)
-        if 0 < max_reclaims < reclaims:
+        if 0 < max_reclaims < reclaims and reason != Reason.RELEASED:
             result.quarantine.append(video)
             result.quarantine_reasons[video.id] = (
                 f"{QUARANTINE_PREFIX}: {reclaims} times within 7 days. "

@@ -182,7 +182,8 @@ def judge(video: Video, heartbeat: Heartbeat, criteria: Criteria) -> Reason:
         return Reason.HEARTBEAT_UNKNOWN
     if heartbeat.present:
         return Reason.EXPIRED_BUT_BEATING if video.lease_expired else Reason.BEATING
-    return Reason.LEASE_EXPIRED if video.lease_expired else _judge_silence(video, heartbeat.strike, criteria)
+    reason = _judge_silence(video, heartbeat.strike, criteria)
+    return Reason.LEASE_EXPIRED if video.lease_expired and reason.stale else reason
 
 
 def _may_be_stuck(video: Video, criteria: Criteria) -> bool:
@@ -207,17 +208,19 @@ def _judge_silence(video: Video, strike: Strike | None, criteria: Criteria) -> R
     return Reason.SILENT_TWICE if confirmed else Reason.SILENT_ONCE
 
 
+def depends_on_heartbeat(video: Video, *, spare_beating: bool) -> bool:
+    """Tell whether only the heartbeat decides if this video is stuck."""
+    return video.has_heartbeat and (spare_beating or not video.lease_expired)
+
+
 def credible(heartbeats: Mapping[int, Heartbeat], *, seen_before: bool) -> dict[int, Heartbeat]:
-    """Turn missing heartbeats into unknown ones, unless heartbeats were once seen in this Redis.
+    """Turn missing heartbeats into unknown ones, unless heartbeats are or were once seen in this Redis.
 
     A Redis that is the wrong one, or that lost its data, holds no mark that a heartbeat was seen there.
     """
     if seen_before or any(heartbeat.present for heartbeat in heartbeats.values()):
         return dict(heartbeats)
-    return {
-        video_id: heartbeat if heartbeat.present else replace(heartbeat, present=None)
-        for video_id, heartbeat in heartbeats.items()
-    }
+    return {video_id: replace(heartbeat, present=None) for video_id, heartbeat in heartbeats.items()}
 
 
 def confirmation_s(
@@ -230,18 +233,16 @@ def confirmation_s(
     """
     silent = set()
     for video in videos:
-        if not video.has_heartbeat or video.lease_expired:
-            continue
         present = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present
         if present:
             return confirm_s
-        if present is False and video.leased_by:
+        if present is False and video.leased_by and not video.lease_expired:
             silent.add(video.leased_by)
     return max(confirm_s, mass_s) if len(silent) >= _MASS else confirm_s
 
 
 def strikes_to_keep(
-    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], gone: Container[str]
+    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], gone: Container[str | None]
 ) -> dict[int, Strike | None]:
     """Return the strikes to write, by video id; None deletes one.
 
@@ -251,14 +252,14 @@ def strikes_to_keep(
     and no strike to delete, or whose heartbeat is unknown, is left out.
 
     Args:
-        videos: the rows as read.
+        videos: the rows as read, those that depend on their heartbeats.
         heartbeats: by id; absent is unknown.
         gone: ids of the EC2 instances that are known to have left the worker group.
     """
     changes: dict[int, Strike | None] = {}
     for video in videos:
         heartbeat = heartbeats.get(video.id, UNKNOWN_HEARTBEAT)
-        if not video.has_heartbeat or video.lease_expired or heartbeat.present is None:
+        if heartbeat.present is None:
             continue
         known = heartbeat.strike
         if heartbeat.present:

@@ -21,6 +21,8 @@ MAX_RESENT = 100
 """At most this many messages are sent again in one run."""
 
 _EMPTY_LOOKS_APART_S = 60
+_RETRY_SEEN_S = 300
+"""For how long the platform's ``cancel_requested`` key tells that a user has retried a video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +86,35 @@ def identity(video: Video) -> str:
     return f"{video.lease} {video.upload}"
 
 
+def gap_limit_s(rate_minutes: int) -> int:
+    """Return how many seconds may pass between two looks before waits start again."""
+    return max(_RETRY_SEEN_S, 60 * (3 * rate_minutes + 1))
+
+
+def still_valid(
+    recorded: Mapping[int, Wait], looked_at_s: float | None, *, now_s: float, gap_limit_s: int
+) -> dict[int, Wait]:
+    """Return the recorded waits, or none when there was no look for too long.
+
+    A retry by a user can be seen for 300 s only, so after a longer gap a message may have been sent unseen.
+    """
+    seen = looked_at_s is not None and now_s - looked_at_s <= gap_limit_s
+    return dict(recorded) if seen else {}
+
+
 def track(videos: Iterable[Video], recorded: Mapping[int, Wait], just_retried: Container[int]) -> Waits:
     """Compare the videos that wait now with the record.
 
     Args:
-        videos: the rows as read; those that do not wait are ignored.
+        videos: the rows as read; those that do not wait are ignored, and those without a tenant, for which no
+            message can be written.
         recorded: the record so far, by video id.
         just_retried: ids of videos with the platform's ``cancel_requested`` key: a user has just sent a message
             for them, so their wait starts again.
     """
     waits = Waits()
     for video in videos:
-        if not video.waits:
+        if not video.waits or video.tenant_id is None:
             continue
         known = recorded.get(video.id)
         if known is None or known.identity != identity(video) or video.id in just_retried:

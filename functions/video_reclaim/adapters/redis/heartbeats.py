@@ -37,6 +37,7 @@ _WAITS_REMEMBERED_S = 86_400
 _MAX_COUNTED = 1_000
 _COMMANDS_PER_CALL = 5_000
 _QUEUE_EMPTY_FIELD = "queue-empty"
+_LOOKED_AT_FIELD = "looked-at"
 
 Command = tuple[str | int | float, ...]
 
@@ -71,6 +72,7 @@ class Heartbeats:
                 seen_ttl_s=seen_ttl_s,
                 counted=values.parse_counted(counted),
                 waits=values.parse_waits(waits),
+                waits_looked_at_s=values.parse_number(waits.get(_LOOKED_AT_FIELD.encode())),
                 queue_empty_since_s=values.parse_number(waits.get(_QUEUE_EMPTY_FIELD.encode())),
                 just_retried={v.id for v, key in zip(waiting, cancelled, strict=True) if key is not None},
             )
@@ -114,7 +116,7 @@ class Heartbeats:
                 found = next(rest)
                 if found is None:  # not a sorted set: the count is unknown
                     continue
-                claim, members = claims.get(video.id), [member.decode() for member in found]
+                claim, members = claims.get(video.id), [member.decode(errors="replace") for member in found]
                 same_upload = [member for member in members if member.startswith(f"{video.upload} ")]
                 # A video between database and queue has counted the current reclaim already.
                 earlier = sum(member != claim for member in same_upload) - (video.handoff_token is not None)
@@ -179,7 +181,10 @@ class Heartbeats:
         elif look.queue_empty_since_s is not None:
             commands.append(("HDEL", WAITING_KEY, _QUEUE_EMPTY_FIELD))
         if waits.by_id:
+            commands.append(("HSET", WAITING_KEY, _LOOKED_AT_FIELD, f"{waits.now_s:.3f}"))
             commands.append(("EXPIRE", WAITING_KEY, _WAITS_REMEMBERED_S))
+        elif look.waits_looked_at_s is not None:
+            commands.append(("HDEL", WAITING_KEY, _LOOKED_AT_FIELD))
         return self._send("waits", commands)
 
     def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int]:

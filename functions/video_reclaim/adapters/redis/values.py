@@ -6,6 +6,7 @@ from video_reclaim.rules.staleness import Strike
 from video_reclaim.rules.waiting import Wait
 
 _GONE = "gone "
+_LATEST_S = 1e11  # a time in the year 5138; also leaves out what is no number
 
 
 def write_strike(strike: Strike) -> str:
@@ -52,6 +53,7 @@ def parse_counted(members: Iterable[bytes]) -> dict[int, int]:
 def _number_and_text(value: bytes | None) -> tuple[float | None, str]:
     try:
         number, _, text = (value or b"").decode().partition(" ")
-        return float(number), text
+        seconds = float(number)
     except ValueError:  # not written by this product; UnicodeDecodeError is one of them
         return None, ""
+    return (seconds, text) if 0 <= seconds < _LATEST_S else (None, "")
