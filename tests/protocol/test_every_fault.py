@@ -8,8 +8,15 @@ from dev.chaos import verdicts
 from dev.chaos.queue import SendFault
 
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
-POSTGRES = ("list", "look", "take", "quarantine", "read handoffs", "clear handoffs")
-REDIS = ("read heartbeats", "record strikes", "read heartbeats and reclaims", "forget reclaims")
+POSTGRES = (
+    "list candidates",
+    "read videos",
+    "lease for handoff",
+    "quarantine",
+    "read handoffs",
+    "clear handoffs",
+)
+REDIS = ("read heartbeats", "record strikes", "read heartbeats and reclaims", "end counts")
 
 
 def die(invocation, _connection):
@@ -40,7 +47,7 @@ def overtake(invocation, _connection):
 
 FAULTS = [
     *[(call, when, "dies", die) for call in (*POSTGRES, *REDIS, "send") for when in ("before", "after")],
-    *[(call, "before", "dies", die) for call in ("connect", "settle in", "answer")],
+    *[(call, "before", "dies", die) for call in ("connect", "set up session", "answer")],
     *[
         (call, "before", f"cut {when}", cut(when))
         for call in POSTGRES
@@ -64,7 +71,7 @@ FAULTS = [
     *[("send", "before", f"sqs {fault}", sqs(fault)) for fault in get_args(SendFault)],
     *[
         (call, "before", "overtaken", overtake)
-        for call in ("take", "read handoffs", "send", "clear handoffs")
+        for call in ("lease for handoff", "read handoffs", "send", "clear handoffs")
     ],
 ]
 

@@ -70,7 +70,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
     begun = []
 
     def overlap(_invocation, call, when, _connection):
-        if (call, when) == ("take", "before") and len(begun) <= LIMIT:
+        if (call, when) == ("lease for handoff", "before") and len(begun) <= LIMIT:
             begun.append(call)
             stage.execute(f"run-{len(begun)}")
 
@@ -84,7 +84,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
 @pytest.mark.parametrize("code", ["25006", "57014", "40P01"], ids=["read-only", "timeout", "deadlock"])
 def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poison, code):
     stage.environment.inject = lambda _i, call, when, _c: (
-        _RAISE.format(code) if (call, when) == ("take", "before") else None
+        _RAISE.format(code) if (call, when) == ("lease for handoff", "before") else None
     )
     for number in range(3 * LIMIT):
         assert stage.execute(f"run-{number}").status == "FAILED"
@@ -93,7 +93,7 @@ def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poi
     assert attempts(stage) == [2]
 
 
-@pytest.mark.parametrize("call", ["read heartbeats and reclaims", "take"])
+@pytest.mark.parametrize("call", ["read heartbeats and reclaims", "lease for handoff"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
     stage.inject_once(call, when, lambda invocation, _: invocation.die())
@@ -118,7 +118,7 @@ def test_a_video_that_was_spared_is_not_counted(stage, academy):
     video = academy.add(until=3600)
     stage.silence(video)
     key = f"tenant:1:video:{video}:heartbeat"
-    stage.inject_once("look", "before", lambda *_: academy.redis.set(key, "1") and None)
+    stage.inject_once("read videos", "before", lambda *_: academy.redis.set(key, "1") and None)
     stage.execute()
     assert academy.state(video)[0] == "PROCESSING"
     assert not academy.redis.exists(f"tenant:1:video:{video}:reclaims")
