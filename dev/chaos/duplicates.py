@@ -90,7 +90,8 @@ def _resent(case: Case, video: int, first: Event, origin: Write) -> str | None:
 def _origin(case: Case, video: int, before: float) -> Write | None:
     """Return the write that began the handoff of a message sent at ``before``."""
     for write in reversed(case.writes[video]):
-        if write.at < before and begins_handoff(write):
+        inserted = write.before is None and write.after is not None and write.after.handoff_token
+        if write.at < before and (begins_handoff(write) or inserted):
             return write
     return None
 

@@ -34,6 +34,7 @@ MASS = staleness._MASS
 """So many workers must be silent, and none heard, for mass silence."""
 QUEUE_EMPTY_FIELD = b"queue-empty"
 HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
+COUNTED_KEY = platform.COUNTED_KEY
 instance_of = platform.instance_of
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {

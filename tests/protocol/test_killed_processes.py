@@ -26,7 +26,9 @@ def run_and_be_killed(ports, queue, timing, arn, videos, point):
     environment = FaultyEnvironment(*relays, SimpleNamespace(**queue), timing, Record(), kill)
     with boundary(environment):
         lambdas = Lambdas(environment)
-        taken = lambdas.invoke("Reclaim", {"videos": videos, "execution": arn, "failOnPartial": False})
+        taken = lambdas.invoke(
+            "Reclaim", {"videos": videos, "input": {}, "execution": arn, "failOnPartial": False}
+        )
         lambdas.invoke("Enqueue", taken)
         lambdas.close()
 
