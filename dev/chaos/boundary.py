@@ -6,7 +6,7 @@ is made and after it is answered; see `Invocation.reach`.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -14,12 +14,14 @@ from unittest import mock
 import psycopg2
 import psycopg2.extensions
 import redis
+from botocore.exceptions import EndpointConnectionError
 
 from dev.chaos import product
 from dev.chaos.environment import FaultyEnvironment
 from dev.chaos.invocation import current
-from dev.chaos.queue import INVOCATION_HEADER, PATIENCE_S
+from dev.chaos.queue import PATIENCE_S
 from dev.chaos.sandbox import Sandbox
+from dev.chaos.sqs_server import INVOCATION_HEADER
 from dev.local.emulator import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
@@ -47,15 +49,6 @@ class _Cursor(psycopg2.extensions.cursor):
 
 
 class _Redis(redis.Redis):
-    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        invocation = current()
-        if invocation is None:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        invocation.reach("read heartbeats", "before", self, commands=[args])
-        answers = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        invocation.reach("read heartbeats", "after", self, commands=[args], answers=[answers])
-        return answers
-
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:  # noqa: ANN401
         pipeline = super().pipeline(transaction, shard_hint)
         execute = pipeline.execute
@@ -82,7 +75,14 @@ class _Queue:
         self._client = client
 
     def get_queue_attributes(self, **request: Any) -> Any:  # noqa: ANN401
-        return self._client.get_queue_attributes(**request)
+        invocation = current()
+        if invocation is None:
+            return self._client.get_queue_attributes(**request)
+        if invocation.reach("read depth", "before"):
+            raise EndpointConnectionError(endpoint_url=request["QueueUrl"])
+        answer = self._client.get_queue_attributes(**request)
+        invocation.reach("read depth", "after", depth=answer["Attributes"])
+        return answer
 
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401
         invocation = current()
@@ -125,6 +125,8 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
             psycopg2=_Overlay(psycopg2, connect=_connect),
             redis=_Overlay(redis, Redis=_Redis),
             sqs=_Queue(_sqs_client(environment.queue.endpoint_url)),
+            instances=lambda _name: _reported("read group", environment.instances),
+            oldest_message_s=lambda _name, *, at: _reported("read oldest", environment.queue.oldest_s),
             retry_clock=_Overlay(time, sleep=lambda s: time.sleep(s * scale)),
             store=lambda: _sandbox().store,
             beats=lambda: _sandbox().heartbeats,
@@ -155,6 +157,16 @@ def _sqs_client(endpoint_url: str) -> Any:  # noqa: ANN401
 
     client.meta.events.register("before-call.sqs", sign)
     return client
+
+
+def _reported(call: str, ask: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """Ask a service that has no client of its own here; None if a fault is injected."""
+    invocation = current()
+    if invocation is None or invocation.reach(call, "before"):
+        return None
+    answer = ask()
+    invocation.reach(call, "after", answer=answer)
+    return answer
 
 
 def _sandbox() -> Sandbox:

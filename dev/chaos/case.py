@@ -42,12 +42,12 @@ class Case:
         history: everything that was recorded.
         timing: the product's settings.
         beat_ttl_s: how long a heartbeat lasts.
-        killed: the names of workers that were killed.
         waiting: videos that have a message at the end.
-        excuses_losses: a message that the platform itself lost is no violation.
         writes, accepted, beats, beat_ends, steps: by video; ``beat_ends`` are heartbeats deleted by workers,
             ``steps`` all else that workers did.
-        gone: by message, when it had left the queue; as long as its worker lives, not before the claim.
+        deleted: by message, when it had left the queue.
+        gone: the same; as long as its worker lives, not before the claim.
+        last_steps: by worker, when it last told of a step.
         reclaims: by video, the invocations that set out to take or quarantine it.
         calls, faults, began, ended: by invocation.
         listings: each listing's database time, and its invocation.
@@ -56,9 +56,7 @@ class Case:
     history: History
     timing: Timing
     beat_ttl_s: float
-    killed: frozenset[str] = frozenset()
     waiting: frozenset[int] = frozenset()
-    excuses_losses: bool = True
     writes: dict[int, list[Write]] = field(default_factory=lambda: defaultdict(list))
     accepted: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
     beats: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -67,7 +65,9 @@ class Case:
     reclaims: dict[int, list[tuple[str, Event]]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     faults: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    deleted: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
+    last_steps: dict[str, float] = field(default_factory=dict)
     began: dict[str, Event] = field(default_factory=dict)
     ended: dict[str, Event] = field(default_factory=dict)
     listings: list[tuple[float, str]] = field(default_factory=list)
@@ -77,7 +77,9 @@ class Case:
             self.writes[write.video].append(write)
         for event in self.history.events:
             self._arrange(event)
+        self.deleted = dict(self.gone)
         for told in self.history.workers:
+            self.last_steps[told["worker"]] = told["at"]
             if "video" not in told:
                 continue
             kind = {"beat": self.beats, "beatDeleted": self.beat_ends}.get(told["event"], self.steps)
@@ -93,10 +95,10 @@ class Case:
             self.gone[details["message"]] = event.at
         elif event.kind == "call":
             self.calls[details["invocation"]].append(event)
-            if details["call"] in ("take", "quarantine") and details["when"] == "before":
-                for video in map(int, json.loads(details["parameters"]["leases"])):
+            if details["call"] in ("lease for handoff", "quarantine") and details["when"] == "before":
+                for video in map(int, json.loads(details["parameters"]["rows"])):
                     self.reclaims[video].append((details["invocation"], event))
-            if details["call"] == "list" and details["when"] == "after":
+            if details["call"] == "list candidates" and details["when"] == "after":
                 self.listings += [(row[product.NOW_S], details["invocation"]) for row in details["rows"][:1]]
         elif event.kind == "fault" and "invocation" in details:
             self.faults[details["invocation"]].append(event)
@@ -123,12 +125,35 @@ def video_of(body: str) -> int:
     return int(json.loads(body)["video_id"])
 
 
-def takes_from_worker(write: Write) -> bool:
-    """Return whether this write took a video from a worker and gave it to a handoff."""
+def begins_handoff(write: Write) -> bool:
+    """Return whether this write of the product began a handoff: a reclaim, a resend or a release."""
     return bool(
         write.who == PRODUCT
-        and write.before
-        and write.before.status == "PROCESSING"
         and write.after
         and write.after.handoff_token
+        and write.before
+        and not write.before.handoff_token
     )
+
+
+def takes_from_worker(write: Write) -> bool:
+    """Return whether this write took a video from a worker and gave it to a handoff."""
+    return bool(begins_handoff(write) and write.before and write.before.status == "PROCESSING")
+
+
+def resends(write: Write) -> bool:
+    """Return whether this write of the product gave a waiting video to a handoff, or quarantined it."""
+    before = write.before
+    return bool(
+        write.who == PRODUCT
+        and before
+        and before.status == "UPLOADED"
+        and not before.handoff_token
+        and write.after
+        and (write.after.handoff_token or write.after.status == "FAILED")
+    )
+
+
+def releases(write: Write) -> bool:
+    """Return whether this write of the product gave a FAILED video to a handoff."""
+    return bool(begins_handoff(write) and write.before and write.before.status == "FAILED")

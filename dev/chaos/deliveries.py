@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
-from dev.chaos.case import Case, Violation, takes_from_worker
-from dev.chaos.history import PRODUCT, Write
+from dev.chaos.case import Case, Violation, begins_handoff, releases
+from dev.chaos.evidence import answers
+from dev.chaos.history import PRODUCT, Row, Write
 from dev.chaos.queue import PLATFORM
 
 
@@ -19,7 +20,7 @@ def cleared_after_sending(case: Case) -> Iterator[Violation]:
             continue
         if after.status != "UPLOADED" or after.handoff_token is not None:
             continue
-        taken = next((w for w in reversed(case.writes[video][:index]) if takes_from_worker(w)), None)
+        taken = next((w for w in reversed(case.writes[video][:index]) if begins_handoff(w)), None)
         since = taken.at if taken else 0.0
         if not any(since < message.at < write.at for message in case.accepted[video]):
             yield Violation(
@@ -28,12 +29,12 @@ def cleared_after_sending(case: Case) -> Iterator[Violation]:
 
 
 def sent_once(case: Case) -> Iterator[Violation]:
-    """A reclaim sends one message, unless a fault came between sending and recording it."""
+    """A handoff sends one message, unless a fault came between sending and recording it."""
     for video, messages in case.accepted.items():
         ours = [m for m in messages if m.details["sender"] in case.began]
         for first, second in itertools.pairwise(ours):
             between = [w for w in case.writes[video] if first.at < w.at < second.at]
-            if any(takes_from_worker(w) for w in between):
+            if any(begins_handoff(w) for w in between):
                 continue
             sender = first.details["sender"]
             if sender == second.details["sender"] and calls_to_send(case, sender, video) == 1:
@@ -60,7 +61,7 @@ def overlap(case: Case, first: str, second: str) -> bool:
 
 
 def messages_complete(case: Case) -> Iterator[Violation]:
-    """A message has the six fields that workers expect, and ``attempt`` is at least 2."""
+    """A message has the six fields that workers expect; ``attempt`` is at least 2, after a release 1."""
     fields = {"video_id", "file_key", "tenant_id", "tenant_code", "created_at", "attempt"}
     for video, messages in case.accepted.items():
         for message in messages:
@@ -68,8 +69,28 @@ def messages_complete(case: Case) -> Iterator[Violation]:
                 continue
             body = json.loads(message.details["body"])
             offset = datetime.fromisoformat(body["created_at"]).utcoffset()
-            if set(body) != fields or offset is None or body["attempt"] < 2:
+            handoff = next(
+                (w for w in reversed(case.writes[video]) if w.at < message.at and begins_handoff(w)), None
+            )
+            least = 1 if handoff and releases(handoff) else 2
+            if set(body) != fields or offset is None or body["attempt"] < least:
                 yield Violation("messages_complete", video, message.at, str(body))
+
+
+def not_sent_into_a_cancel(case: Case) -> Iterator[Violation]:
+    """A message is delayed by what is left of the ``cancel_requested`` key that the function had read."""
+    for invocation, calls in case.calls.items():
+        left_ms: dict[int, int] = {}
+        for event in answers(calls, "prepare jobs"):
+            for command, answer in zip(event.details["commands"], event.details["answers"], strict=True):
+                if command[0] == "PTTL":
+                    left_ms[int(str(command[1]).split(":")[3])] = answer
+        for video, left in left_ms.items():
+            for message in case.accepted[video]:
+                sent = message.details["sender"] == invocation
+                if sent and message.details.get("delay_s", 0) * 1000 < left:
+                    what = f"delayed by {message.details.get('delay_s', 0)} s, {left} ms were left"
+                    yield Violation("not_sent_into_a_cancel", video, message.at, what)
 
 
 def nothing_lost(case: Case) -> Iterator[Violation]:
@@ -82,23 +103,16 @@ def nothing_lost(case: Case) -> Iterator[Violation]:
         row = last.after
         if row is None or row.status in ("READY", "PENDING") or video in case.waiting:
             continue
-        if row.status == "UPLOADED" and row.handoff_token is None and not case.excuses_losses:
-            continue  # `uploaded_has_message` reports it
         if row.status == "FAILED":
             if not row.error_reason:
                 yield Violation("nothing_lost", video, last.at, f"FAILED without a reason: {last}")
             continue
-        if dropped_by_worker(case, video) is None:
-            yield Violation("nothing_lost", video, last.at, f"it was left {last}")
+        fate = f"its last message {_fate(case, video)}: " if _waits(row) else ""
+        yield Violation("nothing_lost", video, last.at, f"{fate}it was left {last}")
 
 
-def uploaded_has_message(case: Case) -> Iterator[Violation]:
-    """At the end each video that is UPLOADED has a message, whoever lost the one that it had.
-
-    For a run that has come to rest; only where losses are not excused.
-    """
-    for video, last, fate in _without_message(case):
-        yield Violation("uploaded_has_message", video, last.at, f"its last message {fate}: {last}")
+def _waits(row: Row) -> bool:
+    return row.status == "UPLOADED" and not row.handoff_token
 
 
 def lost(case: Case) -> Counter[str]:
@@ -109,7 +123,7 @@ def lost(case: Case) -> Counter[str]:
 def _without_message(case: Case) -> Iterator[tuple[int, Write, str]]:
     for video, writes in case.writes.items():
         row = writes[-1].after
-        if row is None or row.status != "UPLOADED" or row.handoff_token or video in case.waiting:
+        if row is None or not _waits(row) or video in case.waiting:
             continue
         yield video, writes[-1], _fate(case, video)
 
@@ -134,33 +148,3 @@ def _fate(case: Case, video: int) -> str:
         "stopped": "was worked on until cancel_requested stopped the encode",
         "refused": "was refused, and its video became UPLOADED later",
     }.get(last, f"ended with {last!r}, and its video became UPLOADED later")
-
-
-def dropped_by_worker(case: Case, video: int) -> str | None:
-    """Return the worker that was killed between deleting a video's last message and claiming the video.
-
-    None if something else became of the video; then the product has to account for it.
-    """
-    writes = case.writes[video]
-    row = writes[-1].after if writes else None
-    if row is None or row.status != "UPLOADED" or row.leased_by or not case.accepted[video]:
-        return None
-    last_message = case.accepted[video][-1].details["message"]
-    for told in case.steps[video]:
-        if told["event"] == "received" and told["message"] == last_message:
-            later = [t for t in case.steps[video] if t["worker"] == told["worker"] and t["at"] >= told["at"]]
-            if told["worker"] in case.killed and not any(t["event"] in ("claimed", "refused") for t in later):
-                return str(told["worker"])
-    received = any(e.kind == "received" and e.details["message"] == last_message for e in case.history.events)
-    told_of = any(t.get("message") == last_message for t in case.steps[video])
-    # Killed between SQS's answer and its own first record: the message comes back after the time-out.
-    return "a worker that was killed as it received" if received and not told_of else None
-
-
-def excused(case: Case) -> Counter[str]:
-    """Count the videos that the platform itself lost, by cause."""
-    return Counter(
-        "a worker was killed between deleting the message and claiming the video"
-        for video in case.writes
-        if case.excuses_losses and dropped_by_worker(case, video) and video not in case.waiting
-    )

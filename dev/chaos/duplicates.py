@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from dev.chaos.case import Case, Violation, takes_from_worker, video_of
+from dev.chaos.case import Case, Violation, begins_handoff, releases, resends, takes_from_worker, video_of
 from dev.chaos.deliveries import calls_to_send, overlap
-from dev.chaos.history import PRODUCT, Event, Write
-from dev.chaos.queue import PLATFORM, WORKER
+from dev.chaos.evidence import answers, listing_before, writer
+from dev.chaos.history import Event, Write
+from dev.chaos.queue import MAX_RECEIVES, PLATFORM, WORKER
 
-_OUT = {
-    PLATFORM: "a reclaim, while a user's message was out",
-    WORKER: "a reclaim, while a worker's requeue was out",
-}
+_OUT = {PLATFORM: "while a user's message was out", WORKER: "while a worker's requeue was out"}
 _DURING_HANDOFF = {
     PLATFORM: "a handoff, during which a user sent a message",
     WORKER: "a handoff, during which a worker sent a message",
@@ -55,25 +53,45 @@ def _cause(case: Case, video: int, first: Event, second: Event) -> str | None:
         return None
     if first.at > origin.at:
         return _DURING_HANDOFF.get(earlier) or _repeated(case, video, earlier, sender)
-    if not takes_from_worker(origin):
-        return None  # sent again for want of a message, though there was one
+    if resends(origin):
+        return _resent(case, video, first, origin)
+    if not takes_from_worker(origin) and not releases(origin):
+        return None
+    what = "a release" if releases(origin) else "a reclaim"
     if _held(case, video, first, origin.at):
-        return "a reclaim from a worker on the older path, which still had its message"
+        return f"{what} from a worker on the older path, which still had its message"
     if earlier in _OUT:
-        return _OUT[earlier]
+        return f"{what}, {_OUT[earlier]}"
     others = [m for m in case.accepted[video] if m is not first and m.at < origin.at]
     if any(case.gone.get(m.details["message"], second.at) > first.at for m in others):
-        return "a reclaim, while an earlier duplicate was out"
+        return f"{what}, while an earlier duplicate was out"
+    return None
+
+
+def _resent(case: Case, video: int, first: Event, origin: Write) -> str | None:
+    """Return why a message counted as lost while it was out; None without a reason."""
+    invocation = writer(case, video, origin)
+    listing = listing_before(case, invocation) if invocation else None
+    if listing is None:
+        return None
+    message = first.details["message"]
+    looked_at = max((event.at for event in answers(case.calls[listing], "read depth")), default=0.0)
+    if first.at > looked_at:
+        sender = {PLATFORM: "a user", WORKER: "a worker"}.get(first.details["sender"])
+        return f"a resend, during which {sender} sent a message" if sender else None
+    if case.deleted.get(message, origin.at) < looked_at:
+        return "a resend, while a worker paused between deleting a message and claiming its video"
+    received = [e for e in case.history.events if e.kind == "received" and e.details["message"] == message]
+    if len(received) >= MAX_RECEIVES:
+        return "a resend, while a message was received for the last time"
     return None
 
 
 def _origin(case: Case, video: int, before: float) -> Write | None:
     """Return the write that began the handoff of a message sent at ``before``."""
     for write in reversed(case.writes[video]):
-        begins = (
-            write.after and write.after.handoff_token and not (write.before and write.before.handoff_token)
-        )
-        if write.at < before and write.who == PRODUCT and begins:
+        inserted = write.before is None and write.after is not None and write.after.handoff_token
+        if write.at < before and (begins_handoff(write) or inserted):
             return write
     return None
 

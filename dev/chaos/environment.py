@@ -23,20 +23,25 @@ class Timing:
     """The product's settings and the limits around it, in real seconds.
 
     Attributes:
-        confirm_s: CONFIRM_SILENCE_SECONDS.
-        strike_memory_s: STRIKE_MEMORY_SECONDS; whole seconds.
-        handoff_s: HANDOFF_SECONDS.
-        max_reclaims: MAX_RECLAIMS.
+        confirm_s: how long silence must last, unless it is mass silence.
+        strike_memory_s: after how long a strike that nobody looks at expires; whole seconds.
+        handoff_s: length of a handoff lease.
+        max_reclaims: a video that was reclaimed more often is quarantined; 0 for no limit.
         function_s: the function's time-out.
-        redis_patience_s: REDIS_TIMEOUT_SECONDS.
+        redis_patience_s: time-out of a call to Redis.
         retry_scale: factor for the state machine's retry intervals.
         second_look_s: how long the state machine waits before its second look.
-        mass_silence_s: MASS_SILENCE_SECONDS.
-        lost_after_s: LOST_AFTER_SECONDS.
+        mass_silence_s: how long silence must last when no worker is heard.
+        lost_after_s: how long a video must have waited before its message can count as lost.
+        receive_limit_s: how long a message exists at most after it was first received.
+        empty_looks_apart_s: how far apart two looks at an empty queue must be.
+        locked_row_scale: factor for the pauses between attempts to clear a row that somebody else has locked.
+        lost_messages: what is done about lost messages: ``resend`` or ``report``.
+        expired_but_beating: what is done about such videos: ``reclaim`` or ``spare``.
     """
 
     confirm_s: float = 60
-    strike_memory_s: int = 900
+    strike_memory_s: int = 240
     handoff_s: float = 900
     max_reclaims: int = 5
     function_s: float = 60
@@ -45,6 +50,11 @@ class Timing:
     second_look_s: float = 0.0
     mass_silence_s: float = 600
     lost_after_s: float = 900
+    receive_limit_s: float = 900
+    empty_looks_apart_s: float = 60
+    locked_row_scale: float = 1.0
+    lost_messages: Literal["resend", "report"] = "resend"
+    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
 
     @classmethod
     def scaled(cls, minute_s: float, *, max_reclaims: int = 5) -> "Timing":
@@ -56,7 +66,7 @@ class Timing:
         return cls(
             confirm_s=minute_s / 2,
             second_look_s=minute_s * 32 / 60,
-            strike_memory_s=max(1, round(15 * minute_s)),
+            strike_memory_s=max(1, round(4 * minute_s)),
             handoff_s=15 * minute_s,
             max_reclaims=max_reclaims,
             function_s=max(minute_s, 2.0),
@@ -64,6 +74,9 @@ class Timing:
             retry_scale=minute_s / 60,
             mass_silence_s=10 * minute_s,
             lost_after_s=15 * minute_s,
+            receive_limit_s=15 * minute_s,
+            empty_looks_apart_s=minute_s,
+            locked_row_scale=minute_s / 60,
         )
 
 
@@ -79,6 +92,7 @@ class FaultyEnvironment:
         record: receives every event.
         inject: see `Inject`; injects nothing by default.
         rng: chooses the error under which a dead function is reported.
+        instances: returns the ids of the worker group's instances; None for unknown, which is the default.
     """
 
     postgres_relay: Relay
@@ -88,3 +102,4 @@ class FaultyEnvironment:
     record: Record
     inject: Inject = lambda _invocation, _call, _when, _connection: None
     rng: random.Random = field(default_factory=lambda: random.Random(0))
+    instances: Callable[[], set[str] | None] = lambda: None

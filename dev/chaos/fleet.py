@@ -63,17 +63,13 @@ class Addresses:
 
 
 class Fleet:
-    """A fixed number of workers; `start` replaces those that were killed.
-
-    Attributes:
-        killed: the names of workers that were killed.
-    """
+    """A fixed number of workers; `start` replaces those that were killed."""
 
     def __init__(
         self, addresses: Addresses, pace: Pace, *, size: int, usual: Callable[[], WorkerSettings]
     ) -> None:
         """Prepare ``size`` workers; none runs before `start`, which asks ``usual`` for their settings."""
-        self.killed: set[str] = set()
+        self._instances: set[str] = set()
         self._addresses, self._pace = addresses, pace
         self._size, self._usual = size, usual
         self._numbers = iter(range(1, 1 << 60))
@@ -91,6 +87,7 @@ class Fleet:
                 process = _CONTEXT.Process(
                     target=_work, args=(name, self._addresses, self._pace, chosen, number), name=name
                 )
+                self._instances.add(name)
                 process.start()
                 self._running[name] = process
 
@@ -106,14 +103,30 @@ class Fleet:
             if process is not None and process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
 
-    def kill(self, name: str) -> None:
-        """Kill a worker, whatever it is doing."""
+    def instances(self) -> set[str]:
+        """Return the names of the machines that run, as the worker group tells them."""
+        with self._lock:
+            return set(self._instances)
+
+    def add_instance(self, name: str) -> None:
+        """Count a machine in that runs a worker from elsewhere."""
+        with self._lock:
+            self._instances.add(name)
+
+    def remove_instance(self, name: str) -> None:
+        """End a machine whose worker no longer runs."""
+        with self._lock:
+            self._instances.discard(name)
+
+    def kill(self, name: str, *, machine: bool = True) -> None:
+        """Kill a worker, whatever it is doing, and end its machine too, or leave that in the group."""
         with self._lock:
             process = self._running.pop(name, None)
         if process is not None:
             process.kill()
             process.join()
-            self.killed.add(name)
+            if machine:
+                self.remove_instance(name)
 
     def stop(self) -> None:
         """Kill all workers."""

@@ -17,24 +17,55 @@ _RAISE = "DO $$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{}'; END $$"
 _SEND_FAULTS: tuple[SendFault, ...] = get_args(SendFault)
 _WORDS = {
     "connect": "connecting",
-    "settle in": "setting up the session",
-    "list": "listing",
-    "look": "reading the batch",
-    "take": "the reclaim's commit",
+    "set up session": "setting up the session",
+    "list candidates": "listing",
+    "read videos": "reading the batch",
+    "lease for handoff": "the reclaim's commit",
     "quarantine": "the quarantine's commit",
     "read handoffs": "reading the handoffs",
     "clear handoffs": "clearing the handoffs",
+    "read unfinished": "asking which videos are finished",
+    "read uncleared": "asking which handoffs are left",
     "read heartbeats": "reading heartbeats",
+    "read missing heartbeats": "reading missing heartbeats again",
     "read heartbeats and reclaims": "counting the reclaims",
-    "take back counts": "taking back counts",
+    "undo counts": "undoing counts",
     "record strikes": "recording strikes",
-    "forget reclaims": "forgetting reclaims",
+    "end counts": "ending counts",
+    "record waits": "recording waits",
+    "take waits": "taking waits",
+    "prepare jobs": "preparing jobs",
+    "forget status": "forgetting a status",
+    "read depth": "reading the queue's depth",
+    "read oldest": "reading the oldest message's age",
+    "read group": "reading the group",
     "send": "a send",
     "answer": "its answer",
     "statement": "a statement",
 }
-_POSTGRES = ("list", "look", "take", "quarantine", "read handoffs", "clear handoffs")
-_REDIS = ("read heartbeats", "read heartbeats and reclaims", "record strikes", "take back counts")
+_POSTGRES = (
+    "list candidates",
+    "read videos",
+    "lease for handoff",
+    "quarantine",
+    "read handoffs",
+    "clear handoffs",
+    "read uncleared",
+    "read unfinished",
+)
+_REDIS = (
+    "read heartbeats",
+    "read missing heartbeats",
+    "read heartbeats and reclaims",
+    "record strikes",
+    "record waits",
+    "take waits",
+    "prepare jobs",
+    "undo counts",
+    "end counts",
+    "forget status",
+)
+_UNKNOWN = ("read depth", "read oldest", "read group")
 _ERRORS = {
     "deadlock": ("PostgreSQL finds a deadlock", _RAISE.format("deadlock detected", "40P01")),
     "canceled": (
@@ -55,16 +86,18 @@ def kinds(call: str, when: When) -> Iterator[str]:
         yield "lost"
         return
     yield "pause"
-    if call in ("take", "send", "clear handoffs") and when == "before":
+    if call in ("lease for handoff", "send", "clear handoffs") and when == "before":
         yield "late"
-    if call in ("look", "take", "read handoffs", "send", "clear handoffs"):
+    if call in ("read videos", "lease for handoff", "read handoffs", "send", "clear handoffs"):
         yield "platform"
     if call in _POSTGRES and when == "before":
         yield from ("before", "during", "after", "deadlock", "canceled", "terminated")
-        if call in ("take", "read handoffs"):
+        if call in ("lease for handoff", "read handoffs"):
             yield "refused"
     if call in _REDIS and when == "before":
         yield from ("redis before", "redis during", "redis after")
+    if call in _UNKNOWN and when == "before":
+        yield "unknown"
     if call == "send" and when == "before":
         yield from (f"sqs {fault}" for fault in _SEND_FAULTS)
 
@@ -92,6 +125,9 @@ class Injector:
             fault, statement = _ERRORS[kind]
             self._note(invocation, fault)
             return statement
+        if kind == "unknown":
+            self._note(invocation, f"no answer to {_WORDS[call]}")
+            return kind
         if kind in ("die", "lost", "late", "pause"):
             self._at_function(kind, invocation, f"{when} {_WORDS[call]}")
         else:

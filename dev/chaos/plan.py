@@ -13,9 +13,6 @@ from dev.chaos.history import Record
 class RealPlatform:
     """Which of the real platform's ways a soak has; all are off by default.
 
-    With any of them on, users do not send lost messages again, and a video that is UPLOADED without a message
-    at the end is a violation, whoever lost the message.
-
     Attributes:
         requeues: see `Habits.requeues_refused`.
         early_beats: see `Habits.beats_early`.
@@ -55,6 +52,7 @@ class Plan:
         fault_share: share of the product's calls that get a fault.
         lanes: number of executions at a time.
         max_reclaims: MAX_RECLAIMS; low, since Redis loses the counts every few seconds.
+        unsent_share: share of the platform's own messages that are never sent.
         real_platform: the real platform's ways that it has; none by default.
         limit_s: the soak ends after this long; not to reach the faults by then breaks the rule `runs`.
     """
@@ -67,6 +65,7 @@ class Plan:
     fault_share: float = 0.1
     lanes: int = 4
     max_reclaims: int = 2
+    unsent_share: float = 0.02
     real_platform: RealPlatform = RealPlatform()
     limit_s: float = 1200.0
 
@@ -79,8 +78,7 @@ class Outcome:
         faults: number of faults, by kind.
         races: how often another party acted between two steps of the product, by kind.
         violations: the rules that were broken, in the order of time.
-        excused: videos that the platform itself lost, by cause.
-        lost: with `RealPlatform`, the videos that are UPLOADED without a message, by cause.
+        lost: the videos that are UPLOADED without a message, by what became of their last message.
         duplicates: messages for a video that had one already, by cause.
         counts: executions, redrives, reclaims, messages, claims and so on.
         story: everything known about the video of the first violation.
@@ -90,7 +88,6 @@ class Outcome:
     faults: Counter[str]
     races: Counter[str]
     violations: list[Violation]
-    excused: Counter[str]
     counts: Counter[str]
     lost: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,8 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dev.chaos.plan import Plan
+from dev.chaos import product
+from dev.chaos.plan import Plan, Tally
 from dev.chaos.queue import PLATFORM, Queue
 
 _PATIENCE_S = 30
@@ -25,8 +27,8 @@ _TENANTS = ("north", "south", "west")
 class Platform:
     """The platform's users and its database's administrator; every method may be called from any thread."""
 
-    def __init__(self, dsn: str, redis_url: str, queue: Queue, plan: Plan) -> None:
-        self._dsn, self._queue, self._plan = dsn, queue, plan
+    def __init__(self, dsn: str, redis_url: str, queue: Queue, plan: Plan, tally: Tally) -> None:
+        self._dsn, self._queue, self._plan, self._tally = dsn, queue, plan, tally
         self._redis = redis.Redis.from_url(
             redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
         )
@@ -49,14 +51,11 @@ class Platform:
             self._insert(video)
 
     def upload(self) -> None:
-        """Upload again up to 40 videos that are done, and those that were deleted; send lost ones again.
+        """Upload again up to 40 videos that are done, and those that were deleted, while the queue is short.
 
-        A lost one is UPLOADED for three seconds or longer, without a lease and without a message. The real
-        platform's users do not know which ones those are. They upload only while the queue is short, since a
-        retry loses its message only if the message is received soon.
+        A retry loses its message only if the message is received soon.
         """
-        real = bool(self._plan.real_platform.ways)
-        if real and len(self._queue.bodies()) > self._plan.workers:
+        if len(self._queue.bodies()) > self._plan.workers:
             return
         done = self._sql(
             "UPDATE video_video SET status = 'PENDING', error_reason = NULL, updated_at = now()"
@@ -68,16 +67,6 @@ class Platform:
         present = {video for (video,) in self._sql("SELECT id FROM video_video")}
         for video in set(range(1, self._plan.videos + 1)) - present:
             self._insert(video)
-        if real:
-            return
-        dropped = self._sql(
-            "SELECT id FROM video_video WHERE status = 'UPLOADED' AND leased_by = ''"
-            " AND updated_at < now() - interval '3 seconds'"
-        )
-        waiting = {body["video_id"] for body in self._queue.bodies()}
-        for (video,) in dropped:
-            if video not in waiting:
-                self._publish(video)
 
     def meddle(self, video: int) -> str:
         """Delete a video, set it to READY or retry it; return which."""
@@ -94,6 +83,24 @@ class Platform:
             return "the platform sets a video to READY"
         self._retry(video)
         return "the platform retries a video"
+
+    def quarantined(self) -> list[int]:
+        """Return the ids of the videos that the product gave up."""
+        found = self._sql(
+            "SELECT id FROM video_video WHERE status = 'FAILED' AND starts_with(error_reason, %s)",
+            product.QUARANTINE_REASON,
+        )
+        return [video for (video,) in found]
+
+    def lock_rows(self) -> Callable[[], None]:
+        """Lock 20 random rows in a transaction; return what ends it."""
+        connection = psycopg2.connect(self._dsn, application_name="platform")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING') ORDER BY random() LIMIT 20"
+                " FOR UPDATE SKIP LOCKED"
+            )
+        return connection.close
 
     def unfinished(self) -> list[tuple[Any, ...]]:
         """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
@@ -124,9 +131,9 @@ class Platform:
             " VALUES (%s, %s, %s, 'UPLOADED', '', now(), now()) ON CONFLICT DO NOTHING RETURNING id",
             video,
             video % 3 + 1,
-            f"tenants/{video % 3 + 1}/lecture-{video}.mp4",
+            file_key := _file_key(video),
         )
-        self._send(video)
+        self._send(video, file_key)
 
     def _retry(self, video: int) -> None:
         if not self._plan.real_platform.retries:
@@ -134,30 +141,36 @@ class Platform:
         key = f"tenant:{video % 3 + 1}:video:{video}:cancel_requested"
         with contextlib.suppress(redis.RedisError):
             self._redis.set(key, "1", px=round(_CANCEL_MINUTES * 60_000 * self._plan.minute_s / 60))
-        if self._sql("UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id", video):
-            self._send(video)
+        for _, file_key in self._sql(
+            "UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id, file_key", video
+        ):
+            self._send(video, file_key)
         return None
 
     def _publish(self, video: int) -> None:
         written = self._sql(
             "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
-            " error_reason = NULL, updated_at = now() WHERE id = %s RETURNING id",
+            " error_reason = NULL, file_key = %s, updated_at = now() WHERE id = %s RETURNING id",
+            file_key := _file_key(video),
             video,
         )
         if written:
-            self._send(video)
+            self._send(video, file_key)
 
-    def _send(self, video: int) -> None:
+    def _send(self, video: int, file_key: str) -> None:
+        if self._random.random() < self._plan.unsent_share:
+            return self._tally.note("the platform's send after an upload fails")
         tenant = video % 3 + 1
         body = {
             "video_id": video,
-            "file_key": f"tenants/{tenant}/lecture-{video}.mp4",
+            "file_key": file_key,
             "tenant_id": tenant,
             "tenant_code": _TENANTS[tenant - 1],
             "created_at": datetime.now(UTC).isoformat(),
             "attempt": 1,
         }
         self._queue.put(json.dumps(body), sender=PLATFORM)
+        return None
 
     def _sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         give_up = time.monotonic() + _PATIENCE_S
@@ -188,3 +201,8 @@ class Platform:
             with contextlib.suppress(psycopg2.Error):
                 self._connection.close()
         self._connection = None
+
+
+def _file_key(video: int) -> str:
+    """Return a key of its own for each upload."""
+    return f"tenants/{video % 3 + 1}/lecture-{video}-{uuid.uuid4().hex[:8]}.mp4"

@@ -18,17 +18,24 @@ from dev.chaos.environment import Timing
 from video_reclaim import aws, log
 from video_reclaim.adapters import autoscaling, cloudwatch
 from video_reclaim.adapters.postgres import session, statements
+from video_reclaim.adapters.postgres import store as postgres_store
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis import session as redis_session
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
-from video_reclaim.rules.platform import HEARTBEAT_SEEN_KEY, QUARANTINE_PREFIX
+from video_reclaim.rules import platform, staleness, waiting
 from video_reclaim.settings import Database, Queues, Reclaiming, Redis, Schedule, Workers
 
 STATE_MACHINE = Path(__file__).resolve().parents[2] / "state_machines/reclaim_videos.asl.json"
-QUARANTINE_REASON = QUARANTINE_PREFIX
+QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
-NOW_S = 8
-"""The column of ``list`` and ``look`` that has the database's clock, seconds since the epoch."""
+ID, STATUS, TENANT, LEASED_BY, EXPIRED, NOW_S = 0, 1, 2, 3, 6, 8
+"""Columns of ``list candidates`` and ``read videos``; the last is the database's clock, seconds since 1970."""
+MASS = staleness._MASS
+"""So many workers must be silent, and none heard, for mass silence."""
+QUEUE_EMPTY_FIELD = b"queue-empty"
+HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
+COUNTED_KEY = platform.COUNTED_KEY
+instance_of = platform.instance_of
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
     "ListStaleVideos": list_stale_videos.handler,
@@ -36,10 +43,10 @@ HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
     "Enqueue": enqueue.handler,
 }
 STATEMENTS: Mapping[str, str] = {
-    statements.SET_UP_SESSION: "settle in",
-    statements.LIST_CANDIDATES: "list",
-    statements.READ_VIDEOS: "look",
-    statements.LEASE_FOR_HANDOFF: "take",
+    statements.SET_UP_SESSION: "set up session",
+    statements.LIST_CANDIDATES: "list candidates",
+    statements.READ_VIDEOS: "read videos",
+    statements.LEASE_FOR_HANDOFF: "lease for handoff",
     statements.QUARANTINE: "quarantine",
     statements.READ_HANDOFFS: "read handoffs",
     statements.CLEAR_HANDOFFS: "clear handoffs",
@@ -52,17 +59,18 @@ STATEMENTS: Mapping[str, str] = {
 def redis_call(commands: Sequence[tuple[Any, ...]]) -> str:
     """Return the name of a pipeline of Redis commands in the record of calls."""
     first, key = commands[0][0], str(commands[0][1])
+    if key == WAITING_KEY:
+        return "take waits" if first == "HMGET" else "record waits"
     if first == "TTL":
         return "read heartbeats"
     if first == "EXISTS":
-        return "read heartbeats and reclaims" if key == HEARTBEAT_SEEN_KEY else "look twice"
+        return "read heartbeats and reclaims" if key == HEARTBEAT_SEEN_KEY else "read missing heartbeats"
     if first == "PTTL":
-        return "read job keys"
-    if first in ("HMGET", "HSET", "HDEL"):
-        return "waits"
+        return "prepare jobs"
     if first == "ZREM":
-        return "take back counts"
-    return "forget reclaims" if key.endswith(":reclaims") else "record strikes"
+        return "undo counts"
+    names = {"reclaims": "end counts", "status": "forget status"}
+    return names.get(key.rpartition(":")[2], "record strikes")
 
 
 def open_store(port: int) -> Store:
@@ -98,6 +106,8 @@ def replacements(
     psycopg2: object,
     redis: object,
     sqs: object,
+    instances: Callable[[str], set[str] | None],
+    oldest_message_s: Callable[..., float | None],
     retry_clock: object,
     store: Callable[[], Store],
     beats: Callable[[], Heartbeats],
@@ -110,6 +120,8 @@ def replacements(
         psycopg2: in place of the library.
         redis: in place of the library.
         sqs: in place of boto3's client.
+        instances: in place of the question to Auto Scaling.
+        oldest_message_s: in place of the question to CloudWatch.
         retry_clock: in place of the module ``time`` where botocore waits between attempts.
         store: returns the store of the current invocation.
         beats: returns the heartbeats of the current invocation.
@@ -121,8 +133,8 @@ def replacements(
             max_reclaims=timing.max_reclaims,
             mass_silence_seconds=timing.mass_silence_s,  # type: ignore[arg-type]
             lost_after_seconds=timing.lost_after_s,  # type: ignore[arg-type]
-            lost_messages="resend",
-            expired_but_beating="reclaim",
+            lost_messages=timing.lost_messages,
+            expired_but_beating=timing.expired_but_beating,
         ),
         Workers: Workers(group_name="any"),
         Schedule: Schedule(rate_minutes=1),
@@ -138,5 +150,9 @@ def replacements(
         yield module, "read", settings.__getitem__
         yield module, "store", store
         yield module, "heartbeats", beats
-    yield autoscaling, "instances", lambda _name: None
-    yield cloudwatch, "oldest_message_s", lambda _name, *, at: None
+    yield autoscaling, "instances", instances
+    yield cloudwatch, "oldest_message_s", oldest_message_s
+    yield waiting, "WORKER_RECEIVE_LIMIT_S", timing.receive_limit_s
+    yield waiting, "_EMPTY_LOOKS_APART_S", timing.empty_looks_apart_s
+    waits_s = tuple(timing.locked_row_scale * wait_s for wait_s in postgres_store._LOCKED_ROW_WAITS_S)
+    yield postgres_store, "_LOCKED_ROW_WAITS_S", waits_s

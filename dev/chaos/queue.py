@@ -14,13 +14,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Literal, Self
+
+from dev.chaos.sqs_server import Answer, Handler, Server, Silence
 
 SendFault = Literal[
     "refuses some", "refuses all", "throttles", "denies", "is away", "answer lost", "times out", "unheard"
 ]
-INVOCATION_HEADER = "X-Invocation"
 PATIENCE_S = 0.4
 """The product's time-out for an answer, seconds; a call that `times out` takes 1.5 times as long."""
 
@@ -29,7 +30,8 @@ PLATFORM = "platform"
 WORKER = "worker"
 """The sender of a message that a worker sends again."""
 
-_MAX_RECEIVES = 3
+MAX_RECEIVES = 3
+_MAX_DELAY_S = 900
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 Tell = Callable[..., None]
@@ -39,19 +41,10 @@ Tell = Callable[..., None]
 class _Message:
     id: str
     body: str
+    sent_at: float
+    visible_at: float
     receives: int = 0
     receipt: str = ""
-    visible_at: float = 0.0
-
-
-class _Answer(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(code)
-        self.status, self.code, self.message = status, code, message
-
-
-class _Silence(Exception):
-    """Close the connection without an answer."""
 
 
 @dataclass
@@ -72,14 +65,15 @@ class Queue:
     faults: dict[str, SendFault] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
     _waiting: deque[_Message] = field(default_factory=deque)
+    _delayed: list[_Message] = field(default_factory=list)
     _hidden: dict[str, _Message] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadingHTTPServer | None = None
 
     def start(self) -> Self:
         """Listen on a free port of the loopback interface."""
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
+        handler = type("Handler", (Handler,), {"serve": staticmethod(self.call)})
+        self._server = Server(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="queue", daemon=True).start()
         return self
 
@@ -106,29 +100,61 @@ class Queue:
         return f"{self.endpoint_url}/000000000000/academy-video-jobs"
 
     def bodies(self) -> list[dict[str, Any]]:
-        """Return the bodies of all messages, visible or in flight, decoded."""
+        """Return the bodies of all messages, visible, in flight or delayed, decoded."""
         with self._changed:
-            return [json.loads(message.body) for message in (*self._waiting, *self._hidden.values())]
+            return [json.loads(message.body) for message in self._all()]
 
-    def put(self, body: str, *, sender: str) -> str:
-        """Accept a message from ``sender``; return its id."""
-        message = _Message(str(uuid.uuid4()), body)
-        self.tell("accepted", message=message.id, body=body, sender=sender)
+    def put(self, body: str, *, sender: str, delay_s: float = 0) -> str:
+        """Accept a message from ``sender``, which is not received for ``delay_s`` seconds; return its id."""
+        now = time.monotonic()
+        message = _Message(str(uuid.uuid4()), body, now, now + delay_s)
+        self.tell("accepted", message=message.id, body=body, sender=sender, delay_s=delay_s)
         with self._changed:
-            self._waiting.append(message)
+            (self._delayed if delay_s else self._waiting).append(message)
             self._changed.notify()
         return message.id
 
+    def purge(self) -> None:
+        """Delete every message."""
+        with self._changed:
+            for message in self._all():
+                self.tell("deleted", message=message.id, body=message.body)
+            self._waiting.clear()
+            self._delayed.clear()
+            self._hidden.clear()
+
+    def pass_time(self, seconds: float) -> None:
+        """Make every message older: time-outs and delays run out that much sooner."""
+        with self._changed:
+            for message in self._all():
+                message.sent_at -= seconds
+                message.visible_at -= seconds
+            self._fetch()
+
+    def oldest_s(self) -> float | None:
+        """Return what SQS's metric ApproximateAgeOfOldestMessage tells, seconds; None for no message.
+
+        A message that is received for the third time is left out (AWS, "Available CloudWatch metrics for
+        Amazon SQS"). Delayed messages are left out too, which is not documented and the less favourable case.
+        """
+        with self._changed:
+            self._fetch()
+            counted = [m for m in (*self._waiting, *self._hidden.values()) if m.receives < MAX_RECEIVES]
+            return max((time.monotonic() - message.sent_at for message in counted), default=None)
+
+    def _all(self) -> list[_Message]:
+        return [*self._waiting, *self._delayed, *self._hidden.values()]
+
     def call(self, action: str, request: dict[str, Any], invocation: str) -> dict[str, Any]:
-        """Serve one call. Raises `_Answer` for an error, `_Silence` for no answer."""
+        """Serve one call. Raises `Answer` for an error, `Silence` for no answer."""
         if self.away:
-            raise _Answer(503, "ServiceUnavailable", "Service is unavailable")
+            raise Answer(503, "ServiceUnavailable", "Service is unavailable")
         if request.get("QueueUrl") != self.url:
-            raise _Answer(
-                400, "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist"
-            )
+            raise Answer(400, "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist")
         if action == "SendMessageBatch":
             return self._send(request["Entries"], invocation)
+        if action == "GetQueueAttributes":
+            return self._attributes(request["AttributeNames"])
         if action == "SendMessage":
             message_id = self.put(request["MessageBody"], sender=invocation or WORKER)
             return {"MessageId": message_id, "MD5OfMessageBody": _digest(request["MessageBody"])}
@@ -136,25 +162,35 @@ class Queue:
             return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
         if action == "DeleteMessage":
             return self._delete(request["ReceiptHandle"])
-        raise _Answer(400, "InvalidAction", f"{action} is not served here")
+        raise Answer(400, "InvalidAction", f"{action} is not served here")
 
-    def _send(self, entries: list[dict[str, str]], invocation: str) -> dict[str, Any]:
+    def _attributes(self, names: list[str]) -> dict[str, Any]:
+        with self._changed:
+            self._fetch()
+            known = {
+                "ApproximateNumberOfMessages": len(self._waiting),
+                "ApproximateNumberOfMessagesNotVisible": len(self._hidden),
+                "ApproximateNumberOfMessagesDelayed": len(self._delayed),
+            }
+        return {"Attributes": {name: str(known[name]) for name in names}}
+
+    def _send(self, entries: list[dict[str, Any]], invocation: str) -> dict[str, Any]:
         if not 1 <= len(entries) <= 10:
-            raise _Answer(400, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)))
+            raise Answer(400, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)))
         ids = [entry["Id"] for entry in entries]
         if len(set(ids)) < len(ids) or not all(_ENTRY_ID.fullmatch(id_) for id_ in ids):
-            raise _Answer(400, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", ", ".join(ids))
+            raise Answer(400, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", ", ".join(ids))
         fault = self.faults.get(invocation)
         if fault in ("throttles", "denies", "is away", "unheard"):
             if fault == "unheard":
                 self.faults.pop(invocation)
-                raise _Silence
+                raise Silence
             status, code = {
                 "throttles": (400, "ThrottlingException"),
                 "denies": (403, "AccessDeniedException"),
                 "is away": (503, "ServiceUnavailable"),
             }[fault]
-            raise _Answer(status, code, f"SQS {fault}")
+            raise Answer(status, code, f"SQS {fault}")
         refused: list[str] = []
         if fault in ("refuses some", "refuses all"):
             refused = ids if fault == "refuses all" else ids[:: 2 if len(ids) > 1 else 1]
@@ -163,17 +199,20 @@ class Queue:
             if entry["Id"] in refused:
                 answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
                 continue
-            message_id = self.put(entry["MessageBody"], sender=invocation)
+            delay_s = entry.get("DelaySeconds", 0)
+            if not 0 <= delay_s <= _MAX_DELAY_S:
+                raise Answer(400, "InvalidParameterValue", f"DelaySeconds {delay_s}")
+            message_id = self.put(entry["MessageBody"], sender=invocation, delay_s=delay_s)
             digest = _digest(entry["MessageBody"])
             answer["Successful"].append(
                 {"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": digest}
             )
         self.faults.pop(invocation, None)
         if fault == "answer lost":
-            raise _Silence
+            raise Silence
         if fault == "times out":
             time.sleep(PATIENCE_S * 1.5)
-            raise _Silence
+            raise Silence
         return answer
 
     def _receive(self, most: int, wait_s: float) -> dict[str, Any]:
@@ -195,12 +234,15 @@ class Queue:
         return {"Messages": answer} if answer else {}
 
     def _fetch(self) -> bool:
-        """Make messages visible whose time-out is over; return whether any can be received."""
+        """Make messages visible whose time-out or delay is over; return whether any can be received."""
         now = time.monotonic()
+        due = [message for message in self._delayed if message.visible_at <= now]
+        self._delayed = [message for message in self._delayed if message.visible_at > now]
+        self._waiting.extend(due)
         for receipt, message in list(self._hidden.items()):
             if message.visible_at <= now:
                 del self._hidden[receipt]
-                if message.receives >= _MAX_RECEIVES:
+                if message.receives >= MAX_RECEIVES:
                     self.dead.append(message.body)
                     self.tell("dead", message=message.id, body=message.body)
                 else:
@@ -223,43 +265,3 @@ class Queue:
 
 def _digest(body: str) -> str:
     return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # a killed worker's last call may hang on
-
-    def handle_error(self, *_: object) -> None:
-        """Ignore it: clients are killed in the middle of their calls."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    owner: Queue
-
-    def do_POST(self) -> None:
-        """Serve a call."""
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        action = self.headers["X-Amz-Target"].rpartition(".")[2]
-        try:
-            answer = self.owner.call(action, request, self.headers.get(INVOCATION_HEADER, ""))
-        except _Silence:
-            self.close_connection = True
-            return
-        except _Answer as error:
-            self._answer(error.status, {"__type": error.code, "message": error.message})
-            return
-        self._answer(200, answer)
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        payload = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""

@@ -15,7 +15,11 @@ def races(case: Case) -> Counter[str]:
         gaps = [
             (times.get(("read handoffs", "after")), times.get(("send", "after")), "reading and sending"),
             (times.get(("send", "after")), times.get(("clear handoffs", "after")), "sending and clearing"),
-            (times.get(("look", "after")), times.get(("take", "after")), "reading and taking"),
+            (
+                times.get(("read videos", "after")),
+                times.get(("lease for handoff", "after")),
+                "reading and taking",
+            ),
         ]
         for video in case.began[invocation].details["event"].get("videos", []):
             for write in case.writes[video]:
@@ -68,7 +72,7 @@ def story(case: Case, violation: Violation, *, before_s: float = 20.0, after_s: 
             shown = {
                 name: value
                 for name, value in event.details.items()
-                if name not in ("rows", "answers", "body")
+                if name not in ("rows", "answers", "body", "commands")
             }
             lines.append((event.at, str(Event(event.at, event.kind, shown))[:400]))
     for told in case.steps[video] + case.beats[video]:

@@ -19,7 +19,7 @@ class ShortLivedWorkers:
     """One worker after the other, each of which ends at a random step, until `Tally.calm` is set."""
 
     def __init__(self, plan: Plan, tally: Tally, addresses: Addresses, pace: Pace, fleet: Fleet) -> None:
-        """Prepare them; a death that loses a message is noted in ``fleet.killed``."""
+        """Prepare them; their machines are in the group of ``fleet``, some for longer than they live."""
         self._plan, self._tally, self._fleet = plan, tally, fleet
         self._addresses, self._pace = addresses, pace
         self._random = random.Random(plan.seed + 4)
@@ -37,8 +37,11 @@ class ShortLivedWorkers:
                 settings = random_settings(self._random, self._plan.real_platform)
                 name = worker_name("short-lived", number, settings)
                 worker = open_worker(name, self._addresses, self._pace, settings, number, tell)
+                self._fleet.add_instance(name)
                 with closing(worker), contextlib.suppress(BotoCoreError, ClientError):
                     self._tally.note(self._live(worker))
+                if self._random.random() < 0.5:
+                    self._fleet.remove_instance(name)
                 time.sleep(self._random.uniform(0, 0.04))
 
     def _live(self, worker: Worker) -> str:
@@ -47,7 +50,6 @@ class ShortLivedWorkers:
         if job is None:
             return "a worker dies idle"
         if self._random.random() < 0.02:
-            self._fleet.killed.add(worker.name)
             return "a worker dies between deleting a message and claiming its video"
         since = worker.begin(job)
         if since is None:

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -66,7 +65,7 @@ class Soak:
             redis_relay = undo.enter_context(Relay(self._valkey.port))
             queue = undo.enter_context(Queue(visibility_s=5 * plan.minute_s, tell=self._record.note))
             self._platform = undo.enter_context(
-                closing(Platform(self._postgres.dsn, self._valkey.url, queue, plan))
+                closing(Platform(self._postgres.dsn, self._valkey.url, queue, plan, self._tally))
             )
             self._environment = FaultyEnvironment(
                 postgres_relay,
@@ -82,6 +81,7 @@ class Soak:
                 self._postgres.dsn, self._valkey.url, queue.endpoint_url, queue.url, self._journal
             )
             self._fleet = Fleet(addresses, self._pace, size=plan.workers, usual=self._usual_settings)
+            self._environment.instances = self._fleet.instances
             undo.callback(self._fleet.stop)
             undo.enter_context(boundary(self._environment))
             lambdas = Lambdas(self._environment)
@@ -152,7 +152,7 @@ class Soak:
                 execution.redrive()
             else:
                 name = f"soak-{self._plan.seed}-{lane}-{next(numbers)}"
-                execution = Execution(lambdas, name, seed=rng.getrandbits(30))
+                execution = Execution(lambdas, name, given=self._input(rng), seed=rng.getrandbits(30))
                 if rng.random() < 0.1:
                     self._tally.note("an execution is stopped")
                     threading.Timer(rng.uniform(0, self._plan.minute_s / 4), execution.abort).start()
@@ -163,6 +163,13 @@ class Soak:
                     self._failed.append(execution)
             time.sleep(rng.uniform(0, self._plan.minute_s / 4))
 
+    def _input(self, rng: random.Random) -> dict[str, object]:
+        """Return the input of the next execution: now and then an operator releases what is quarantined."""
+        if rng.random() >= 0.1:
+            return {}
+        ids = self._platform.quarantined()
+        return {"release": rng.sample(ids, min(20, len(ids)))}
+
     def _take_failed(self, rng: random.Random) -> Execution | None:
         with self._lock:
             return self._failed.pop(rng.randrange(len(self._failed))) if self._failed else None
@@ -172,8 +179,7 @@ class Soak:
         self._say(f"{self._tally.faults.total():6d} faults; letting everything come to rest")
         self._fleet.start()
         numbers = iter(range(1 << 60))
-        give_up = time.monotonic() + 60 + 200 * self._plan.minute_s
-        finished = 0
+        give_up = time.monotonic() + 60 + 300 * self._plan.minute_s
         while time.monotonic() < give_up:
             if self._failed:
                 self._failed.pop().redrive()
@@ -181,18 +187,8 @@ class Soak:
                 continue
             Execution(lambdas, f"rest-{self._plan.seed}-{next(numbers)}").run()
             self._tally.add("executions at rest")
-            left = self._platform.unfinished()
-            waiting = self._waiting()
-            if all(
-                status == "UPLOADED" and not holder.startswith("reclaim:") and video not in waiting
-                for video, status, holder in left
-            ):
-                finished += 1
-                if finished == 2:  # once may be just between a worker's deletion of a message and its claim
-                    self._tally.counts["left for the platform"] = len(left)
-                    return True
-            else:
-                finished = 0
+            if not self._platform.unfinished():
+                return True
             time.sleep(self._plan.minute_s / 2)
         return False
 
@@ -205,9 +201,7 @@ class Soak:
             told,
             self._timing,
             beat_ttl_s=self._pace.beat_ttl_real_ms / 1000,
-            killed=frozenset(self._fleet.killed),
             waiting=self._waiting(),
-            excuses_losses=not self._plan.real_platform.ways,
         )
         found = verdicts.violations(case)
         if not rested:
@@ -225,9 +219,8 @@ class Soak:
             self._tally.faults,
             races.races(case),
             found,
-            deliveries.excused(case),
             counts,
-            lost=Counter() if case.excuses_losses else deliveries.lost(case),
+            lost=deliveries.lost(case),
             duplicates=duplicates.duplicates(case),
             story=story,
         )

@@ -1,5 +1,6 @@
 """Faults of everything around the product: workers, Redis, PostgreSQL, SQS, and users' actions."""
 
+import contextlib
 import random
 import signal
 import time
@@ -8,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import get_args
 
+import psycopg2
 import redis
 
 from dev.chaos.environment import FaultyEnvironment
@@ -64,6 +66,7 @@ class Storm:
             (8, self._kill_several_workers),
             (4, self._pause_worker),
             (6, self._cut_worker_off),
+            (1, self._cut_all_workers_off),
             (3, self._flush_redis),
             (3, self._restart_redis),
             (3, self._redis_is_loading),
@@ -72,7 +75,9 @@ class Storm:
             (2, self._postgres_is_read_only),
             (1, self._restart_postgres),
             (2, self._postgres_is_unreachable),
+            (2, self._rows_are_locked),
             (2, self._sqs_is_away),
+            (1, self._queue_is_purged),
             (12, self._user_acts),
         )
         weights, faults = [weight for weight, _ in kinds], [fault for _, fault in kinds]
@@ -92,14 +97,17 @@ class Storm:
 
     def _kill_worker(self) -> None:
         self.tally.note("a worker is killed")
-        self.fleet.kill(self._random.choice(self.fleet.names()))
+        self._kill(self._random.choice(self.fleet.names()))
         self.fleet.start(random_settings(self._random, self.plan.real_platform))
+
+    def _kill(self, name: str) -> None:
+        self.fleet.kill(name, machine=self._random.random() < 0.5)
 
     def _kill_several_workers(self) -> None:
         self.tally.note("several workers are killed at once")
         names = self.fleet.names()
         for name in self._random.sample(names, k=min(5, len(names))):
-            self.fleet.kill(name)
+            self._kill(name)
         self.fleet.start(random_settings(self._random, self.plan.real_platform))
 
     def _pause_worker(self) -> None:
@@ -113,6 +121,17 @@ class Storm:
         name = self._random.choice(self.fleet.names())
         self.fleet.signal(name, signal.SIGUSR1)
         self._undo_after(2, lambda: self.fleet.signal(name, signal.SIGUSR2))
+
+    def _cut_all_workers_off(self) -> None:
+        self.tally.note("all workers are cut off from Redis")
+        names = self.fleet.names()
+
+        def signal_all(number: signal.Signals) -> None:
+            for name in names:
+                self.fleet.signal(name, number)
+
+        signal_all(signal.SIGUSR1)
+        self._undo_after(2, lambda: signal_all(signal.SIGUSR2))
 
     def _flush_redis(self) -> None:
         self.tally.note("Redis is flushed")
@@ -164,6 +183,15 @@ class Storm:
         queue = self.environment.queue
         queue.away = True
         self._undo_after(0.3, lambda: setattr(queue, "away", False))
+
+    def _rows_are_locked(self) -> None:
+        self.tally.note("rows are locked")
+        with contextlib.suppress(psycopg2.Error):
+            self._undo_after(self._random.uniform(0, 0.1), self.platform.lock_rows())
+
+    def _queue_is_purged(self) -> None:
+        self.tally.note("the queue is purged")
+        self.environment.queue.purge()
 
     def _user_acts(self) -> None:
         self.tally.note(self.platform.meddle(self._random.randint(1, self.plan.videos)))

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from dev.chaos import deliveries, history, silence, verdicts
+from dev.chaos import deliveries, history, product, resends, silence, verdicts
 from dev.chaos.boundary import aws_session, boundary
 from dev.chaos.case import Case
 from dev.chaos.environment import FaultyEnvironment, Timing
@@ -20,7 +20,13 @@ CALM = Timing(retry_scale=0.0, redis_patience_s=0.5)
 
 
 class Stage:
-    """Everything a test needs. Leases and strikes age only through `let_handoffs_expire` and `silence`."""
+    """Everything a test needs.
+
+    Leases age only through `let_handoffs_expire`, the rest through `silence`, `wait_long` and `pass_time`.
+
+    Attributes:
+        instances: ids of the worker group's instances; None for unknown.
+    """
 
     def __init__(self, academy, environment, dsn, redis_url):
         self.academy, self.environment = academy, environment
@@ -29,7 +35,8 @@ class Stage:
         self._sqs = aws_session().client("sqs", region_name=REGION, endpoint_url=self.queue.endpoint_url)
         self.lambdas = Lambdas(environment)
         self.told = []
-        self.killed = set()
+        self.instances = None
+        environment.instances = lambda: self.instances
         self._workers = []
         self.beat_ttl_s = 60.0
 
@@ -83,6 +90,47 @@ class Stage:
             )
             self.academy.redis.set(f"tenant:{tenant}:video:{video}:silence", f"{at_s:.3f} {lease}")
 
+    def wait_long(self, *videos):
+        """Record that videos have been waiting unchanged for an hour, and that the queue was empty as long."""
+        for video in videos:
+            ((at_s, identity),) = self.academy.sql(
+                "SELECT date_part('epoch', now()) - 3600, ROW(leased_by, leased_until, processing_started_at)::text"
+                " || ' ' || left(md5(file_key), 12) FROM video_video WHERE id = %s",
+                (video,),
+            )
+            fields = {str(video): f"{at_s:.3f} {identity}", product.QUEUE_EMPTY_FIELD: f"{at_s:.3f}"}
+            self.academy.redis.hset(product.WAITING_KEY, mapping=fields)
+
+    def count(self, video, times, *, tenant=1):
+        """Count ``times`` reclaims of a video's upload."""
+        ((now_s, upload),) = self.academy.sql(
+            "SELECT date_part('epoch', now()), left(md5(file_key), 12) FROM video_video WHERE id = %s",
+            (video,),
+        )
+        counted = {f"{upload} earlier-{number}": now_s - number for number in range(times)}
+        self.academy.redis.zadd(f"tenant:{tenant}:video:{video}:reclaims", counted)
+        self.academy.redis.zadd(product.COUNTED_KEY, {f"{tenant}:{video}": now_s})
+
+    def pass_time(self, seconds):
+        """Make everything in Redis and in the queue older by ``seconds``; rows stay as they are."""
+        store = self.academy.redis
+        for key in store.scan_iter():
+            left_ms = store.pttl(key)
+            if left_ms > 0:
+                store.pexpire(key, max(1, round(left_ms - seconds * 1000)))
+            if key.endswith(b":silence"):
+                at, _, rest = store.get(key).decode().partition(" ")
+                store.set(key, f"{float(at) - seconds:.3f} {rest}", keepttl=True)
+        self.age_waits(seconds)
+        self.queue.pass_time(seconds)
+
+    def age_waits(self, seconds):
+        """Make the recorded waits older, and the time since when the queue is empty."""
+        store = self.academy.redis
+        for name, value in store.hgetall(product.WAITING_KEY).items():
+            at, space, rest = value.decode().partition(" ")
+            store.hset(product.WAITING_KEY, name, f"{float(at) - seconds:.3f}{space}{rest}")
+
     def inject_once(self, call, when, action):
         """Run ``action`` when ``call`` is next reached; return a list that gets the invocation's id then."""
         hit = []
@@ -109,16 +157,15 @@ class Stage:
             history.History(told.writes, told.events, self.told),
             self.environment.timing,
             beat_ttl_s=self.beat_ttl_s,
-            killed=frozenset(self.killed),
             waiting=frozenset(self.messages() if waiting is None else waiting),
         )
 
     def violated(self, *rules):
         """Return the names of the broken rules: of these, or of all that must hold before the run has ended.
 
-        Not of the rule on strikes, since no listing recorded those that `silence` made.
+        Not of the rules on silence and waits, since no listing recorded what `silence` and `wait_long` made.
         """
-        at_rest = (silence.reclaimed_with_cause, deliveries.nothing_lost)
+        at_rest = (silence.reclaimed_with_cause, resends.resent_with_cause, deliveries.nothing_lost)
         chosen = rules or [rule for rule in verdicts.RULES if rule not in at_rest]
         case = self.case()
         return sorted({v.rule for rule in chosen for v in rule(case)})

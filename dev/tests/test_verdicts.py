@@ -160,18 +160,22 @@ class TestSilence:
     """A video taken under a live lease: strike at 900, read again at 1000, silent in between."""
 
     LISTED = (
-        call(900.1, "List-1", "list", "after", rows=[(1, *[None] * 5, 900.0)]),
+        call(900.1, "List-1", "list candidates", "after", rows=[(1, *[None] * 5, 900.0)]),
         call(900.2, "List-1", "read heartbeats", "before"),
         call(900.3, "List-1", "read heartbeats", "after", commands=[("MGET",)], answers=[[]]),
     )
     KEYS = ("MGET", "tenant:1:video:1:heartbeat", "tenant:1:video:1:silence")
     NAME = "read heartbeats and reclaims"
     RECLAIMED = (
-        call(1000.1, "Reclaim-1", "look", "after", rows=[(1, *[None] * 5, 1000.0)]),
+        call(1000.1, "Reclaim-1", "read videos", "after", rows=[(1, *[None] * 5, 1000.0)]),
         call(1000.2, "Reclaim-1", NAME, "before"),
         call(1000.3, "Reclaim-1", NAME, "after", commands=[KEYS], answers=[[None, b"900.000 lease"]]),
         call(
-            1000.4, "Reclaim-1", "take", "before", parameters={"leases": '{"1": ""}', "holder": "reclaim:t"}
+            1000.4,
+            "Reclaim-1",
+            "lease for handoff",
+            "before",
+            parameters={"leases": '{"1": ""}', "holder": "reclaim:t"},
         ),
         write(1000.5, WORKED_ON, HANDED),
     )

@@ -11,7 +11,9 @@ def expired(academy):
 
 
 def test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry(stage, expired):
-    stage.inject_once("take", "before", lambda invocation, connection: invocation.cut(connection, "after"))
+    stage.inject_once(
+        "lease for handoff", "before", lambda invocation, connection: invocation.cut(connection, "after")
+    )
     assert stage.execute().status == "SUCCEEDED"
     assert stage.messages() == expired
 

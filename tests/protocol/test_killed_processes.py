@@ -26,7 +26,9 @@ def run_and_be_killed(ports, queue, timing, arn, videos, point):
     environment = FaultyEnvironment(*relays, SimpleNamespace(**queue), timing, Record(), kill)
     with boundary(environment):
         lambdas = Lambdas(environment)
-        taken = lambdas.invoke("Reclaim", {"videos": videos, "execution": arn, "failOnPartial": False})
+        taken = lambdas.invoke(
+            "Reclaim", {"videos": videos, "input": {}, "execution": arn, "failOnPartial": False}
+        )
         lambdas.invoke("Enqueue", taken)
         lambdas.close()
 
@@ -34,8 +36,8 @@ def run_and_be_killed(ports, queue, timing, arn, videos, point):
 @pytest.mark.parametrize(
     ("point", "messages_at_once"),
     [
-        pytest.param(("take", "before"), 0, id="before-the-reclaims-commit"),
-        pytest.param(("take", "after"), 0, id="after-the-reclaims-commit"),
+        pytest.param(("lease for handoff", "before"), 0, id="before-the-reclaims-commit"),
+        pytest.param(("lease for handoff", "after"), 0, id="after-the-reclaims-commit"),
         pytest.param(("send", "before"), 0, id="before-sending"),
         pytest.param(("send", "after"), 3, id="after-sending"),
         pytest.param(("clear handoffs", "after"), 3, id="after-clearing"),

@@ -39,14 +39,14 @@ def test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is(sta
     last = stage.execute("one-too-many")
     assert academy.state(poison) == ("FAILED", "", False)
     ((reason,),) = academy.sql("SELECT error_reason FROM video_video")
-    assert reason.startswith(f"Quarantined by video-reclaim: stuck {LIMIT + 1} times within 7 days")
+    assert f": {LIMIT + 1} times within 7 days" in reason
     assert [item["did"]["quarantined"] for item in last.results] == [1]
     assert not stage.messages()
     assert stage.violated(*verdicts.RULES) == []
 
 
 def test_a_retry_by_hand_starts_afresh(stage, academy, poison):
-    academy.redis.zadd(f"tenant:1:video:{poison}:reclaims", {f"r-{i}": 4e9 for i in range(LIMIT)})
+    stage.count(poison, LIMIT)
     stage.execute("quarantines")
     assert academy.state(poison)[0] == "FAILED"
     academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01'")
@@ -70,7 +70,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
     begun = []
 
     def overlap(_invocation, call, when, _connection):
-        if (call, when) == ("take", "before") and len(begun) <= LIMIT:
+        if (call, when) == ("lease for handoff", "before") and len(begun) <= LIMIT:
             begun.append(call)
             stage.execute(f"run-{len(begun)}")
 
@@ -84,7 +84,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once(stage, academy, poison
 @pytest.mark.parametrize("code", ["25006", "57014", "40P01"], ids=["read-only", "timeout", "deadlock"])
 def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poison, code):
     stage.environment.inject = lambda _i, call, when, _c: (
-        _RAISE.format(code) if (call, when) == ("take", "before") else None
+        _RAISE.format(code) if (call, when) == ("lease for handoff", "before") else None
     )
     for number in range(3 * LIMIT):
         assert stage.execute(f"run-{number}").status == "FAILED"
@@ -93,7 +93,7 @@ def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poi
     assert attempts(stage) == [2]
 
 
-@pytest.mark.parametrize("call", ["read heartbeats and reclaims", "take"])
+@pytest.mark.parametrize("call", ["read heartbeats and reclaims", "lease for handoff"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
     stage.inject_once(call, when, lambda invocation, _: invocation.die())
@@ -118,7 +118,7 @@ def test_a_video_that_was_spared_is_not_counted(stage, academy):
     video = academy.add(until=3600)
     stage.silence(video)
     key = f"tenant:1:video:{video}:heartbeat"
-    stage.inject_once("look", "before", lambda *_: academy.redis.set(key, "1") and None)
+    stage.inject_once("read videos", "before", lambda *_: academy.redis.set(key, "1") and None)
     stage.execute()
     assert academy.state(video)[0] == "PROCESSING"
     assert not academy.redis.exists(f"tenant:1:video:{video}:reclaims")

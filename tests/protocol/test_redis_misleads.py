@@ -131,7 +131,7 @@ def test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video(stag
     stage.academy.redis.delete(job.heartbeat_key)
     stage.execute("strike")
     time.sleep(CONFIRM_S)
-    struck = stage.inject_once("look", "before", lambda *_: worker.beat(job) and None)
+    struck = stage.inject_once("read videos", "before", lambda *_: worker.beat(job) and None)
     stage.execute("too-late")
     assert struck
     assert status(stage, job) == "PROCESSING"
