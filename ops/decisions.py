@@ -34,13 +34,16 @@ def decisions(
     if not decided:
         raise OpsError(f"No record with a decision within {show_duration(since)}.", Exit.NOT_DONE)
     former = former_policy([inputs_of(execution) for execution in decided]) if compare else None
-    headings = ["time (UTC)", "action", "desired", "waiting + PROCESSING", "visible + in flight", "reason"]
+    headings = ["time (UTC)", "action", "desired", "backlog", "queue", "reason"]
     rows = [decision_row(execution) for execution in decided]
     if former is not None:
         headings.insert(3, "former policy")
         for row, asked in zip(rows, former, strict=True):
             row.insert(3, "no change" if asked is None else str(asked))
-    console.print(table(headings, rows, title=f"{len(decided)} decisions"))
+    console.print(table(headings, rows, title="Decisions"))
+    say(
+        "Backlog: videos waiting + in PROCESSING. Queue: messages visible + in flight. Unknown values are shown as ?."
+    )
     if len(decided) < len(executions):
         say(f"{len(executions) - len(decided)} more executions have no record: they run, or failed.")
     if former is not None:
