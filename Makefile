@@ -97,8 +97,7 @@ verify: named-stage setup ## check a deployed STAGE; writes nothing but a dry ru
 	$(PY) -m cdk.verify "$(STAGE)" $(ARGS)
 
 sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
-	$(VENV)/bin/cyclonedx-py requirements requirements/layer.txt --output-reproducible --output-format JSON \
-		--output-file build/sbom.json
+	$(PY) -m dev.sbom build/sbom.json
 
 shapes: setup ## write the snapshots of the templates anew, tests/infra/shapes/
 	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py
