@@ -93,12 +93,11 @@ destroy: named-stage setup ## remove STAGE from AWS; without a terminal only wit
 		echo "There is no terminal to ask: make destroy STAGE=$(STAGE) ARGS=--force" >&2; exit 2;; esac
 	$(CDK) destroy $(ARGS)
 
-verify: named-stage setup ## check a deployed STAGE; writes nothing but a dry run and metrics in a namespace of its own
-	$(PY) -m cdk.verify "$(STAGE)" $(ARGS)
+verify: setup ## check a deployed STAGE; writes nothing but a dry run and metrics in a namespace of its own
+	$(PY) -m cdk.verify "$(STAGE)"
 
 sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
-	$(VENV)/bin/cyclonedx-py requirements requirements/layer.txt --output-reproducible --output-format JSON \
-		--output-file build/sbom.json
+	$(PY) -m dev.sbom build/sbom.json
 
 shapes: setup ## write the snapshots of the templates anew, tests/infra/shapes/
 	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py

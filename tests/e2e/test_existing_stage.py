@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cdk.stage import load, stages_in
+from cdk.verify import verify
 from tests.e2e.beside import DIMENSIONS, PASSWORD, STACK_NAME, TOKEN, Deployment, Platform, exists
 from video_reclaim.rules.platform import HEARTBEAT_SEEN_KEY
 
@@ -62,6 +64,26 @@ def test_deploying_again_changes_nothing(platform, deployed):
     assert "(no changes)" in deployed.deploy_again()
     after = platform.clients.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
     assert after.get("LastUpdatedTime") == before.get("LastUpdatedTime")
+
+
+def test_a_verification_finds_what_is_wrong_and_nothing_else(platform, deployed):
+    stage = load(stages_in(), "existing", json.dumps(platform.configuration()))
+    before = platform.inventory()
+    found = {}
+    for finding in verify("existing", stage, platform.clients.of):
+        found.setdefault(finding.check, []).append(finding.problem)
+    assert platform.inventory() == before
+    assert found.pop("topics") == [f"nobody is subscribed to {platform.topic}"]
+    (unprotected,) = found.pop("worker group")
+    assert unprotected.startswith("new instances are not protected")
+    assert {check: problems for check, problems in found.items() if problems != [""]} == {}
+    assert set(found) == {"stack", "roles", "dry run", "metrics", "alarms", "schedule"}
+
+
+def test_a_verification_of_a_stage_that_is_not_deployed_says_so(platform, deployed):
+    stage = load(stages_in(), "existing", json.dumps(platform.configuration()))
+    (finding,) = verify("other", stage, platform.clients.of)
+    assert "make deploy STAGE=other" in finding.problem
 
 
 class TestSecrets:
