@@ -11,6 +11,7 @@ from dev.testing.emulator_bench import Bench
 from ops import runs
 from ops.__main__ import main
 from ops.errors import Exit
+from tests.e2e.deployed import OVERRIDE
 
 pytestmark = pytest.mark.xdist_group("deployed")
 
@@ -183,11 +184,7 @@ def test_redrive_says_that_an_execution_failed_again(deployed, ops):
 
 
 def order_of(deployed):
-    return json.loads(
-        deployed.clients.ssm.get_parameter(Name="/academy/workers/video/scaling-override")["Parameter"][
-            "Value"
-        ]
-    )
+    return json.loads(deployed.clients.ssm.get_parameter(Name=OVERRIDE)["Parameter"]["Value"])
 
 
 @pytest.mark.parametrize(
@@ -297,9 +294,7 @@ def test_a_wrong_command_line_changes_nothing(deployed, ops, arguments):
 
     listed = deployed.clients.stepfunctions.list_executions(stateMachineArn=deployed.stack.state_machine_arn)
     assert len(listed) == before
-    assert not deployed.clients.ssm.get_parameters(Names=["/academy/workers/video/scaling-override"])[
-        "Parameters"
-    ]
+    assert not deployed.clients.ssm.get_parameters(Names=[OVERRIDE])["Parameters"]
 
 
 def test_an_unknown_stage_is_one_line(ops):
