@@ -5,17 +5,21 @@ from dataclasses import replace
 
 import pytest
 
-from dev.chaos import deliveries, duplicates, silence, verdicts
+from dev.chaos import deliveries, duplicates, product, resends, silence, verdicts
 from dev.chaos.case import Case
 from dev.chaos.environment import Timing
 from dev.chaos.history import PRODUCT, Event, History, Row, Write
 
 NOW = 1_000.0
+QUARANTINE_PREFIX = product.QUARANTINE_REASON
+EMPTY_QUEUE = {"visible": "0", "delayed": "0"}
+PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
 WAITING = Row("UPLOADED", "", None, None, None, "{}")
 WORKED_ON = Row("PROCESSING", "w", NOW + 500, "claim-1", None, "{}")
 STUCK = replace(WORKED_ON, leased_until=NOW - 1)
 HANDED = Row("UPLOADED", "reclaim:t", NOW + 900, "claim-1", None, "{}")
 DONE = replace(WAITING, status="READY")
+QUARANTINED = replace(WAITING, status="FAILED", error_reason=f"{QUARANTINE_PREFIX}: 2 times")
 BODY = json.dumps(
     {
         "video_id": 1,
@@ -32,8 +36,9 @@ def write(at, before, after, who=PRODUCT):
     return Write(int(at), at, at, who, 1, before, after)
 
 
-def accepted(at, sender="Enqueue-1", body=BODY):
-    return Event(at, "accepted", {"message": f"m{at}", "body": body, "sender": sender})
+def accepted(at, sender="Enqueue-1", body=BODY, delay_s=0):
+    details = {"message": f"m{at}", "body": body, "sender": sender, "delay_s": delay_s}
+    return Event(at, "accepted", details)
 
 
 def began(at, invocation="Enqueue-1"):
@@ -62,20 +67,13 @@ def judged(rule, *events, **given):
     return [violation.what for violation in rule(case_of(*events, **given))]
 
 
-def case_of(*events, told=(), killed=(), waiting=(), excuses_losses=True):
+def case_of(*events, told=(), waiting=()):
     history = History(
         [event for event in events if isinstance(event, Write)],
         [event for event in events if isinstance(event, Event)],
         list(told),
     )
-    return Case(
-        history,
-        Timing(max_reclaims=1),
-        60.0,
-        killed=frozenset(killed),
-        waiting=frozenset(waiting),
-        excuses_losses=excuses_losses,
-    )
+    return Case(history, Timing(max_reclaims=1), 60.0, waiting=frozenset(waiting))
 
 
 TAKEN = write(1001.0, STUCK, HANDED)
@@ -113,15 +111,21 @@ CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"
                 write(
                     NOW,
                     STUCK,
-                    replace(
-                        WAITING, status="FAILED", error_reason="Quarantined by video-reclaim: stuck 2 times"
-                    ),
+                    replace(WAITING, status="FAILED", error_reason=f"{QUARANTINE_PREFIX}: 2 times"),
                 )
             ],
         ),
         (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("+00:00", ""))]),
         (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("file_key", "key"))]),
+        (
+            deliveries.not_sent_into_a_cancel,
+            [
+                call(1001, "Enqueue-1", "prepare jobs", "after", commands=[PTTL], answers=[20_001]),
+                accepted(1002.0, delay_s=20),
+            ],
+        ),
         (deliveries.nothing_lost, [accepted(1002.0), CLEARED]),
+        (deliveries.nothing_lost, [write(NOW, None, replace(WAITING, leased_by="dead"), who="platform")]),
         (deliveries.nothing_lost, [write(NOW, None, WORKED_ON, who="w")]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -136,49 +140,63 @@ def test_a_reclaim_as_it_should_be_breaks_no_rule(rule):
     assert not judged(rule, *events, waiting={1})
 
 
-@pytest.mark.parametrize(
-    ("told", "killed", "excused"),
-    [
-        pytest.param(["received", "deleted"], ["w"], True, id="killed-before-its-claim"),
-        pytest.param(["received", "deleted"], [], False, id="not-killed"),
-        pytest.param(["received", "deleted", "refused"], ["w"], False, id="it-refused"),
-        pytest.param(["received", "deleted", "claimed"], ["w"], False, id="it-claimed"),
-        pytest.param([], ["w"], False, id="nobody-received-it"),
-    ],
-)
-def test_only_a_worker_killed_before_its_claim_excuses_a_lost_message(told, killed, excused):
-    message = accepted(1002.0)
-    steps = [
-        {"event": event, "worker": "w", "video": 1, "at": 1003.0 + n, "message": message.details["message"]}
-        for n, event in enumerate(told)
-    ]
-    found = judged(deliveries.nothing_lost, message, CLEARED, told=steps, killed=killed)
-    assert (not found) is excused
+ARN = {"execution": "arn:aws:states:::execution:m:x", "input": {"release": [2]}, "videos": [1]}
+SEEN, UNSEEN = ("EXISTS", product.HEARTBEAT_SEEN_KEY), ("EXISTS", "x")
+
+
+def invocation(name, began_at, ended_at):
+    """The beginning and the end of an invocation; all of them belong to one execution."""
+    step = {"List": "ListStaleVideos"}.get(name.split("-")[0], name.split("-")[0])
+    return (
+        Event(began_at, "began", {"invocation": name, "step": step, "event": ARN}),
+        Event(ended_at, "ended", {"invocation": name, "error": None, "faults": []}),
+    )
+
+
+def row_of(video, now, leased_by="w"):
+    return (video, "PROCESSING", 1, leased_by, "lease", "upload", False, False, now)
+
+
+def mget(*pairs):
+    """A command that asks for keys of video 1, and its answer."""
+    keys = [f"tenant:1:video:{video}:{name}" for video, name, _ in pairs]
+    return ("MGET", *keys), [value for *_, value in pairs]
 
 
 class TestSilence:
     """A video taken under a live lease: strike at 900, read again at 1000, silent in between."""
 
-    LISTED = (
-        call(900.1, "List-1", "list candidates", "after", rows=[(1, *[None] * 5, 900.0)]),
-        call(900.2, "List-1", "read heartbeats", "before"),
-        call(900.3, "List-1", "read heartbeats", "after", commands=[("MGET",)], answers=[[]]),
-    )
-    KEYS = ("MGET", "tenant:1:video:1:heartbeat", "tenant:1:video:1:silence")
-    NAME = "read heartbeats and reclaims"
-    RECLAIMED = (
-        call(1000.1, "Reclaim-1", "read videos", "after", rows=[(1, *[None] * 5, 1000.0)]),
-        call(1000.2, "Reclaim-1", NAME, "before"),
-        call(1000.3, "Reclaim-1", NAME, "after", commands=[KEYS], answers=[[None, b"900.000 lease"]]),
-        call(
-            1000.4,
-            "Reclaim-1",
-            "lease for handoff",
-            "before",
-            parameters={"leases": '{"1": ""}', "holder": "reclaim:t"},
-        ),
-        write(1000.5, WORKED_ON, HANDED),
-    )
+    HOLDER = "i-0123456789abcdef0"
+    CLAIMED = write(800, WAITING, WORKED_ON, who=HOLDER)
+    TAKEN = write(1000.5, WORKED_ON, HANDED)
+
+    def listed(self, at, name, rows=(), beats=(), group=None):
+        rows = [row_of(1, at), *rows]
+        command, answer = mget(*[(row[0], "heartbeat", row[0] in beats or None) for row in rows])
+        return (
+            *invocation(name, at, at + 0.9),
+            call(at + 0.1, name, "list candidates", "after", rows=rows),
+            call(at + 0.2, name, "read heartbeats", "before"),
+            call(at + 0.3, name, "read heartbeats", "after", commands=[command], answers=[answer]),
+            *([call(at + 0.4, name, "read group", "after", answer=group)] if group is not None else []),
+        )
+
+    def reclaimed(self, strike=b"900.000 lease", beat=None, seen=SEEN):
+        command, answer = mget((1, "heartbeat", beat), (1, "silence", strike))
+        name = "read heartbeats and reclaims"
+        parameters = {"rows": '{"1": ""}', "holder": "reclaim:t"}
+        return (
+            *invocation("Reclaim-1", 1000, 1001),
+            call(1000.1, "Reclaim-1", "read videos", "after", rows=[row_of(1, 1000.0)]),
+            call(1000.2, "Reclaim-1", name, "before"),
+            call(1000.3, "Reclaim-1", name, "after", commands=[seen, command], answers=[1, answer]),
+            call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
+            self.TAKEN,
+        )
+
+    def found(self, *events, told=()):
+        given = [event for part in events for event in (part if isinstance(part, tuple) else (part,))]
+        return judged(silence.reclaimed_with_cause, self.CLAIMED, *given, told=told)
 
     @pytest.mark.parametrize(
         ("told", "found"),
@@ -190,7 +208,131 @@ class TestSilence:
         ],
     )
     def test_a_heartbeat_that_redis_had_contradicts_it(self, told, found):
-        assert bool(judged(silence.reclaimed_with_cause, *self.LISTED, *self.RECLAIMED, told=told)) is found
+        events = [self.listed(900, "List-1"), self.listed(998, "List-2"), self.reclaimed()]
+        assert bool(self.found(*events, told=told)) is found
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [
+            pytest.param({}, None, id="as-it-should-be"),
+            pytest.param({"seen": UNSEEN}, "no mark", id="wrong-redis"),
+            pytest.param({"beat": b"1"}, "had a heartbeat", id="heard"),
+            pytest.param({"strike": None}, "no strike", id="no-strike"),
+            pytest.param({"strike": b"950.000 lease"}, "50.000 s old", id="young"),
+        ],
+    )
+    def test_it_must_be_credible(self, given, found):
+        what = self.found(self.listed(900, "List-1"), self.listed(998, "List-2"), self.reclaimed(**given))
+        assert bool(what) is bool(found)
+        assert not found or found in what[0]
+
+    @pytest.mark.parametrize(
+        ("others", "beats", "found"),
+        [
+            pytest.param(4, (), True, id="none-of-five-is-heard"),
+            pytest.param(4, (2,), False, id="one-is-heard"),
+            pytest.param(3, (), False, id="four-are-few"),
+        ],
+    )
+    def test_of_many_it_must_last_longer(self, others, beats, found):
+        rows = [row_of(2 + number, 998, f"w{number}") for number in range(others)]
+        listings = [self.listed(900, "List-1"), self.listed(998, "List-2", rows, beats)]
+        what = self.found(*listings, self.reclaimed())
+        assert bool(what) is found
+
+    @pytest.mark.parametrize(
+        ("group", "told", "found"),
+        [
+            pytest.param([], [], None, id="gone"),
+            pytest.param(None, [], "had not said", id="nobody-asked"),
+            pytest.param([HOLDER], [], "had not said", id="it-is-there"),
+            pytest.param([], [step(999, "beat", HOLDER)], "had not said", id="it-lived-on"),
+        ],
+    )
+    def test_a_worker_is_gone_when_the_group_says_so(self, group, told, found):
+        listing = self.listed(998, "List-1", group=group)
+        what = self.found(listing, self.reclaimed(strike=b"998.000 gone lease"), told=told)
+        assert bool(what) is bool(found)
+        assert not found or found in what[0]
+
+
+class TestResend:
+    """A video that waits since 10, is listed at 998 and taken at 1000."""
+
+    ARRIVED = write(10, None, WAITING, who="platform")
+    TAKEN = write(1000.5, WAITING, HANDED)
+
+    def resent(self, *more, since=b"10.000 identity", depth=EMPTY_QUEUE, oldest=None, empty_since=b"900.0"):
+        wait = {"commands": [("HMGET", product.WAITING_KEY, "1")], "answers": [[since]]}
+        hash_ = {product.QUEUE_EMPTY_FIELD: empty_since} if empty_since else {}
+        look = {"commands": [("HGETALL", product.WAITING_KEY)], "answers": [hash_]}
+        parameters = {"rows": '{"1": ""}', "holder": "reclaim:t"}
+        events = [
+            self.ARRIVED,
+            *invocation("List-1", 998, 999),
+            call(998.1, "List-1", "list candidates", "after", rows=[row_of(1, 998.0)]),
+            call(998.2, "List-1", "read heartbeats", "after", **look),
+            *([call(998.3, "List-1", "read depth", "after", depth=depth)] if depth else []),
+            *([call(998.4, "List-1", "read oldest", "after", answer=oldest)] if oldest else []),
+            *invocation("Reclaim-1", 1000, 1001),
+            call(1000.1, "Reclaim-1", "read videos", "after", rows=[row_of(1, 1000.0)]),
+            call(1000.2, "Reclaim-1", "take waits", "after", **wait),
+            call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
+            *more,
+            self.TAKEN,
+        ]
+        return judged(resends.resent_with_cause, *events)
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [
+            pytest.param({}, None, id="queue-empty-twice"),
+            pytest.param({"empty_since": None}, "one look", id="queue-empty-once"),
+            pytest.param({"empty_since": b"997.0"}, "one look", id="looks-too-close"),
+            pytest.param({"depth": None}, "depth", id="depth-unknown"),
+            pytest.param({"depth": {"visible": "1"}}, "age", id="age-unknown"),
+            pytest.param({"depth": {"visible": "1"}, "oldest": 87.0}, None, id="older-than-all"),
+            pytest.param({"depth": {"visible": "1"}, "oldest": 89.0}, "89.000 s", id="not-old-enough"),
+            pytest.param({"since": None}, "no wait", id="no-wait"),
+            pytest.param({"since": b"101.000 identity"}, "899.000 s", id="too-short"),
+        ],
+    )
+    def test_a_message_is_lost_only_on_evidence(self, given, found):
+        what = self.resent(**given)
+        assert bool(what) is bool(found)
+        assert not found or found in what[0]
+
+    @pytest.mark.parametrize(
+        ("row", "found"),
+        [
+            pytest.param(WAITING, False, id="the-same"),
+            pytest.param(replace(WAITING, leased_by="x"), True, id="lease"),
+            pytest.param(replace(WAITING, rest='{"file_key": "new"}'), True, id="upload"),
+        ],
+    )
+    def test_a_wait_ends_with_a_change(self, row, found):
+        assert bool(self.resent(write(500, row, WAITING, who="platform"))) is found
+
+
+@pytest.mark.parametrize(
+    ("video", "reason", "found"),
+    [
+        pytest.param(2, f"{QUARANTINE_PREFIX}: 6 times", False, id="asked-for"),
+        pytest.param(2, "ffmpeg ended with status 1", True, id="not-ours"),
+        pytest.param(1, f"{QUARANTINE_PREFIX}: 6 times", True, id="not-asked-for"),
+    ],
+)
+def test_only_what_an_operator_names_is_released(video, reason, found):
+    failed = replace(WAITING, status="FAILED", error_reason=reason)
+    released = replace(write(1000.5, failed, HANDED), video=video)
+    parameters = {"rows": f'{{"{video}": ""}}', "holder": "reclaim:t"}
+    events = [
+        *invocation("Reclaim-1", 1000, 1001),
+        call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
+        released,
+    ]
+    assert bool(judged(resends.released_on_request, *events)) is found
+    assert not judged(verdicts.known_steps, *events)
 
 
 USERS = accepted(1000.0, "platform")
@@ -250,6 +392,12 @@ CLAIMED = write(1000.6, WAITING, STUCK, who="w")
         pytest.param(
             [USERS, write(1001.0, WAITING, HANDED), OURS], [], "without a cause", id="sent-again-for-nothing"
         ),
+        pytest.param(
+            [USERS, write(1001.0, QUARANTINED, HANDED), OURS],
+            [],
+            "a release, while a user's message was out",
+            id="release",
+        ),
         pytest.param([USERS, TAKEN, OURS, deleted(1000.5, USERS)], [], None, id="the-first-is-gone"),
         pytest.param(
             [USERS, TAKEN, OURS, deleted(1000.5, USERS)],
@@ -283,12 +431,12 @@ def test_a_reclaim_sends_a_second_message_only_after_an_earlier_duplicate(others
         pytest.param(DONE, {}, False, id="done"),
     ],
 )
-def test_no_loss_is_excused_with_the_real_platforms_ways(row, given, found):
+def test_no_lost_message_is_excused(row, given, found):
     message = accepted(999.0, "platform")
     told = [step(1000, "received", of=message), step(1000.1, "deleted", of=message)]
     events = [message, write(1001.0, WORKED_ON, row, who="platform")]
-    case = case_of(*events, told=told, killed={"w"}, excuses_losses=False, **given)
-    assert [violation.rule for violation in verdicts.violations(case)] == ["uploaded_has_message"] * found
+    case = case_of(*events, told=told, **given)
+    assert [violation.rule for violation in verdicts.violations(case)] == ["nothing_lost"] * found
 
 
 @pytest.mark.parametrize(
@@ -307,6 +455,4 @@ def test_tells_what_became_of_a_lost_message(steps, dead, fate):
     events = [message, write(998.0, None, WAITING, who="platform")]
     if dead:
         events.append(Event(1010.0, "dead", {"message": message.details["message"], "body": BODY}))
-    assert deliveries.lost(case_of(*events, told=told, excuses_losses=False)) == {
-        f"the last message {fate}": 1
-    }
+    assert deliveries.lost(case_of(*events, told=told)) == {f"the last message {fate}": 1}

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dev.chaos import product
 from dev.local.processes import free_port
 from dev.local.worker import Habits, Pace, WorkerProcess
 from dev.testing.emulator_bench import Bench
@@ -176,7 +177,7 @@ def held(academy, stage, waiting):
 
 
 def keys(academy):
-    return {key.decode() for key in academy.redis.scan_iter()}
+    return {key.decode() for key in academy.redis.scan_iter()} - {product.HEARTBEAT_SEEN_KEY}
 
 
 @pytest.mark.parametrize(
