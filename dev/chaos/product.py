@@ -32,7 +32,7 @@ ID, STATUS, TENANT, LEASED_BY, EXPIRED, NOW_S = 0, 1, 2, 3, 6, 8
 """Columns of ``list candidates`` and ``read videos``; the last is the database's clock, seconds since 1970."""
 MASS = staleness._MASS
 """So many workers must be silent, and none heard, for mass silence."""
-QUEUE_EMPTY_FIELD = b"queue-empty"
+QUEUE_EMPTY_FIELD, LOOKED_AT_FIELD = b"queue-empty", b"looked-at"
 HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
 COUNTED_KEY = platform.COUNTED_KEY
 instance_of = platform.instance_of

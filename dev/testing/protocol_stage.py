@@ -91,14 +91,18 @@ class Stage:
             self.academy.redis.set(f"tenant:{tenant}:video:{video}:silence", f"{at_s:.3f} {lease}")
 
     def wait_long(self, *videos):
-        """Record that videos have been waiting unchanged for an hour, and that the queue was empty as long."""
+        """Record that videos waited unchanged for an hour, in which listings looked and found the queue empty."""
         for video in videos:
-            ((at_s, identity),) = self.academy.sql(
-                "SELECT date_part('epoch', now()) - 3600, ROW(leased_by, leased_until, processing_started_at)::text"
+            ((now_s, identity),) = self.academy.sql(
+                "SELECT date_part('epoch', now()), ROW(leased_by, leased_until, processing_started_at)::text"
                 " || ' ' || left(md5(file_key), 12) FROM video_video WHERE id = %s",
                 (video,),
             )
-            fields = {str(video): f"{at_s:.3f} {identity}", product.QUEUE_EMPTY_FIELD: f"{at_s:.3f}"}
+            fields = {
+                str(video): f"{now_s - 3600:.3f} {identity}",
+                product.QUEUE_EMPTY_FIELD: f"{now_s - 3600:.3f}",
+                product.LOOKED_AT_FIELD: f"{now_s:.3f}",
+            }
             self.academy.redis.hset(product.WAITING_KEY, mapping=fields)
 
     def count(self, video, times, *, tenant=1):
@@ -125,9 +129,11 @@ class Stage:
         self.queue.pass_time(seconds)
 
     def age_waits(self, seconds):
-        """Make the recorded waits older, and the time since when the queue is empty."""
+        """Make the recorded waits older, and the time since when the queue is empty, as if listings went on."""
         store = self.academy.redis
         for name, value in store.hgetall(product.WAITING_KEY).items():
+            if name == product.LOOKED_AT_FIELD:
+                continue
             at, space, rest = value.decode().partition(" ")
             store.hset(product.WAITING_KEY, name, f"{float(at) - seconds:.3f}{space}{rest}")
 
