@@ -228,14 +228,18 @@ def _group(deployed: Deployed) -> Iterator[str]:
         return
     (group,) = groups
     hooks = scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
-    hooked = any(hook["LifecycleTransition"].endswith("EC2_INSTANCE_TERMINATING") for hook in hooks)
+    hooked = any(
+        hook["LifecycleTransition"].endswith("EC2_INSTANCE_TERMINATING")
+        and hook["DefaultResult"] == "ABANDON"
+        for hook in hooks
+    )
     if not (group.get("NewInstancesProtectedFromScaleIn") or hooked):
         yield (
-            "new instances are not protected and there is no termination lifecycle hook: the group shrinks only "
+            "new instances are not protected and no termination lifecycle hook abandons: the group shrinks only "
             "while nothing is PROCESSING (docs/worker-contract.md)"
         )
     suspended = {process["ProcessName"] for process in group.get("SuspendedProcesses", [])}
-    if len(group.get("AvailabilityZones", [])) > 1 and "AZRebalance" not in suspended:
+    if not hooked and len(group.get("AvailabilityZones", [])) > 1 and "AZRebalance" not in suspended:
         yield "AZRebalance is not suspended: Auto Scaling may terminate busy workers (docs/scaling.md)"
 
 

@@ -1,25 +1,28 @@
 """A worker group for a stage that has none yet."""
 
-from aws_cdk import Fn, RemovalPolicy, Stack, Tags
+from aws_cdk import Fn, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
-from aws_cdk import custom_resources as custom
 from constructs import Construct
 
-from .findings import accept, accept_lint, accept_wildcard
+from .findings import accept, accept_lint
 from .platform import NewWorkers
 
-_SHOWN = ["GroupDesiredCapacity", "GroupInServiceInstances"]  # on the dashboard
+HOOK_NAME = "finish-encode"
+_METRICS = ["GroupDesiredCapacity", "GroupInServiceInstances", "GroupTerminatingRetainedInstances"]
+# An action lasts at most 100 of these timeouts, or 48 hours (AWS, "Amazon EC2 Auto Scaling lifecycle hooks"):
+# 16 hours, four times as long as a worker's lease.
+_HEARTBEAT_TIMEOUT_S = 600
 
 
 class WorkerGroup(Construct):
-    """An Auto Scaling group whose instances start protected from scale-in.
+    """An Auto Scaling group with a termination lifecycle hook, so that a worker finishes before its instance ends.
 
-    The worker takes its own protection off when it is idle, so that a smaller fleet never costs a running
-    encode. The group's size belongs to the workflow: a deployment sets no desired capacity.
+    The hook holds for every termination that Auto Scaling decides, zone rebalancing among them (AWS, "Amazon EC2
+    Auto Scaling lifecycle hooks"), so instances are not protected and no process is suspended. An instance whose
+    worker stopped answering is retained, not ended (AWS, "Configure instance retention"). The group's size
+    belongs to the workflow: a deployment sets no desired capacity.
     """
 
     def __init__(
@@ -70,10 +73,14 @@ class WorkerGroup(Construct):
             launch_template=autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
                 launch_template_id=template.ref, version=template.attr_latest_version_number
             ),
-            new_instances_protected_from_scale_in=True,
+            instance_lifecycle_policy=autoscaling.CfnAutoScalingGroup.InstanceLifecyclePolicyProperty(
+                retention_triggers=autoscaling.CfnAutoScalingGroup.RetentionTriggersProperty(
+                    terminate_hook_abandon="retain"
+                )
+            ),
             metrics_collection=[
                 autoscaling.CfnAutoScalingGroup.MetricsCollectionProperty(
-                    granularity="1Minute", metrics=_SHOWN
+                    granularity="1Minute", metrics=_METRICS
                 )
             ],
         )
@@ -86,48 +93,14 @@ class WorkerGroup(Construct):
         if not workers.subnet_ids:
             accept(self.group, "CloudFormation-Validate::W3010", because="the stage names its zones")
             accept_lint(self.group, "W3010", because="the stage names its zones")
-        if len(workers.subnet_ids or workers.availability_zones) > 1:
-            self._suspend_rebalancing(group_name)
-
-    def _suspend_rebalancing(self, group_name: str) -> None:
-        """Keep Auto Scaling from moving workers between zones: it would end them, protected or not.
-
-        CloudFormation has no property for it, so a function of CDK's own makes this one call on deployment.
-        """
-        group_arn = Stack.of(self).format_arn(
-            service="autoscaling",
-            resource="autoScalingGroup:*:autoScalingGroupName",
-            resource_name=group_name,
-        )
-        process = {"AutoScalingGroupName": group_name, "ScalingProcesses": ["AZRebalance"]}
-        suspended = custom.AwsCustomResource(
+        # Not the group's LifecycleHookSpecificationList: when the stack is deleted, a hook of its own goes first
+        # and its waiting instances end (AWS, "DeleteLifecycleHook"). The group's deletion then waits for none.
+        autoscaling.CfnLifecycleHook(
             self,
-            "SuspendRebalancing",
-            resource_type="Custom::SuspendRebalancing",
-            on_update=custom.AwsSdkCall(
-                service="AutoScaling",
-                action="suspendProcesses",
-                parameters=process,
-                physical_resource_id=custom.PhysicalResourceId.of(f"{group_name}-AZRebalance"),
-            ),
-            policy=custom.AwsCustomResourcePolicy.from_statements(
-                [iam.PolicyStatement(actions=["autoscaling:SuspendProcesses"], resources=[group_arn])]
-            ),
-            install_latest_aws_sdk=False,
-            log_group=logs.LogGroup(
-                self, "Logs", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
-            ),
+            "FinishEncode",
+            auto_scaling_group_name=self.group.ref,
+            lifecycle_hook_name=HOOK_NAME,
+            lifecycle_transition="autoscaling:EC2_INSTANCE_TERMINATING",
+            default_result="ABANDON",
+            heartbeat_timeout=_HEARTBEAT_TIMEOUT_S,
         )
-        accept_wildcard(suspended, group_arn, because="a random id that only Auto Scaling knows")
-        maker = Stack.of(self).node.find_child(
-            f"AWS{custom.AwsCustomResource.PROVIDER_FUNCTION_UUID.replace('-', '')}"
-        )
-        for rule in (
-            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
-            "Serverless-LambdaDefaultMemorySize",
-            "Serverless-LambdaDLQ",
-            "Serverless-LambdaTracing",
-        ):
-            accept(maker, rule, because="CDK's own function, which runs when the stack is deployed")
-        accept_lint(maker.node.default_child or maker, "W3005", because="CDK's own function")
-        suspended.node.add_dependency(self.group)

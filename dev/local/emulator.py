@@ -1,4 +1,4 @@
-"""The AWS emulator: ministack in a process of its own, with `corrections` and with `redrive`.
+"""The AWS emulator: ministack in a process of its own, with `corrections`, `redrive` and `metadata`.
 
 ``python -m dev.local.emulator`` serves until SIGTERM or SIGINT. It reads these variables and no others:
 GATEWAY_PORT (default 4566), AUTH ("true" enforces the roles of Lambda functions), SFN_WAIT_SCALE (default 1,
@@ -113,7 +113,7 @@ def main() -> None:
     from ministack import app
     from ministack.core import lambda_runtime
 
-    from dev.local import corrections, redrive
+    from dev.local import corrections, metadata, redrive
 
     corrections.apply()
     redrive.install()
@@ -132,7 +132,7 @@ def main() -> None:
 
     status = 1
     try:
-        asyncio.run(serve(app.app, config, shutdown_trigger=wait_for_signal))
+        asyncio.run(serve(metadata.beside(app.app), config, shutdown_trigger=wait_for_signal))
         status = 0
     except Exception:
         traceback.print_exc()

@@ -52,7 +52,7 @@ class Stage:
         return execution
 
     def worker(self, name, **manner):
-        worker = Worker(
+        worker = manner.pop("kind", Worker)(
             name,
             sqs=self._sqs,
             queue_url=self.queue.url,

@@ -197,6 +197,7 @@ class Deployed:
         self.make_queue()
         self.queue.take_all()
         self.set_desired(1)
+        self.end_draining()
         self.override(None)
 
     def close(self):
@@ -290,11 +291,28 @@ class Deployed:
             QueueName=self.stack.queue_url.rpartition("/")[2], Attributes={"VisibilityTimeout": "300"}
         )
 
-    def desired(self):
-        groups = self.clients.autoscaling.describe_auto_scaling_groups(
+    def _group(self):
+        return self.clients.autoscaling.describe_auto_scaling_groups(
             AutoScalingGroupNames=[self.stack.auto_scaling_group]
-        )
-        return groups["AutoScalingGroups"][0]["DesiredCapacity"]
+        )["AutoScalingGroups"][0]
+
+    def desired(self):
+        return self._group()["DesiredCapacity"]
+
+    def instances(self):
+        """The lifecycle state of each instance of the group, by id."""
+        return {one["InstanceId"]: one["LifecycleState"] for one in self._group()["Instances"]}
+
+    def end_draining(self):
+        """End the instances that a failed test has left waiting for their worker."""
+        for id_, state in self.instances().items():
+            if state == "Terminating:Wait":
+                self.clients.autoscaling.complete_lifecycle_action(
+                    AutoScalingGroupName=self.stack.auto_scaling_group,
+                    LifecycleHookName="finish-encode",
+                    InstanceId=id_,
+                    LifecycleActionResult="CONTINUE",
+                )
 
     def set_desired(self, workers):
         self.clients.autoscaling.set_desired_capacity(

@@ -1,9 +1,12 @@
 """The decision at work on the whole stack: what it reads, what it does to the group, and what it leaves."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dev.local import metadata
+from dev.local.worker import DrainingWorker, Instance
 from tests.e2e.deployed import OVERRIDE
 
 pytestmark = pytest.mark.xdist_group("deployed")
@@ -124,3 +127,73 @@ def test_a_size_that_the_group_refuses_is_recorded_and_fails_nothing(deployed):
     assert execution["record"]["decision"]["desired"] == 25
     assert execution["record"]["scalingError"].startswith("AutoScaling.")
     assert deployed.desired() == 1
+
+
+@pytest.fixture
+def on_instance(deployed):
+    """Makes a worker on an instance of the group, which it has asked for its state."""
+    workers = []
+
+    def make(id_):
+        stack = deployed.stack
+        instance = Instance(
+            id_,
+            stack.auto_scaling_group,
+            "finish-encode",
+            deployed.clients.autoscaling,
+            metadata.url(stack.endpoint_url, id_),
+        )
+        assert not instance.is_leaving()
+        workers.append(
+            DrainingWorker(
+                id_,
+                instance=instance,
+                sqs=deployed.clients.sqs,
+                queue_url=stack.queue_url,
+                dsn=stack.postgres_dsn,
+                redis_url=stack.redis_url,
+            )
+        )
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+def test_a_busy_instance_outlives_a_scale_in_and_an_idle_one_goes_at_once(deployed, on_instance):
+    namespace = deployed.own_namespace()
+    deployed.set_desired(3)
+    staying, idle, busy = deployed.instances()
+    worker, idle_worker = on_instance(busy), on_instance(idle)
+    video = deployed.academy.add("UPLOADED")
+    deployed.clients.sqs.send_message(
+        QueueUrl=deployed.stack.queue_url, MessageBody=json.dumps({"video_id": video, "tenant_id": 1})
+    )
+    job = worker.receive()
+    since = worker.begin(job)
+    worker.beat(job)
+
+    put_backlog(deployed, namespace, 1, range(1, 26))
+    shrunk = decision(deployed)
+
+    assert shrunk["inputs"]["group"]["safety"] == "hooked"
+    assert (shrunk["action"], deployed.desired()) == ("scale-in", 1)
+    idle_worker.run()
+    assert deployed.instances() == {staying: "InService", busy: "Terminating:Wait"}
+
+    # The instance that drains is no capacity, and its video asks for none.
+    after = decision(deployed)
+    assert (after["action"], after["inputs"]["processing"]) == ("hold", 1)
+    assert (after["inputs"]["group"]["inService"], after["inputs"]["group"]["draining"]) == (1, 1)
+    for _ in range(2):
+        deployed.academy.add("UPLOADED")
+    grown = decision(deployed)
+    assert (grown["action"], grown["inputs"]["processing"], deployed.desired()) == ("scale-out", 1, 2)
+
+    worker.beat(job)
+    assert worker.receive() is None
+    assert worker.complete(job, since)
+    worker.run()
+    assert deployed.academy.state(video)[0] == "READY"
+    assert busy not in deployed.instances() and deployed.desired() == 2

@@ -354,11 +354,3 @@ def test_a_customers_key_is_used_through_its_service_alone():
             sqs = f"sqs.{REGION}.amazonaws.com"
             wanted |= {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")}
         assert via == wanted
-
-
-def test_suspending_the_rebalancing_is_all_that_cdks_own_function_may():
-    resources = synthesized("greenfield").template["Resources"]
-    roles = [id_ for id_ in of_type(resources, "AWS::IAM::Role") if id_.startswith("AWS679f")]
-    (pairs,) = [granted(resources, id_) for id_ in roles]
-    assert {action for action, _ in pairs} == {"autoscaling:SuspendProcesses"}
-    assert {resource.split(":", 5)[5] for _, resource in pairs} == {GROUP.split(":", 5)[5]}

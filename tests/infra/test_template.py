@@ -185,22 +185,25 @@ class TestWhatIsMade:
         assert (jobs["VisibilityTimeout"], jobs["RedrivePolicy"]["maxReceiveCount"]) == (300, 3)
         assert "academy-video-jobs-dlq" in queues
 
-    def test_a_worker_group_that_is_made_protects_its_workers(self):
-        resources = synthesized("greenfield").template["Resources"]
-        (group,) = of_type(resources, "AWS::AutoScaling::AutoScalingGroup").values()
-        assert group["NewInstancesProtectedFromScaleIn"] is True
-        assert "DesiredCapacity" not in group
-        (suspended,) = of_type(resources, "Custom::SuspendRebalancing").values()
-        for moment in ("Create", "Update"):
-            call = json.loads(suspended[moment])
-            assert (call["action"], call["parameters"]) == (
-                "suspendProcesses",
-                {"AutoScalingGroupName": "academy-video-worker-asg", "ScalingProcesses": ["AZRebalance"]},
-            )
-        assert "Delete" not in suspended
+    @pytest.mark.parametrize("stage", ["greenfield", "local"])
+    def test_a_worker_group_that_is_made_lets_a_busy_worker_finish(self, stage):
+        resources = synthesized(stage).template["Resources"]
+        ((group_id, group),) = of_type(resources, "AWS::AutoScaling::AutoScalingGroup").items()
+        ((_, hook),) = of_type(resources, "AWS::AutoScaling::LifecycleHook").items()
+        assert hook["AutoScalingGroupName"] == {"Ref": group_id}
+        assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+        assert hook["DefaultResult"] == "ABANDON"
+        # AWS: 100 heartbeat timeouts, or 48 hours. A worker's lease is the longest encode.
+        assert min(100 * hook["HeartbeatTimeout"], 48 * 3600) >= 14_400
+        assert group["InstanceLifecyclePolicy"] == {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
 
-    def test_a_group_in_one_zone_has_nothing_to_rebalance(self):
-        assert not of_type(synthesized("local").template["Resources"], "Custom::SuspendRebalancing")
+    @pytest.mark.parametrize("stage", ["greenfield", "local"])
+    def test_nothing_that_is_made_keeps_a_worker_group_from_being_deleted(self, stage):
+        resources = synthesized(stage).template["Resources"]
+        (group,) = of_type(resources, "AWS::AutoScaling::AutoScalingGroup").values()
+        assert not group.get("NewInstancesProtectedFromScaleIn"), "aws-cdk#18179: the deletion would hang"
+        assert "LifecycleHookSpecificationList" not in group, "such a hook would outlive the stack's deletion"
+        assert "DesiredCapacity" not in group
 
 
 class TestChange:

@@ -17,6 +17,8 @@ Differences that are not corrected; avoid them, or test elsewhere:
 - When a function returns a string that contains JSON, the Task's result is the parsed value.
 - A module that can't be imported gives a ``RuntimeError``; on AWS, a ``Runtime.ImportModuleError``.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
+- A lifecycle action never times out, and a group has no instance lifecycle policy.
+- A group that CloudFormation makes has no instance until its desired capacity is set.
 - Functions can import the packages of this interpreter besides those of their layers.
 """
 
@@ -48,6 +50,8 @@ def apply() -> None:
     step_functions.add_autoscaling_tasks()
     step_functions.name_sdk_errors()
     auto_scaling.enforce_capacity_bounds()
+    auto_scaling.drain_instances()
+    auto_scaling.complete_lifecycle_actions()
     cloudwatch.evaluate_alarms()
     logs.accept_query_definitions()
     logs.match_json_patterns()

@@ -5,8 +5,19 @@ It keeps the contract of `docs/worker-contract.md` and encodes nothing: as an ob
 """
 
 from dev.local.worker.contract import Worker
+from dev.local.worker.draining import DrainingWorker, Instance
 from dev.local.worker.process import WorkerProcess
 from dev.local.worker.records import ClaimPath, Habits, Job, Pace
 from dev.local.worker.rows import UnreachableError
 
-__all__ = ["ClaimPath", "Habits", "Job", "Pace", "UnreachableError", "Worker", "WorkerProcess"]
+__all__ = [
+    "ClaimPath",
+    "DrainingWorker",
+    "Habits",
+    "Instance",
+    "Job",
+    "Pace",
+    "UnreachableError",
+    "Worker",
+    "WorkerProcess",
+]

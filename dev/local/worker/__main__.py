@@ -12,8 +12,9 @@ import sys
 from dataclasses import fields
 from typing import Any
 
+from dev.local import metadata
 from dev.local.stack import Clients, NoStack, Stack
-from dev.local.worker import Habits, Pace, UnreachableError, Worker
+from dev.local.worker import DrainingWorker, Habits, Instance, Pace, UnreachableError, Worker
 
 
 def _print(event: dict[str, Any]) -> None:
@@ -46,6 +47,11 @@ def _parse() -> argparse.Namespace:
         "--patience-s", type=float, default=60, help="seconds without a server before it ends (60)"
     )
     parser.add_argument("--max-jobs", type=int)
+    parser.add_argument("--instance", help="id of the emulator's instance that it runs on")
+    parser.add_argument("--group", help="the instance's group; by default that of the running stack")
+    parser.add_argument(
+        "--hook", default="finish-encode", help="the group's termination hook (finish-encode)"
+    )
     for habit in fields(Habits):
         flag = "--" + habit.name.replace("_", "-")
         parser.add_argument(flag, action="store_true", help="a habit of the platform's own workers")
@@ -62,6 +68,40 @@ def _addresses(given: argparse.Namespace) -> dict[str, str]:
     return addresses
 
 
+def _worker(given: argparse.Namespace, addresses: dict[str, str]) -> Worker:
+    clients = Clients(addresses["endpoint_url"], addresses["region"])
+    settings: dict[str, Any] = {
+        "sqs": clients.sqs,
+        "queue_url": addresses["queue_url"],
+        "dsn": addresses["dsn"],
+        "redis_url": addresses["redis_url"],
+        "pace": Pace(
+            time_scale=given.time_scale,
+            lease_s=given.lease_s,
+            encode_s=given.encode_s,
+            slowness=given.slowness,
+        ),
+        "path": given.path,
+        "habits": Habits(**{habit.name: getattr(given, habit.name) for habit in fields(Habits)}),
+        "fenced": given.fenced,
+        "failing_share": given.failing_share,
+        "seed": given.seed,
+        "patience_s": given.patience_s,
+        "tell": _print,
+    }
+    if given.instance is None:
+        return Worker(given.name, **settings)
+    instance = Instance(
+        given.instance,
+        given.group or addresses["auto_scaling_group"],
+        given.hook,
+        clients.autoscaling,
+        metadata.url(addresses["endpoint_url"], given.instance),
+        beat_every_s=60 * given.time_scale,
+    )
+    return DrainingWorker(given.name, instance=instance, **settings)
+
+
 def main() -> int:
     """Run one worker until SIGTERM or SIGINT, after which it finishes its video."""
     given = _parse()
@@ -70,26 +110,7 @@ def main() -> int:
     except NoStack as exc:
         print(exc, file=sys.stderr)
         return 1
-    worker = Worker(
-        given.name,
-        sqs=Clients(addresses["endpoint_url"], addresses["region"]).sqs,
-        queue_url=addresses["queue_url"],
-        dsn=addresses["dsn"],
-        redis_url=addresses["redis_url"],
-        pace=Pace(
-            time_scale=given.time_scale,
-            lease_s=given.lease_s,
-            encode_s=given.encode_s,
-            slowness=given.slowness,
-        ),
-        path=given.path,
-        habits=Habits(**{habit.name: getattr(given, habit.name) for habit in fields(Habits)}),
-        fenced=given.fenced,
-        failing_share=given.failing_share,
-        seed=given.seed,
-        patience_s=given.patience_s,
-        tell=_print,
-    )
+    worker = _worker(given, addresses)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))

@@ -1,0 +1,124 @@
+"""A worker that finishes its video when its EC2 instance is chosen by a scale-in, and then lets the instance go."""
+
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dev.local.worker.contract import Worker
+from dev.local.worker.records import Job
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
+
+_ON_EC2 = "http://169.254.169.254"
+_TARGET = "latest/meta-data/autoscaling/target-lifecycle-state"
+_TOKEN_FOR_S = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+_COMPLETE_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The EC2 instance that a worker runs on.
+
+    Attributes:
+        id: its id.
+        group: the name of its Auto Scaling group.
+        hook: the name of the group's termination lifecycle hook.
+        autoscaling: a client for Auto Scaling.
+        metadata_url: address of the instance metadata service.
+        beat_every_s: real seconds between heartbeats of the lifecycle action; a fraction of the hook's
+            HeartbeatTimeout.
+    """
+
+    id: str
+    group: str
+    hook: str
+    autoscaling: "AutoScalingClient"
+    metadata_url: str = _ON_EC2
+    beat_every_s: float = 60
+
+    def is_leaving(self) -> bool:
+        """Return whether the group is ending the instance.
+
+        Without an answer it counts as staying: a worker that goes on working loses nothing, since the hook then
+        times out and the instance is retained.
+        """
+        try:
+            token = self._ask("PUT", "latest/api/token", _TOKEN_FOR_S)
+            return self._ask("GET", _TARGET, {"X-aws-ec2-metadata-token": token}) == "Terminated"
+        except urllib.error.HTTPError as refused:
+            refused.close()
+        except (OSError, HTTPException):
+            pass
+        return False
+
+    def beat(self) -> None:
+        """Extend the lifecycle action by the hook's HeartbeatTimeout. Raises botocore's errors."""
+        self.autoscaling.record_lifecycle_action_heartbeat(**self._action())
+
+    def let_go(self) -> None:
+        """Complete the lifecycle action, upon which the group ends the instance. Raises botocore's errors."""
+        self.autoscaling.complete_lifecycle_action(**self._action(), LifecycleActionResult="CONTINUE")
+
+    def _action(self) -> Any:  # noqa: ANN401 - the arguments that both calls share
+        return {
+            "AutoScalingGroupName": self.group,
+            "LifecycleHookName": self.hook,
+            "InstanceId": self.id,
+        }
+
+    def _ask(self, method: str, item: str, headers: dict[str, str]) -> str:
+        request = urllib.request.Request(f"{self.metadata_url}/{item}", method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=2) as answer:
+            return str(answer.read().decode())
+
+
+class DrainingWorker(Worker):
+    """A `Worker` on an EC2 instance of a group with a termination lifecycle hook."""
+
+    def __init__(self, name: str, *, instance: Instance, **settings: Any) -> None:  # noqa: ANN401 - of Worker
+        """Prepare a worker on ``instance``; ``settings`` are those of `Worker`."""
+        super().__init__(name, **settings)
+        self._instance = instance
+        self._action_beaten_s: float | None = None
+
+    def receive(self, *, wait_s: int = 0) -> Job | None:
+        """Receive as `Worker.receive` does, but nothing once the instance is leaving: then `run` ends."""
+        if self._instance.is_leaving():
+            self.stop()
+            return None
+        return super().receive(wait_s=wait_s)
+
+    def beat(self, job: Job) -> bool:
+        """Write the heartbeat of the video, and that of the lifecycle action while the instance is leaving."""
+        written = super().beat(job)
+        now_s = time.monotonic()
+        due = self._action_beaten_s is None or now_s - self._action_beaten_s >= self._instance.beat_every_s
+        if due and self._instance.is_leaving():
+            self._action_beaten_s = now_s
+            self._call("actionBeat", self._instance.beat)
+        return written
+
+    def run(self, *, poll_s: int = 1, max_jobs: int | None = None) -> None:
+        """Work as `Worker.run` does; at the end let the instance go, if it is leaving."""
+        super().run(poll_s=poll_s, max_jobs=max_jobs)
+        attempts = _COMPLETE_ATTEMPTS if self._instance.is_leaving() else 0
+        # The metadata may change before the action begins; the first attempts then come too early.
+        while attempts and not self._call("instanceReleased", self._instance.let_go):
+            attempts -= 1
+            time.sleep(self._pace.beat_every_real_s)
+
+    def _call(self, event: str, call: Any) -> bool:  # noqa: ANN401 - a function without arguments
+        began = time.time()
+        try:
+            call()
+        except (BotoCoreError, ClientError) as exc:
+            self._record(f"{event}Failed", None, began, cause=str(exc))
+            return False
+        self._record(event, None, began)
+        return True

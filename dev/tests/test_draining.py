@@ -1,0 +1,241 @@
+"""How an instance ends: the emulator's group and metadata, and the worker that finishes before it lets go."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dev.local import metadata
+from dev.local.worker import DrainingWorker, Instance, Pace, WorkerProcess
+
+HOOK = "finish-encode"
+
+
+class Group:
+    """A group of up to 3 instances, with none, on the emulator of ``bench``."""
+
+    def __init__(self, bench, *, hook, protected=False):
+        self.endpoint_url, self.client, self.name = (
+            bench.emulator.endpoint_url,
+            bench.clients.autoscaling,
+            bench.name(),
+        )
+        self.client.create_auto_scaling_group(
+            AutoScalingGroupName=self.name,
+            MinSize=0,
+            MaxSize=3,
+            LaunchConfigurationName="any",
+            AvailabilityZones=["us-east-1a"],
+            NewInstancesProtectedFromScaleIn=protected,
+        )
+        if hook:
+            self.client.put_lifecycle_hook(
+                AutoScalingGroupName=self.name,
+                LifecycleHookName=HOOK,
+                LifecycleTransition=f"autoscaling:{hook}",
+                DefaultResult="ABANDON",
+            )
+
+    def resize(self, desired):
+        """Set the desired capacity; return the ids of the instances."""
+        self.client.set_desired_capacity(AutoScalingGroupName=self.name, DesiredCapacity=desired)
+        return list(self.states())
+
+    def states(self):
+        (shown,) = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])[
+            "AutoScalingGroups"
+        ]
+        return {one["InstanceId"]: one["LifecycleState"] for one in shown["Instances"]}
+
+    def instance(self, id_):
+        return Instance(id_, self.name, HOOK, self.client, metadata.url(self.endpoint_url, id_))
+
+    def busy(self, desired):
+        """Resize, with a worker on each instance; return the instances."""
+        instances = [self.instance(id_) for id_ in self.resize(desired)]
+        assert not any(one.is_leaving() for one in instances)
+        return instances
+
+
+@pytest.fixture
+def hooked(bench):
+    return Group(bench, hook="EC2_INSTANCE_TERMINATING")
+
+
+def test_an_instance_with_a_worker_waits_for_the_hook_and_leaves_the_desired_capacity(hooked):
+    _, leaving = hooked.busy(2)
+    hooked.resize(1)
+
+    assert sorted(hooked.states().values()) == ["InService", "Terminating:Wait"]
+    assert leaving.is_leaving()
+    hooked.resize(2)
+    assert sorted(hooked.states().values()) == ["InService", "InService", "Terminating:Wait"]
+    hooked.resize(0)
+    assert sorted(hooked.states().values()) == ["Terminating:Wait"] * 2, "the new one had no worker"
+
+
+def test_completing_the_action_ends_the_instance(hooked):
+    staying, leaving = hooked.busy(2)
+    hooked.resize(1)
+    leaving.beat()
+    assert leaving.id in hooked.states()
+    leaving.let_go()
+    assert list(hooked.states()) == [staying.id]
+
+
+@pytest.mark.parametrize("call", ["beat", "let_go"])
+def test_calls_about_an_action_that_there_is_not_are_refused(hooked, call):
+    (instance,) = hooked.busy(1)
+    with pytest.raises(ClientError, match="No active Lifecycle Action") as refused:
+        getattr(instance, call)()
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+    assert hooked.states() == {instance.id: "InService"}
+
+
+@pytest.mark.parametrize("hook", [None, "EC2_INSTANCE_LAUNCHING"])
+def test_without_a_hook_for_terminations_a_busy_instance_ends_at_once(bench, hook):
+    group = Group(bench, hook=hook)
+    group.busy(2)
+    group.resize(1)
+    assert list(group.states().values()) == ["InService"]
+
+
+def test_a_protected_instance_is_not_chosen_and_the_desired_capacity_drops(bench):
+    group = Group(bench, hook=None, protected=True)
+    group.resize(2)
+    assert list(group.resize(1)) == list(group.states())
+    assert list(group.states().values()) == ["InService", "InService"]
+    assert len(group.resize(2)) == 2, "nothing is launched for the one that stayed"
+
+
+@pytest.mark.parametrize(
+    ("method", "item", "headers", "status"),
+    [
+        pytest.param("PUT", "api/token", {}, 400, id="token-without-a-time"),
+        pytest.param("GET", "meta-data/autoscaling/target-lifecycle-state", {}, 401, id="no-token"),
+        pytest.param(
+            "GET",
+            "meta-data/autoscaling/target-lifecycle-state",
+            {"X-aws-ec2-metadata-token": "made up"},
+            401,
+            id="another-token",
+        ),
+    ],
+)
+def test_the_metadata_needs_a_token(hooked, method, item, headers, status):
+    (id_,) = hooked.resize(1)
+    address = f"{metadata.url(hooked.endpoint_url, id_)}/latest/{item}"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(address, method=method, headers=headers))
+    with refused.value:
+        assert refused.value.code == status
+
+
+def test_an_instance_of_no_group_and_a_silent_service_count_as_staying(hooked):
+    assert not hooked.instance("i-0").is_leaving()
+    assert not Instance("i-0", "any", HOOK, hooked.client, "http://127.0.0.1:9").is_leaving()
+
+
+def statuses(academy):
+    return dict(academy.sql("SELECT id, status FROM video_video"))
+
+
+@pytest.fixture
+def waiting(academy, stage):
+    """The ids of two UPLOADED videos with messages in the queue."""
+    videos = [academy.add("UPLOADED") for _ in range(2)]
+    for video in videos:
+        stage.queue.put(json.dumps({"video_id": video, "tenant_id": 1, "attempt": 1}), sender="platform")
+    return videos
+
+
+@pytest.fixture
+def draining(stage, hooked):
+    """Makes a worker on an instance of the group ``hooked``."""
+    return lambda instance: stage.worker(instance.id, kind=DrainingWorker, instance=instance)
+
+
+def test_a_worker_finishes_its_video_receives_no_other_and_lets_its_instance_go(
+    academy, stage, hooked, waiting, draining
+):
+    _, leaving = hooked.busy(2)
+    worker = draining(leaving)
+    job = worker.receive()
+    since = worker.begin(job)
+    hooked.resize(1)
+
+    worker.beat(job)
+    worker.beat(job)  # not due yet
+    assert [event["event"] for event in stage.told if "action" in event["event"]] == ["actionBeat"]
+    assert worker.receive() is None
+    assert hooked.states()[leaving.id] == "Terminating:Wait"
+    assert statuses(academy) == {waiting[0]: "PROCESSING", waiting[1]: "UPLOADED"}
+
+    worker.complete(job, since)
+    worker.run()
+
+    assert leaving.id not in hooked.states()
+    assert statuses(academy) == {waiting[0]: "READY", waiting[1]: "UPLOADED"}
+    assert len(stage.queue.bodies()) == 1, "the other message is left to others"
+
+
+def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(stage, hooked, draining):
+    (staying,) = hooked.busy(1)
+    worker = draining(staying)
+    worker.stop()
+    worker.run()
+    assert hooked.states() == {staying.id: "InService"}
+    assert not [event for event in stage.told if "instanceReleased" in event["event"]]
+
+
+def test_a_completion_that_comes_too_early_is_tried_again(monkeypatch, stage, hooked, draining):
+    (instance,) = hooked.busy(1)
+    worker = draining(instance)
+    monkeypatch.setattr(worker, "_pace", Pace(time_scale=0))
+    early = iter([True])
+    let_go = Instance.let_go
+
+    def release(instance):
+        let_go(hooked.instance("i-0") if next(early, False) else instance)
+
+    monkeypatch.setattr(Instance, "let_go", release)
+    hooked.resize(0)
+    worker.run()
+    events = [event["event"] for event in stage.told if "instanceReleased" in event["event"]]
+    assert events == ["instanceReleasedFailed", "instanceReleased"]
+    assert not hooked.states()
+
+
+def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(
+    academy, bench, hooked, postgres, valkey, tmp_path
+):
+    """It is chosen during the first of two videos."""
+    url = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
+    videos = [academy.add("UPLOADED") for _ in range(2)]
+    for video in videos:
+        body = json.dumps({"video_id": video, "tenant_id": 1, "attempt": 1})
+        bench.clients.sqs.send_message(QueueUrl=url, MessageBody=body)
+    (id_,) = hooked.resize(1)
+    options = {
+        "dsn": postgres.dsn,
+        "redis-url": valkey.url,
+        "endpoint-url": hooked.endpoint_url,
+        "queue-url": url,
+        "region": "us-east-1",
+        "instance": id_,
+        "group": hooked.name,
+        "encode-s": "5000",
+        "time-scale": "0.001",
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    worker = WorkerProcess(id_, *arguments, log=tmp_path / "worker.log")
+    try:
+        bench.until(lambda: "PROCESSING" in statuses(academy).values())
+        hooked.resize(0)
+        bench.until(lambda: not worker.running)
+    finally:
+        worker.stop()
+    assert sorted(statuses(academy).values()) == ["READY", "UPLOADED"]
+    assert not hooked.states()
