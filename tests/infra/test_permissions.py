@@ -305,8 +305,7 @@ def test_metrics_go_into_one_namespace_and_are_read_by_one_function(template):
 
 def test_no_role_has_a_managed_policy_or_a_wildcard_action(template):
     for role_id, role in of_type(template, "AWS::IAM::Role").items():
-        cdks_own = role_id.startswith("AWS679f53fac002430cb0da5b7982bd2287")
-        assert cdks_own or "ManagedPolicyArns" not in role
+        assert "ManagedPolicyArns" not in role
         assert not [action for action, _ in granted(template, role_id) if "*" in action]
 
 
@@ -354,11 +353,3 @@ def test_a_customers_key_is_used_through_its_service_alone():
             sqs = f"sqs.{REGION}.amazonaws.com"
             wanted |= {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")}
         assert via == wanted
-
-
-def test_suspending_the_rebalancing_is_all_that_cdks_own_function_may():
-    resources = synthesized("greenfield").template["Resources"]
-    roles = [id_ for id_ in of_type(resources, "AWS::IAM::Role") if id_.startswith("AWS679f")]
-    (pairs,) = [granted(resources, id_) for id_ in roles]
-    assert {action for action, _ in pairs} == {"autoscaling:SuspendProcesses"}
-    assert {resource.split(":", 5)[5] for _, resource in pairs} == {GROUP.split(":", 5)[5]}

@@ -190,17 +190,6 @@ class TestWhatIsMade:
         (group,) = of_type(resources, "AWS::AutoScaling::AutoScalingGroup").values()
         assert group["NewInstancesProtectedFromScaleIn"] is True
         assert "DesiredCapacity" not in group
-        (suspended,) = of_type(resources, "Custom::SuspendRebalancing").values()
-        for moment in ("Create", "Update"):
-            call = json.loads(suspended[moment])
-            assert (call["action"], call["parameters"]) == (
-                "suspendProcesses",
-                {"AutoScalingGroupName": "academy-video-worker-asg", "ScalingProcesses": ["AZRebalance"]},
-            )
-        assert "Delete" not in suspended
-
-    def test_a_group_in_one_zone_has_nothing_to_rebalance(self):
-        assert not of_type(synthesized("local").template["Resources"], "Custom::SuspendRebalancing")
 
 
 class TestChange:
