@@ -14,31 +14,28 @@ import boto3
 _INSTANCES_A_CALL = 50  # "SetInstanceProtection", Amazon EC2 Auto Scaling API Reference
 
 
-def handler(event: dict[str, Any], context: Any) -> None:  # noqa: ANN401 (Lambda's context object)
+def handler(event: dict[str, Any], _context: Any) -> None:  # noqa: ANN401 (Lambda's context object)
     """Answer CloudFormation's request: ``SUCCESS``, or ``FAILED`` with the reason. A retry does the same again."""
-    group = event["ResourceProperties"]["AutoScalingGroupName"]
-    answer = {
-        "Status": "SUCCESS",
-        "PhysicalResourceId": f"{group}-prepared",
-        "StackId": event["StackId"],
-        "RequestId": event["RequestId"],
-        "LogicalResourceId": event["LogicalResourceId"],
-    }
+    properties = event["ResourceProperties"]
+    group, reason = properties["AutoScalingGroupName"], ""
     try:
         scaling = boto3.client("autoscaling")
         if event["RequestType"] == "Delete":
             empty(scaling, group)
-        elif event["ResourceProperties"]["Zones"] != "1":
+        elif properties["Zones"] != "1":
             suspend_rebalancing(scaling, group)
     except Exception as exc:
-        answer |= {"Status": "FAILED", "Reason": f"{type(exc).__name__}: {exc}"}
+        reason = f"{type(exc).__name__}: {exc}"
+    answer = {key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")}
+    answer |= {"PhysicalResourceId": f"{group}-prepared", "Status": "FAILED" if reason else "SUCCESS"}
+    send(event["ResponseURL"], answer | ({"Reason": reason} if reason else {}))
+
+
+def send(url: str, answer: dict[str, Any]) -> None:
+    """Send the answer to the address that CloudFormation gave ("Custom resource response objects", its guide)."""
     print(json.dumps(answer))
-    request = urllib.request.Request(
-        event["ResponseURL"],
-        data=json.dumps(answer).encode(),
-        method="PUT",
-        headers={"Content-Type": ""},
-    )
+    data, headers = json.dumps(answer).encode(), {"Content-Type": ""}
+    request = urllib.request.Request(url, data=data, method="PUT", headers=headers)
     with urllib.request.urlopen(request, timeout=20):
         pass
 
