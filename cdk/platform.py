@@ -119,10 +119,17 @@ class Queues(Section):
 
 
 class NewWorkers(Section):
-    """A worker group to create: where, and what each instance is. ``rootDevice`` is the image's."""
+    """A worker group to create: where, and what each instance is. ``rootDevice`` is the image's.
+
+    Without ``instanceProfileArn`` a profile is created with what the worker contract needs. ``moreInstanceTypes``
+    may be launched too, each counting as one worker. With ``spot`` all but ``onDemandBase`` instances are Spot.
+    """
 
     image_id: str
     instance_type: str
+    more_instance_types: list[str] = Field(default_factory=list)
+    spot: bool = False
+    on_demand_base: int = Field(default=0, ge=0)
     subnet_ids: list[str] = Field(default_factory=list)
     availability_zones: list[str] = Field(default_factory=list)
     security_group_ids: list[str] = Field(default_factory=list)

@@ -39,14 +39,6 @@ class VideoReclaimStack(Stack):
         queues = Queues(
             self, "Queues", queues=stage.queues, encryption_key=key, removal_policy=removal_policy
         ).queues
-        if stage.workers.create:
-            WorkerGroup(
-                self,
-                "Workers",
-                group_name=stage.workers.group_name,
-                workers=stage.workers.create,
-                volume_key=key,
-            )
         # The id Default adds nothing to the ids of the resources within, which are those of version 0.2.
         reclaim = VideoReclaim(
             self,
@@ -65,7 +57,18 @@ class VideoReclaimStack(Stack):
             name=name,
             settings=stage,
         )
-        for tag, value in {"application": "video-reclaim", "stage": name, **stage.tags}.items():
+        tags = {"application": "video-reclaim", "stage": name, **stage.tags}
+        if stage.workers.create:
+            WorkerGroup(
+                self,
+                "Workers",
+                group_name=stage.workers.group_name,
+                workers=stage.workers.create,
+                queue=queues.video,
+                tags=tags,
+                volume_key=key,
+            )
+        for tag, value in tags.items():
             Tags.of(self).add(tag, value)
         outputs = {
             "StateMachineArn": reclaim.state_machine.state_machine_arn,

@@ -19,11 +19,11 @@ PLACES = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws": "eu-west
 ACCOUNT = "210987654321"
 
 
-def synthesize(values, **outer):
+def synthesize(values, name="mine", **outer):
     """The template of a stage, in an app or in a ``cdk.Stage`` with ``outer``."""
     app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
     scope = aws_cdk.Stage(app, "Prod", env=aws_cdk.Environment(**outer)) if outer else app
-    VideoReclaimStack(scope, name="mine", stage=load({"mine": values}, "mine"))
+    VideoReclaimStack(scope, name=name, stage=load({name: values}, name))
     assembly = app.synth()
     (stack,) = assembly.get_nested_assembly("assembly-Prod").stacks if outer else assembly.stacks
     return stack, json.loads(Path(stack.template_full_path).read_text())
@@ -110,3 +110,32 @@ def test_runtime_and_memory_are_settings(monkeypatch):
     four = functions(template["Resources"]).values()
     assert built == [("aws", "3.12")]
     assert {(one["MemorySize"], one["Runtime"]) for one in four} == {(1024, "python3.12")}
+
+
+NAMES = {
+    "AlarmName",
+    "AutoScalingGroupName",
+    "DashboardName",
+    "FunctionName",
+    "LogGroupName",
+    "Name",
+    "QueueName",
+    "StateMachineName",
+}
+
+
+def names_in(template):
+    """Every name of a resource, and what tells the metrics and the override apart."""
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        yield from (value for key, value in properties.items() if key in NAMES and isinstance(value, str))
+        variables = properties.get("Environment", {}).get("Variables", {})
+        yield from (
+            variables[key] for key in ("METRICS_DIMENSIONS", "SCALING_OVERRIDE_PARAMETER") if key in variables
+        )
+
+
+def test_two_stages_that_create_everything_have_no_name_in_common():
+    mine, other = (set(names_in(synthesize(CREATE, name=name)[1])) for name in ("mine", "other"))
+    assert len(mine) == len(other) > 30
+    assert mine & other == set()
