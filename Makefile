@@ -24,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes simulate bench bench-compare chaos cost \
+.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos cost \
 	dashboard lock clean
 
 help: ## say what there is
@@ -101,6 +101,9 @@ sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.jso
 
 shapes: setup ## write the snapshots of the templates anew, tests/infra/shapes/
 	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py
+
+schemas: setup ## write the JSON Schemas of the record, the override and the input anew, docs/schemas/
+	PYTHONPATH=functions $(PY) -m dev.schemas
 
 simulate: setup ## scaling policies against arrival traces
 	$(PY) -m dev.simulation

@@ -11,6 +11,11 @@ from video_reclaim.records import Malformed, from_builtins
 from video_reclaim.scaling.decision import decide
 from video_reclaim.scaling.records import Decision
 
+OF_0_1_0 = (
+    "A record of version 0.1.0 can't be replayed: the scaling rule has changed since, so the same inputs may give "
+    "another answer. Replay it with version 0.1.0: `python -m simulation.replay FILE`."
+)
+
 
 def read_decisions(text: str) -> list[Decision]:
     """Return every decision in a text: one JSON document, or lines that each end in one.
@@ -19,16 +24,25 @@ def read_decisions(text: str) -> list[Decision]:
     answers.
 
     Raises:
-        OpsError: a record can't be read; the message names the field.
+        OpsError: a record can't be read; the message names the field. One of version 0.1.0 is refused: the
+            scaling rule has changed since, so a different answer would say nothing about the record.
     """
     try:
         found = list(_find(json.loads(text)))
     except ValueError:
         found = [record for line in text.splitlines() for record in _find(line[max(line.find("{"), 0) :])]
+    if any(_is_of_0_1_0(record) for record in found):
+        raise OpsError(OF_0_1_0, Exit.NOT_DONE)
     try:
         return [from_builtins(record, Decision, strict=False) for record in found]
     except Malformed as exc:
         raise OpsError(f"The record can't be read: {exc}", Exit.NOT_DONE) from exc
+
+
+def _is_of_0_1_0(record: dict[str, Any]) -> bool:
+    """Tell whether a record has the form of version 0.1.0, which also kept the window of the queue."""
+    inputs = record["inputs"]
+    return isinstance(inputs, dict) and "queueWindow" in inputs
 
 
 def _find(value: object) -> Iterator[dict[str, Any]]:

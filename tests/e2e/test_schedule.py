@@ -1,4 +1,4 @@
-"""An execution that nobody starts. Last of its folder: meanwhile the schedule's first minute has passed."""
+"""An execution that the schedule starts. Last in its folder, so that the schedule's first minute has passed."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever becomes of Redis, no worker that beats loses its video."""
+"""A worker that sends heartbeats keeps its video, whatever happens to Redis."""
 
 import time
 from contextlib import closing
@@ -28,7 +28,7 @@ def platforms_rule():
 
 @pytest.fixture
 def working(academy, stage):
-    """A worker with a live lease that beats, and its video."""
+    """A worker with a live lease that sends heartbeats, and its video."""
     video = academy.add("UPLOADED")
     stage.queue.put(f'{{"video_id": {video}, "tenant_id": 1}}', sender="platform")
     worker = stage.worker("worker-alive", pace=Pace())
@@ -43,7 +43,7 @@ def status(stage, job):
 
 
 def test_a_flush_robs_nobody(stage, working):
-    """Another worker beats again first, so that this Redis is credible."""
+    """Another worker sends a heartbeat first, so that this Redis is credible."""
     worker, job = working
     stage.academy.redis.flushall()
     stage.academy.add(by="worker-2", beats=True)
@@ -114,7 +114,7 @@ def settings_of(stage, timing):
 
 
 def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valkey):
-    """A former primary: beats don't reach it any more, and what it remembers grows old."""
+    """A former primary: heartbeats don't reach it any more, and its data becomes outdated."""
     _, job = working
     academy.redis.delete(job.heartbeat_key)
     stage.execute("strike")

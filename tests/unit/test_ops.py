@@ -409,6 +409,50 @@ def test_a_replay_names_what_differs():
     assert differences(found)[1] == ["action"]
 
 
+def of_0_1_0():
+    """Return a decision as version 0.1.0 recorded it."""
+
+    def reading(value):
+        return {"value": value, "ageS": 0.5}
+
+    at = "2026-03-01T12:00:00.000000+00:00"
+    group = {"min": 1, "max": 20, "desired": 4, "inService": 4, "protected": True, "unprotected": 0}
+    policy = {"videosPerWorker": 1, "scaleInWindowS": 1200, "measuredEveryS": 60, "maxStepOut": None}
+    return {
+        "action": "scale-out",
+        "desired": 9,
+        "reason": "The backlog asks for 9 workers, desired 4: out to 9.",
+        "held": False,
+        "rules": [{"rule": "scale-out", "verdict": "Out to 9."}],
+        "legacyDesired": 5,
+        "want": 9,
+        "inputs": {
+            "at": at,
+            "uploaded": reading(9),
+            "processing": reading(0),
+            "visible": reading(9),
+            "inFlight": reading(0),
+            "window": [],
+            "queueWindow": [],
+            "group": group,
+            "override": None,
+            "overrideProblem": None,
+            "overrideKnown": True,
+            "policy": policy | {"freshWithinS": 120, "legacyStep": 5},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "beside", [(), (to_builtins(decide(inputs())),)], ids=["alone", "beside-a-newer-one"]
+)
+def test_a_record_of_version_0_1_0_is_refused_since_the_rule_has_changed(beside):
+    text = "\n".join(json.dumps({"decision": record}) for record in (*beside, of_0_1_0()))
+    with pytest.raises(OpsError, match="rule has changed") as refused:
+        read_decisions(text)
+    assert refused.value.status == Exit.NOT_DONE
+
+
 def test_a_record_that_can_t_be_read_names_the_field():
     record = to_builtins(decide(inputs()))
     record["inputs"]["at"] = "yesterday"

@@ -1,17 +1,24 @@
-"""The README agrees with the code: workflow diagram, settings with their defaults, and measured figures."""
+"""The README agrees with the code: diagrams, the platform's tables, input, record, reasons, settings, figures."""
 
 import ast
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from dev.bench import compare, report
 from dev.bench.figures import number
+from video_reclaim.rules import platform
+from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.run_record import RunRecord
+from video_reclaim.rules.staleness import Reason
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+INPUT = "| field | type | default | meaning |"
 MACHINE = json.loads((ROOT / "state_machines" / "reclaim_videos.asl.json").read_text())
 
 
@@ -27,13 +34,57 @@ def transitions(machine):
 
 
 def drawn_transitions():
-    """Every arrow of the README's diagram, as (from, to)."""
-    (diagram,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    """Every arrow of the workflow's diagram, as (from, to)."""
+    (diagram,) = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", README, re.DOTALL)
     return set(re.findall(r"^\s*(\S+) --> (\S+?)(?::.*)?$", diagram, re.MULTILINE))
 
 
 def test_diagram_shows_exactly_the_transitions_of_the_workflow():
     assert drawn_transitions() - {("Report", "[*]")} == set(transitions(MACHINE))
+
+
+def test_architecture_shows_every_function():
+    (diagram,) = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", README, re.DOTALL)
+    functions = {path.stem.title().replace("_", "") for path in (ROOT / "functions").glob("*.py")}
+    assert functions <= set(re.findall(r"\w+", diagram))
+
+
+def rows(heading):
+    """The rows of the table with this heading, each as its cells."""
+    table = README.partition(f"\n{heading}\n")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *platform.Column,
+        platform.VIDEOS,
+        platform.SESSIONS,
+        platform.LECTURES,
+        platform.TENANTS,
+        platform.heartbeat_key("{tenant_id}", "{video_id}"),
+        *platform.message(platform.Job(1, "key", 1, "code", ""), attempt=1, at=datetime.now(UTC)),
+    ],
+)
+def test_what_is_presupposed_of_the_platform_is_listed(name):
+    assert f"`{name}`" in str(rows("| where | what must be there |"))
+
+
+def test_input_is_the_one_of_the_code():
+    listed = [(name, json.loads(default.strip("`").replace(",", ""))) for name, _, default, _ in rows(INPUT)]
+    empty = ExecutionInput()
+    assert listed == [(f"`{field.encode_name}`", getattr(empty, field.name)) for field in fields(empty)]
+
+
+def test_every_field_of_the_record_is_listed_once():
+    listed = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows("| field | meaning |")))
+    assert sorted(listed) == sorted(field.encode_name for field in fields(RunRecord))
+
+
+def test_reasons_are_those_of_the_code():
+    expected = [[f"`{reason.value}`", "yes" if reason.stale else "no", reason.meaning] for reason in Reason]
+    assert sorted(rows("| reason | put back | meaning |")) == sorted(expected)
 
 
 def stage_keys():

@@ -33,13 +33,14 @@ class RunRecord(msgspec.Struct, rename="camel"):
         left_to_next_run: stale videos beyond the limit.
         tenant_unknown: the first 100 ids of videos without a tenant; absent if there are none.
         videos: of a dry run, the first 1,000 videos with their reasons, stale ones first.
-        reclaimed: see `Counts`, like the next six.
-        enqueued: see `Counts`.
-        quarantined: see `Counts`.
-        refused: see `Counts`.
-        resent: see `Counts`.
-        adopted: see `Counts`.
-        skipped: see `Counts`.
+        reclaimed: videos taken from their workers and handed to the queue. This number and the next five are
+            sums over both passes.
+        enqueued: messages that SQS accepted.
+        quarantined: videos set to FAILED after too many reclaims.
+        refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
+        resent: videos whose lost message was sent again.
+        adopted: videos taken over between database and queue. A message for them may already exist.
+        skipped: number of listed videos that were left alone when it was their turn, by reason.
         failed: number of videos that failed and were not recovered, by error name.
         recovered: number of videos that failed in the first pass and succeeded in the second.
         decision: the scaling decision with all its inputs, which can be replayed.
