@@ -234,6 +234,7 @@ def document(deployment: Deployment, machine: Mapping[str, Any], durations_s: Ma
         **{
             f"*{day.name}* days": f"{day.runs} runs find {day.videos_a_run} silent videos each"
             for day in days
+            if day.runs
         },
         "states entered by an idle run": f"{run_of(machine, 0).total()}",
         "states entered by a run that puts 1,000 silent videos back": f"{run_of(machine, 1_000).total()}",

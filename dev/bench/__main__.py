@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from msgspec import structs
 
@@ -24,8 +23,9 @@ from dev.bench import (
     sending,
 )
 from dev.bench.figures import Section
+from dev.definition import ROOT
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 
 MEASURES: dict[str, Callable[..., Section]] = {
     "recovery": recovery.measure,

@@ -1,7 +1,8 @@
 """Many videos of one tenant, made by the database itself in seconds, and their heartbeats."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import redis
@@ -33,9 +34,8 @@ def fill(dsn: str, *, processing: int, stale: int, title: str | None = None) -> 
 
     The lease of the first ``stale`` ones expired an hour ago; that of the others lasts three more.
     """
-    with closing(connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(_FILL, {"processing": processing, "stale": stale, "title": title})
-        cursor.execute("VACUUM (ANALYZE) video_video, lectures_session, lectures_lecture, core_tenant")
+    query(dsn, _FILL, {"processing": processing, "stale": stale, "title": title})
+    query(dsn, "VACUUM (ANALYZE) video_video, lectures_session, lectures_lecture, core_tenant")
 
 
 def heartbeat_key(video_id: int) -> str:
@@ -55,8 +55,8 @@ def beat(redis_url: str, video_ids: Iterable[int]) -> None:
         pipeline.execute()
 
 
-def query(dsn: str, statement: str) -> list[tuple[int, ...]]:
-    """Return the rows of a statement."""
+def query(dsn: str, statement: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+    """Run a statement in a transaction of its own; return its rows, if it has any."""
     with closing(connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall()
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []

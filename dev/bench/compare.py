@@ -11,10 +11,10 @@ from pathlib import Path
 
 from dev.bench import report
 from dev.bench.figures import RATIO, Figure, Section, number
+from dev.definition import ROOT
 
-HERE = Path(__file__).resolve().parent
-BASELINE = HERE / "results" / "baseline.json"
-LAST = HERE.parents[1] / "build" / "bench" / "last.json"
+BASELINE = ROOT / "dev" / "bench" / "results" / "baseline.json"
+LAST = ROOT / "build" / "bench" / "last.json"
 TOLERANCE = 1.25
 
 
@@ -43,8 +43,9 @@ def main(last: Path = LAST, against: Path = BASELINE) -> int:
         print(f"Nothing to compare: {last} or {against} is missing; run `make bench`", file=sys.stderr)
         return 2
     for then, now in found:
-        mark = "WORSE" if worse(then, now) else "     "
-        print(f"{mark} {number(then.median):>8} → {number(now.median):>8}  {now.label}")
+        print(
+            f"{'WORSE' if worse(then, now) else '':5} {number(then.median):>8} → {number(now.median):>8}  {now.label}"
+        )
     regressions = sum(worse(then, now) for then, now in found)
     print(f"{len(found)} ratios, {regressions} worse")
     return 1 if regressions else 0

@@ -47,10 +47,8 @@ def _call_all(here: Deployed, execution: str, times: Mapping[str, list[float]]) 
 
     def call(step: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         began_s = perf_counter()
-        answer = stack.clients.functions.invoke(
-            FunctionName=stack.functions[step],
-            Payload=json.dumps({"input": {}, "execution": execution, **payload}),
-        )
+        event = json.dumps({"input": {}, "execution": execution, **payload})
+        answer = stack.clients.functions.invoke(FunctionName=stack.functions[step], Payload=event)
         given: dict[str, Any] = json.loads(answer["Payload"].read())
         times[step].append(perf_counter() - began_s)
         if "errorType" in given:
@@ -60,6 +58,5 @@ def _call_all(here: Deployed, execution: str, times: Mapping[str, list[float]]) 
     here.prepare(model.LARGEST_ITEM)
     listed = call("ListStaleVideos", {"run": {}})
     videos = [video for batch in listed["batches"] for video in batch]
-    reclaimed = call("Reclaim", {"videos": videos, "failOnPartial": True})
-    call("Enqueue", reclaimed)
+    call("Enqueue", call("Reclaim", {"videos": videos, "failOnPartial": True}))
     call("PublishBacklog", {"run": listed["run"], "pass": {"results": [], "retried": False}})

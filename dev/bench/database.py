@@ -25,7 +25,7 @@ _COMPARED = (
     ("least_chancy", "Chancy, by the least UPDATE on the platform's table", LEAST, CHANCY, None),
     ("pg-boss_batched", "pg-boss, in the workflow's batches", BATCHED, PG_BOSS, None),
 )
-_TITLE_CHARACTERS = 223  # give a row of the platform's table its width
+_TITLE_CHARACTERS = 247  # give a row of the platform's table its width
 _TOKEN, _HANDOFF_S = "bench.0123456789ab", 900
 _LEAST = """
 UPDATE video_video SET status = 'UPLOADED', leased_by = %s, leased_until = now() + make_interval(secs => %s)

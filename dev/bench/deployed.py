@@ -5,15 +5,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from dev.bench import academy
 from dev.bench.relay import Relays, Route, relays
 from dev.bench.rivals import Places
+from dev.definition import ROOT
 from dev.local.launch import RunningStack, running
 
-HOME = Path(__file__).resolve().parents[2] / "build" / "bench" / "stack"
+HOME = ROOT / "build" / "bench" / "stack"
 POSTGRES, REDIS, SQS, OTHER_AWS = "PostgreSQL", "Redis", "SQS", "other AWS services"
 _WARM_UP = 400
 _POLL_S = 0.05

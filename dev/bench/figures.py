@@ -66,11 +66,8 @@ class Plot(msgspec.Struct, frozen=True):
 class Section(msgspec.Struct, frozen=True):
     """The result of one measure.
 
-    Attributes:
-        name: selects it on the command line and names its place in the document.
-        title: its heading in the document.
-        facts: values that other commands use.
-        measured: when, under which load, and for how long.
+    ``title`` is its heading in the document, ``facts`` are values that other commands use, ``measured`` says when,
+    under which load and for how long.
     """
 
     name: str

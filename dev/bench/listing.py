@@ -28,16 +28,16 @@ _EVENT = {
 _PROBE = """
 import json, resource, sys, time
 import list_stale_videos
-def call():
+seconds = []
+for _ in range(int(sys.argv[2])):
     began_s = time.perf_counter()
-    answer = list_stale_videos.handler(json.loads(sys.argv[1]), None)
-    return time.perf_counter() - began_s, answer["run"]
-calls = [call() for _ in range(int(sys.argv[2]))]
+    run = list_stale_videos.handler(json.loads(sys.argv[1]), None)["run"]
+    seconds.append(time.perf_counter() - began_s)
 try:
     peak_kib = int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 except OSError:
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-print(json.dumps({"seconds": [seconds for seconds, _ in calls], "peak_mb": peak_kib * 1024 / 1e6, "run": calls[-1][1]}))
+print(json.dumps({"seconds": seconds, "peak_mb": peak_kib * 1024 / 1e6, "run": run}))
 """
 
 

@@ -22,12 +22,8 @@ SAMPLE = 300
 """Videos that the platform's way puts back in each repeat; each takes it the same time."""
 
 LANES = 5  # the workflow's MaxConcurrency
-OURS, FLOOR, WIDE_FLOOR, PLATFORM = (
-    "this product",
-    f"the floor, {LANES} lanes",
-    "the floor, 5 calls side by side in each lane",
-    "the platform's way",
-)
+OURS, PLATFORM = "this product", "the platform's way"
+FLOOR, WIDE_FLOOR = f"the floor, {LANES} lanes", "the floor, 5 calls side by side in each lane"
 
 
 def measure(*, quick: bool, say: Say) -> Section:
@@ -53,7 +49,9 @@ def measure(*, quick: bool, say: Say) -> Section:
             times = ", ".join(f"{name} {times[sizes[-1]][-1]:.2f} s" for name, times in seconds.items())
             say(f"{turn + 1}/{repeats}  {sizes[-1]} videos: {times}; one by one {each_s[-1]:.4f} s each")
     seconds[PLATFORM] = {size: [each * size for each in each_s] for size in sizes}
-    return Section("network", TITLE, _figures(seconds, sizes[-1]), _tables(seconds, sample), [_plot(seconds)])
+    lines = {name: [(float(size), median(s)) for size, s in times.items()] for name, times in seconds.items()}
+    plot = Plot("network", TITLE, "stale videos", "seconds", lines)
+    return Section("network", TITLE, _figures(seconds, sizes[-1]), _tables(seconds, sample), [plot])
 
 
 def _figures(seconds: dict[str, dict[int, list[float]]], size: int) -> list[Figure]:
@@ -78,11 +76,6 @@ def _tables(seconds: dict[str, dict[int, list[float]]], sample: int) -> list[Tab
         Table("Constants", ("", "value"), constants),
         Table("Seconds, medians with the smallest and largest", ("stale videos", *seconds), rows),
     ]
-
-
-def _plot(seconds: dict[str, dict[int, list[float]]]) -> Plot:
-    lines = {name: [(float(size), median(s)) for size, s in times.items()] for name, times in seconds.items()}
-    return Plot("network", TITLE, "stale videos", "seconds", lines)
 
 
 def _timed(here: Deployed, videos: int, work: Callable[[range], None]) -> float:

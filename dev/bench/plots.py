@@ -17,12 +17,12 @@ def draw(folder: Path, plots: Iterable[Plot]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for plot in plots:
-        figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
         for name, points in plot.lines.items():
             axes.plot(*zip(*points, strict=True), marker="o" if plot.scale == "log" else "", label=name)
         axes.set(xscale=plot.scale, yscale=plot.scale, xlabel=plot.across, ylabel=plot.up, title=plot.title)
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small")
         files.append(folder / f"{plot.name}.png")
         # Without the version of the program inside, the same figures give the same file.
         figure.savefig(files[-1], dpi=80, metadata={"Software": None})

@@ -30,17 +30,18 @@ def measure(*, quick: bool, say: Say) -> Section:
         raise RuntimeError("processor time can't be read: this system has no /proc")
     label = f"{videos:,} videos: functions, PostgreSQL and Valkey, times the floor's"
     figure = Figure("processor", label, RATIO, ratios([*map(_own, ours)], [*map(_own, floor)]), 1.6)
-    kinds = sorted(
-        {kind for run in (*ours, *floor) for kind in run},
-        key=lambda kind: -sum(run.get(kind, 0.0) for run in ours),
-    )
+    seconds = {
+        kind: [median(run.get(kind, 0.0) for run in of) for of in (ours, floor)]
+        for kind in {kind for run in (*ours, *floor) for kind in run}
+    }
     rows = [
-        (kind, *(number(median(run.get(kind, 0.0) for run in of)) for of in (ours, floor))) for kind in kinds
+        (kind, *map(number, medians))
+        for kind, medians in sorted(seconds.items(), key=lambda item: -item[1][0])
     ]
-    heads = ("process", "this product", "the floor, one lane")
-    return Section(
-        "processor", TITLE, [figure], [Table(f"Processor seconds for {videos:,} videos", heads, rows)]
+    table = Table(
+        f"Processor seconds for {videos:,} videos", ("process", "this product", "the floor, one lane"), rows
     )
+    return Section("processor", TITLE, [figure], [table])
 
 
 def _own(spent: dict[str, float]) -> float:

@@ -102,9 +102,8 @@ def recover(deaths: int, *, window_s: float, say: Say) -> dict[str, list[float]]
 
 def _send_videos(stack: Stack, videos: int) -> None:
     academy.fill(stack.postgres_dsn, processing=videos, stale=0)
-    with academy.connect(stack.postgres_dsn).cursor() as cursor:
-        cursor.execute("UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL")
-    for video_id in range(1, videos + 1):
+    statement = "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL RETURNING id"
+    for (video_id,) in academy.query(stack.postgres_dsn, statement):
         body = {"video_id": video_id, "tenant_id": 1, "tenant_code": "north", "attempt": 1}
         stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=json.dumps(body))
 
@@ -128,15 +127,12 @@ def _end_with(parent: int) -> None:
 def _wait_until_claimed(stack: Stack, workers: int) -> dict[str, int]:
     """Return the video of every worker once each has one."""
     give_up_s = time.monotonic() + GIVE_UP_S
-    holders: dict[str, int] = {}
-    with academy.connect(stack.postgres_dsn).cursor() as cursor:
-        while len(holders) < workers:
-            if time.monotonic() > give_up_s:
-                raise RuntimeError(f"only {len(holders)} of {workers} workers have claimed a video")
-            time.sleep(_POLL_S)
-            cursor.execute("SELECT leased_by, id FROM video_video WHERE status = 'PROCESSING'")
-            holders = dict(cursor.fetchall())
-    return holders
+    statement = "SELECT leased_by, id FROM video_video WHERE status = 'PROCESSING'"
+    while len(videos := dict(academy.query(stack.postgres_dsn, statement))) < workers:
+        if time.monotonic() > give_up_s:
+            raise RuntimeError(f"only {len(videos)} of {workers} workers have claimed a video")
+        time.sleep(_POLL_S)
+    return videos
 
 
 def _start_runs(stack: Stack, stop: threading.Event) -> None:

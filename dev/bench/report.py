@@ -1,5 +1,6 @@
 """The results as text, their place in the document, and their place on the disk."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,12 +48,16 @@ def render(section: Section) -> str:
 def goals(run: Run) -> str:
     """Return the machine and all figures that have a goal, as Markdown."""
     rows = [
-        (f"[{section.title}](#{section.title.lower().replace(',', '').replace(' ', '-')})", *_row(figure))
+        (f"[{section.title}](#{_anchor(section.title)})", *_row(figure))
         for section in run.sections.values()
         for figure in section.figures
         if figure.goal is not None
     ]
     return f"Machine: {run.machine}. Versions: {run.versions}.\n\n{table(('', *_HEAD), rows)}"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def quoted(figure: Figure) -> str:
@@ -65,12 +70,8 @@ def quoted(figure: Figure) -> str:
 def _row(figure: Figure) -> tuple[str, ...]:
     goal = "" if figure.goal is None else f"{'≤' if figure.better == 'lower' else '≥'} {number(figure.goal)}"
     around = spread(figure.values).partition(" ")[2]
-    return (
-        figure.label,
-        f"{quoted(figure)} {around}".rstrip(),
-        goal,
-        {None: "", True: "met", False: "**missed**"}[figure.met],
-    )
+    verdict = {None: "", True: "met", False: "**missed**"}[figure.met]
+    return figure.label, f"{quoted(figure)} {around}".rstrip(), goal, verdict
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """A PostgreSQL and a Valkey of the bench's own, and the environment of functions that use them."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from dev.bench import academy
@@ -19,8 +19,7 @@ class Servers(NamedTuple):
 
     def database(self, name: str) -> str:
         """Make an empty database on the same server; return its DSN."""
-        with closing(academy.connect(self.postgres.dsn)) as connection, connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "{name}"')
+        academy.query(self.postgres.dsn, f'CREATE DATABASE "{name}"')
         return self.postgres.dsn.rpartition("/")[0] + f"/{name}"
 
 

@@ -16,7 +16,7 @@ from dev.simulation import recovery as model
 FIGURE = Figure("ratio", "ours, times theirs", RATIO, [1.0, 3.0, 2.0], 2)
 SECTION = Section(
     "network",
-    "A backlog, over a network",
+    "The user's backlog, over a network",
     [FIGURE, Figure("seconds", "ours", "s", [0.25])],
     [Table("Cells", ("a", "b"), [("1", "2")])],
     [Plot("growth", "It grows", "videos", "seconds", {"ours": [(1, 2.0), (10, 3.0)]})],
@@ -94,7 +94,10 @@ class TestReport:
 
     def test_the_overview_has_the_figures_with_a_goal_and_links_to_their_headings(self):
         text = report.goals(RUN)
-        assert "| [A backlog, over a network](#a-backlog-over-a-network) | ours, times theirs |" in text
+        assert (
+            "| [The user's backlog, over a network](#the-users-backlog-over-a-network) | ours, times theirs |"
+            in text
+        )
         assert "| ours |" not in text
 
     def test_only_what_is_between_the_markers_is_replaced(self, tmp_path):
@@ -163,8 +166,8 @@ class TestComparing:
         assert "run `make bench`" in capsys.readouterr().err
 
 
-def test_the_stored_run_has_every_measure_and_can_be_compared_with_itself():
-    assert set(report.load(compare.BASELINE).sections) == set(MEASURES)
+def test_the_stored_run_has_known_measures_and_can_be_compared_with_itself():
+    assert {"network", "database"} <= set(report.load(compare.BASELINE).sections) <= set(MEASURES)
     assert compare.main(compare.BASELINE, compare.BASELINE) == 0
 
 

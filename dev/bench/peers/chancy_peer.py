@@ -8,7 +8,6 @@ import json
 import sys
 import time
 import uuid
-from typing import Any
 
 from chancy import Chancy, Worker
 from chancy.plugins.recovery import Recovery
@@ -23,7 +22,7 @@ FROM generate_series(1, %s) i
 WIDTH = "SELECT coalesce(avg(pg_column_size(j.*)), 0)::int AS width FROM chancy_jobs j"
 
 
-async def main(dsn: str, rows: int, width: int) -> dict[str, Any]:
+async def main(dsn: str, rows: int, width: int) -> dict[str, float]:
     """Fill the table, recover once as the worker's leader does every minute, and time that."""
     dead = str(uuid.uuid4())
     async with Chancy(dsn) as chancy:

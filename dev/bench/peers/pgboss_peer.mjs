@@ -1,16 +1,14 @@
-// Time pg-boss's expiry: arguments DSN, rows, width. Run in the folder where it is installed.
-//
-// Prints a JSON object: the seconds of its expiry statement (repeated by a thousand rows, as its supervisor does), and
-// the rows that wait afterwards.
+// Time pg-boss's expiry: arguments DSN, rows, width. Run in the folder where it is installed. Prints a JSON object: the
+// seconds of its expiry statement (repeated by a thousand rows, as its supervisor does), and the rows that wait then.
 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const require = createRequire(join(process.cwd(), 'package.json'))
-const home = dirname(dirname(require.resolve('pg-boss')))
-const { PgBoss } = await import(pathToFileURL(join(home, 'dist/index.js')))
-const plans = await import(pathToFileURL(join(home, 'dist/plans.js')))
+const dist = join(dirname(dirname(require.resolve('pg-boss'))), 'dist')
+const { PgBoss } = await import(pathToFileURL(join(dist, 'index.js')))
+const plans = await import(pathToFileURL(join(dist, 'plans.js')))
 const pg = (await import(pathToFileURL(require.resolve('pg')))).default
 
 const [dsn, rows, width] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]
