@@ -108,7 +108,7 @@ schemas: setup ## write the JSON Schemas of the record, the override and the inp
 simulate: setup ## scaling policies against arrival traces
 	$(PY) -m dev.simulation
 
-bench: setup ## the measured claims of the documents
+bench: setup ## the measured figures of the documents
 	$(PY) -m dev.bench
 
 bench-compare: setup ## the last bench against a stored one
@@ -118,7 +118,7 @@ chaos: setup ## ten thousand faults, no violation
 	$(PY) -m dev.chaos
 
 cost: setup ## cost per month, from the definition
-	$(PY) -m dev.bench.cost
+	$(PY) -m dev.cost
 
 dashboard: setup ## draw docs/dashboard.png
 	$(PY) -m dev.bench.dashboard

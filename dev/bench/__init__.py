@@ -1,4 +1,4 @@
-"""The measured claims of the documents: ``python -m dev.bench`` (`make bench`)."""
+"""The measured figures of the documents: ``python -m dev.bench`` (`make bench`)."""
 
 import sys
 from pathlib import Path

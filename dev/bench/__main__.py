@@ -1,87 +1,82 @@
-"""``python -m dev.bench [SECTION …]``: measure, print, write the document, keep the run."""
+"""``python -m dev.bench [NAME …]``: measure, print, write the document, keep the run."""
 
 import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
+
+from msgspec import structs
 
 from dev.bench import (
-    cold_start,
     compare,
+    cost,
     database,
     developer,
-    execution,
     listing,
     machine,
-    money,
+    network,
+    processor,
+    recovery,
     report,
     round_trips,
+    sending,
 )
 from dev.bench.figures import Section
+from dev.definition import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "performance.md"
 
 MEASURES: dict[str, Callable[..., Section]] = {
-    "execution": execution.measure,
-    "database": database.measure,
+    "recovery": recovery.measure,
+    "network": network.measure,
+    "sending": sending.measure,
+    "processor": processor.measure,
     "round-trips": round_trips.measure,
     "listing": listing.measure,
-    "cold-start": cold_start.measure,
-    "cost": money.measure,
+    "database": database.measure,
+    "cost": cost.measure,
     "developer": developer.measure,
-    "tests": developer.measure_tests,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 whether goals are met or not: the document says which are."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.bench", description="The measured claims of the documents."
-    )
-    parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(MEASURES)}; all by default"
-    )
+    parser = argparse.ArgumentParser(prog="python -m dev.bench", description="The figures of the documents.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats; writes no document")
-    parser.add_argument(
-        "--store", action="store_true", help="make this the run that others are compared with"
-    )
+    parser.add_argument("--store", action="store_true", help="make this the run to compare others with")
     parser.add_argument("--written", action="store_true", help="measure nothing: write down the last run")
     chosen = parser.parse_args(arguments)
-    names = [] if chosen.written else chosen.sections or list(MEASURES)
+    names = [] if chosen.written else chosen.names or list(MEASURES)
     if unknown := set(names) - set(MEASURES):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
+        parser.error(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
 
     last = compare.LAST.with_name("quick.json") if chosen.quick else compare.LAST
-    sections = report.load(last) or ({} if chosen.quick else report.load(compare.BASELINE))
+    run = report.load(last if chosen.quick or last.exists() else compare.BASELINE)
     for name in names:
         began_s = time.monotonic()
-        say = _say(name)
-        measured = MEASURES[name](quick=chosen.quick, say=say)
-        taken_s = time.monotonic() - began_s
-        sections[name] = replace(measured, measured=f"{machine.moment()}, {taken_s:.0f} s")
-        report.save(last, sections, machine.describe(), machine.versions())
-    sections = {name: sections[name] for name in MEASURES if name in sections}
-    text = report.render(sections, machine.describe(), machine.versions())
-    print(text)
+        measured = MEASURES[name](quick=chosen.quick, say=partial(_say, name))
+        moment = f"{machine.moment()}, {time.monotonic() - began_s:.0f} s"
+        sections = run.sections | {name: structs.replace(measured, measured=moment)}
+        ordered = {name: sections[name] for name in MEASURES if name in sections}
+        run = report.Run(ordered, machine.describe(), machine.versions())
+        run.save(last)
+    blocks = {name: report.render(section) for name, section in run.sections.items()}
+    blocks[report.GOALS] = report.goals(run)
+    print("\n\n".join(blocks[name] for name in ([*names, report.GOALS] if names else blocks)))
     if not chosen.quick:
         from dev.bench import plots  # matplotlib takes a second that measuring need not share
 
-        report.write(DOCUMENT, text)
-        growths = [growth for section in sections.values() for growth in section.growth]
-        plots.draw(DOCUMENT.with_suffix(""), growths)
+        report.write(DOCUMENT, blocks)
+        plots.draw(DOCUMENT.with_suffix(""), [p for section in run.sections.values() for p in section.plots])
     if chosen.store:
-        report.save(compare.BASELINE, sections, machine.describe(), machine.versions())
+        run.save(compare.BASELINE)
     return 0
 
 
-def _say(name: str) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        print(f"{name}: {line}", file=sys.stderr, flush=True)
-
-    return say
+def _say(name: str, line: str) -> None:
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

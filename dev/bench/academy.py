@@ -1,79 +1,62 @@
-"""Big academies, made by the database itself in seconds."""
+"""Many videos of one tenant, made by the database itself in seconds, and their heartbeats."""
 
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from typing import Any
 
 import psycopg2
+import redis
 from psycopg2.extensions import connection as Connection
 
-TENANTS = 3
-SESSIONS = 300
-
-
-def connect(dsn: str) -> Connection:
-    """A connection on which every statement is its own transaction."""
-    connection: Connection = psycopg2.connect(dsn)
-    connection.autocommit = True
-    return connection
-
-
-def fill(dsn: str, *, processing: int, stale: int, ready: int = 0) -> None:
-    """Replace all videos: ids from 1, the PROCESSING ones first, among them the stale ones.
-
-    Args:
-        dsn: the database.
-        processing: videos in PROCESSING.
-        stale: how many of them have a lease that expired an hour ago; the others' lasts three more.
-        ready: videos that are done.
-    """
-    with closing(connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY"
-        )
-        cursor.execute(
-            "INSERT INTO core_tenant (id, code) SELECT i, 'tenant-' || i FROM generate_series(1, %s) i",
-            (TENANTS,),
-        )
-        cursor.execute(
-            "INSERT INTO lectures_lecture (id, tenant_id)"
-            " SELECT i, 1 + i %% %s FROM generate_series(1, 30) i",
-            (TENANTS,),
-        )
-        cursor.execute(
-            "INSERT INTO lectures_session (id, lecture_id)"
-            " SELECT i, 1 + i %% 30 FROM generate_series(1, %s) i",
-            (SESSIONS,),
-        )
-        cursor.execute(_PROCESSING, {"sessions": SESSIONS, "processing": processing, "stale": stale})
-        cursor.execute(_READY, {"sessions": SESSIONS, "processing": processing, "all": processing + ready})
-        cursor.execute("VACUUM (ANALYZE) video_video, lectures_session, lectures_lecture, core_tenant")
-
-
-_PROCESSING = """
-INSERT INTO video_video (id, session_id, file_key, status, leased_by, leased_until, processing_started_at,
+_FILL = """
+TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY;
+INSERT INTO core_tenant (id, code) VALUES (1, 'north');
+INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1);
+INSERT INTO lectures_session (id, lecture_id) SELECT i, 1 FROM generate_series(0, 299) i;
+INSERT INTO video_video (id, session_id, title, file_key, status, leased_by, leased_until, processing_started_at,
                          created_at, updated_at)
-SELECT i, 1 + i %% %(sessions)s, 'tenants/videos/' || i || '/source.mp4', 'PROCESSING', 'worker-' || i,
+SELECT i, i %% 300, %(title)s, 'tenants/videos/' || i || '/source.mp4', 'PROCESSING', 'worker-' || i,
        now() + CASE WHEN i <= %(stale)s THEN interval '-1 hour' ELSE interval '3 hours' END,
        now() - interval '5 hours', now() - interval '1 day', now() - interval '5 hours'
 FROM generate_series(1, %(processing)s) i
 """
 
-_READY = """
-INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)
-SELECT i, 1 + i %% %(sessions)s, 'tenants/videos/' || i || '/source.mp4', 'READY', '',
-       now() - i * interval '1 minute', now() - i * interval '1 minute'
-FROM generate_series(%(processing)s + 1, %(all)s) i
-"""
+
+def connect(dsn: str) -> Connection:
+    """Open a connection on which every statement is a transaction of its own."""
+    connection: Connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    return connection
 
 
-def tenant_of(video_id: int) -> int:
-    """The tenant of a video that `fill` made."""
-    lecture = 1 + (1 + video_id % SESSIONS) % 30
-    return 1 + lecture % TENANTS
+def fill(dsn: str, *, processing: int, stale: int, title: str | None = None) -> None:
+    """Replace all videos by ``processing`` ones in PROCESSING, with ids from 1.
+
+    The lease of the first ``stale`` ones expired an hour ago; that of the others lasts three more.
+    """
+    query(dsn, _FILL, {"processing": processing, "stale": stale, "title": title})
+    query(dsn, "VACUUM (ANALYZE) video_video, lectures_session, lectures_lecture, core_tenant")
 
 
-def count(dsn: str, where: str) -> int:
-    """How many videos there are of which ``where`` is true."""
+def heartbeat_key(video_id: int) -> str:
+    """Return the key of a video's heartbeat."""
+    return f"tenant:1:video:{video_id}:heartbeat"
+
+
+def beat(redis_url: str, video_ids: Iterable[int]) -> None:
+    """Empty Redis and set the heartbeats of these videos for an hour."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        pipeline = client.pipeline(transaction=False)
+        for count, video_id in enumerate(video_ids, start=1):
+            pipeline.set(heartbeat_key(video_id), "1", ex=3600)
+            if count % 10_000 == 0:
+                pipeline.execute()
+        pipeline.execute()
+
+
+def query(dsn: str, statement: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+    """Run a statement in a transaction of its own; return its rows, if it has any."""
     with closing(connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM video_video WHERE {where}")
-        ((found,),) = cursor.fetchall()
-        return int(found)
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []

@@ -1,89 +1,53 @@
-"""``python -m dev.bench.compare`` (`make bench-compare`): the last run against a stored one, by ratios alone.
+"""``python -m dev.bench.compare`` (`make bench-compare`): the last run against the stored one, by ratios alone.
 
-Seconds differ from machine to machine and from hour to hour; ratios between contenders that ran side by
-side differ much less. A ratio is worse when it is a quarter worse than the stored one, and beyond the stored
-spread.
+Seconds differ from machine to machine and from hour to hour; ratios between contenders that ran side by side
+differ much less. A ratio is worse when its median is a quarter worse than the stored one, and worse than every
+stored repeat.
 """
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from dev.bench import report
 from dev.bench.figures import RATIO, Figure, Section, number
+from dev.definition import ROOT
 
-HERE = Path(__file__).resolve().parent
-BASELINE = HERE / "results" / "baseline.json"
-LAST = HERE.parents[1] / "build" / "bench" / "last.json"
+BASELINE = ROOT / "dev" / "bench" / "results" / "baseline.json"
+LAST = ROOT / "build" / "bench" / "last.json"
 TOLERANCE = 1.25
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One ratio then and now.
-
-    Attributes:
-        section: where it belongs.
-        label: what it is.
-        then: the stored median.
-        now: the median of the last run.
-        worse: whether that is a regression.
-    """
-
-    section: str
-    label: str
-    then: float
-    now: float
-    worse: bool
-
-
-def worse(then: Figure, now: Figure, tolerance: float) -> bool:
-    """Tell whether a ratio got worse by more than ``tolerance`` times, and than ever in the stored run."""
-    low, high = then.spread
+def worse(then: Figure, now: Figure) -> bool:
+    """Tell whether a ratio got worse by more than `TOLERANCE` times, and than every stored repeat."""
     if now.better == "lower":
-        return now.median > then.median * tolerance and now.median > high
-    return now.median < then.median / tolerance and now.median < low
+        return now.median > then.median * TOLERANCE and now.median > max(then.values)
+    return now.median < then.median / TOLERANCE and now.median < min(then.values)
 
 
-def compare(
-    then: Mapping[str, Section], now: Mapping[str, Section], *, tolerance: float = TOLERANCE
-) -> list[Change]:
-    """The ratios that both runs have."""
-    changes = []
-    for name, section in now.items():
-        stored = {figure.key: figure for figure in then[name].figures} if name in then else {}
-        for figure in section.figures:
-            if figure.unit == RATIO and figure.key in stored:
-                old = stored[figure.key]
-                changes.append(
-                    Change(name, figure.label, old.median, figure.median, worse(old, figure, tolerance))
-                )
-    return changes
+def pairs(then: Mapping[str, Section], now: Mapping[str, Section]) -> list[tuple[Figure, Figure]]:
+    """Return the ratios that both runs have, then and now."""
+    stored = {(name, figure.key): figure for name, section in then.items() for figure in section.figures}
+    return [
+        (stored[name, figure.key], figure)
+        for name, section in now.items()
+        for figure in section.figures
+        if figure.unit == RATIO and (name, figure.key) in stored
+    ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(last: Path = LAST, against: Path = BASELINE) -> int:
     """Print the comparison; return 1 if a ratio is worse, 2 if there is nothing to compare."""
-    parser = argparse.ArgumentParser(prog="python -m dev.bench.compare", description=__doc__)
-    parser.add_argument("last", nargs="?", type=Path, default=LAST)
-    parser.add_argument("--against", type=Path, default=BASELINE)
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
-    chosen = parser.parse_args(arguments)
-    changes = compare(report.load(chosen.against), report.load(chosen.last), tolerance=chosen.tolerance)
-    if not changes:
-        print(
-            f"Nothing to compare: {chosen.last} or {chosen.against} is missing; run `make bench`",
-            file=sys.stderr,
-        )
+    found = pairs(report.load(against).sections, report.load(last).sections)
+    if not found:
+        print(f"Nothing to compare: {last} or {against} is missing; run `make bench`", file=sys.stderr)
         return 2
-    for change in changes:
-        mark = "WORSE" if change.worse else "     "
+    for then, now in found:
         print(
-            f"{mark}  {change.section:<13} {number(change.then):>8} → {number(change.now):>8}  {change.label}"
+            f"{'WORSE' if worse(then, now) else '':5} {number(then.median):>8} → {number(now.median):>8}  {now.label}"
         )
-    regressions = sum(change.worse for change in changes)
-    print(f"{len(changes)} ratios, {regressions} worse")
+    regressions = sum(worse(then, now) for then, now in found)
+    print(f"{len(found)} ratios, {regressions} worse")
     return 1 if regressions else 0
 
 

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from dev.bench.definition import ROOT, synthesize, widgets
+from dev.definition import ROOT, synthesize, widgets
 from dev.simulation.fleet import FleetSimulation
 from dev.simulation.policies import Reclaim, View
 from dev.simulation.traces import DAY_S, HOUR_S, make_trace, schedule

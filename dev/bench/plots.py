@@ -1,4 +1,4 @@
-"""How things grow, drawn."""
+"""The plots of the sections, as PNG files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,22 +9,22 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from dev.bench.figures import Growth
+from dev.bench.figures import Plot
 
 
-def draw(folder: Path, growths: Iterable[Growth]) -> list[Path]:
-    """Draw one PNG each, on logarithmic axes; return the files."""
+def draw(folder: Path, plots: Iterable[Plot]) -> list[Path]:
+    """Draw one PNG per plot; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for growth in growths:
-        figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-        for name, points in growth.series.items():
-            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=name)
-        axes.set(xscale="log", yscale="log", xlabel=growth.across, ylabel=growth.up, title=growth.title)
+    for plot in plots:
+        figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+        for name, points in plot.lines.items():
+            axes.plot(*zip(*points, strict=True), marker="o" if plot.scale == "log" else "", label=name)
+        axes.set(xscale=plot.scale, yscale=plot.scale, xlabel=plot.across, ylabel=plot.up, title=plot.title)
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
-        files.append(folder / f"{growth.name}.png")
-        # Without the program's version inside, the same figures give the same file.
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+        files.append(folder / f"{plot.name}.png")
+        # Without the version of the program inside, the same figures give the same file.
         figure.savefig(files[-1], dpi=80, metadata={"Software": None})
         plt.close(figure)
     return files

@@ -1,23 +1,25 @@
-"""What the whole execution is measured against: the platform's own command, and the floor below everybody."""
+"""What a whole execution is measured against: the platform's own command, and the floor.
+
+The floor is the least that puts videos back by SQS: one UPDATE for a hundred videos, and the SendMessageBatch
+calls. It checks nothing, fences nothing and reports nothing.
+"""
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import redis
 
 from dev.bench import academy
 from dev.local.stack import Clients
 
-BATCH = 100
-ENTRIES = 10
+BATCH, ENTRIES_PER_CALL = 100, 10
 
-# What the platform's command asks PostgreSQL for: as Django's ORM words it, with every column, since a Django
-# model reads them all.
+# The statements of the platform's command, as Django's ORM words them: a Django model reads every column.
 _LOCK = """
 SELECT v.*, s.*, l.*, t.* FROM video_video v
 JOIN lectures_session s ON s.id = v.session_id
@@ -35,86 +37,89 @@ RETURNING id, file_key
 """
 
 
-def platform(dsn: str, redis_url: str, endpoint_url: str, queue_url: str, video_ids: Sequence[int]) -> int:
-    """Reclaim as ``manage.py reconcile_video_processing`` does, one by one; return how many it sent."""
-    sqs: Any = Clients(endpoint_url).of("sqs")
-    beats: redis.Redis = redis.Redis.from_url(redis_url)
-    name = queue_url.rpartition("/")[2]
-    sent = 0
-    with closing(academy.connect(dsn)) as connection, connection.cursor() as cursor:
+class Places(NamedTuple):
+    """Where a contender finds the servers."""
+
+    dsn: str
+    redis_url: str
+    sqs_endpoint_url: str
+    queue_url: str
+
+
+def platform(places: Places, video_ids: Sequence[int]) -> None:
+    """Reclaim as ``manage.py reconcile_video_processing`` does, one by one."""
+    sqs: Any = Clients(places.sqs_endpoint_url).of("sqs")
+    name = places.queue_url.rpartition("/")[2]
+    with (
+        redis.Redis.from_url(places.redis_url) as beats,
+        closing(academy.connect(places.dsn)) as connection,
+        connection.cursor() as cursor,
+    ):
         for video_id in video_ids:
-            if beats.exists(f"tenant:{academy.tenant_of(video_id)}:video:{video_id}:heartbeat"):
+            if beats.exists(academy.heartbeat_key(video_id)):
                 continue
             cursor.execute("BEGIN")
             cursor.execute(_LOCK, (video_id,))
-            cursor.fetchone()
             cursor.execute(_RESET, (video_id,))
             cursor.execute("COMMIT")
             cursor.execute(_REFRESH, (video_id,))
             _, _, _, file_key, *_ = cursor.fetchone() or ()
             url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
             sqs.send_message(QueueUrl=url, MessageBody=_body(video_id, str(file_key)))
-            sent += 1
-    beats.close()
-    return sent
 
 
 class Floor:
-    """One UPDATE a batch, and the SendMessageBatch calls.
+    """The floor on several lanes, each a process whose clients are warm."""
 
-    No look, no fence, no handoff, no report, no workflow: nothing that reclaims into SQS can do less. Each
-    lane is a process of its own, whose clients are warm.
-    """
-
-    def __init__(self, dsn: str, endpoint_url: str, queue_url: str, *, lanes: int) -> None:
+    def __init__(self, places: Places, *, lanes: int, calls_at_once: int = 1) -> None:
         self._lanes = lanes
         self._pool = ProcessPoolExecutor(
-            lanes, get_context("spawn"), initializer=_open, initargs=(dsn, endpoint_url, queue_url)
+            lanes, get_context("spawn"), initializer=_open, initargs=(places, calls_at_once)
         )
         list(self._pool.map(_drain, [[]] * lanes * 4))
 
-    def run(self, video_ids: Sequence[int]) -> int:
-        """Reclaim and send all; return how many were sent."""
+    def run(self, video_ids: Sequence[int]) -> None:
+        """Reclaim and send all."""
         batches = [list(video_ids[start : start + BATCH]) for start in range(0, len(video_ids), BATCH)]
-        shares = [batches[lane :: self._lanes] for lane in range(self._lanes)]
-        return sum(self._pool.map(_drain, shares))
+        list(self._pool.map(_drain, [batches[lane :: self._lanes] for lane in range(self._lanes)]))
 
     def processes(self) -> list[int]:
-        """The lanes' process ids."""
+        """Return the lanes' process ids."""
         return list(self._pool._processes or {})
 
-    def close(self) -> None:
-        """End the lanes."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
 
-_lane: tuple[Any, Any, str] | None = None
+_lane: tuple[Any, Any, str, ThreadPoolExecutor] | None = None
 
 
-def _open(dsn: str, endpoint_url: str, queue_url: str) -> None:
+def _open(places: Places, calls_at_once: int) -> None:
     global _lane
-    sqs: Any = Clients(endpoint_url).of("sqs")
-    sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-    _lane = (academy.connect(dsn), sqs, queue_url)
+    sqs: Any = Clients(places.sqs_endpoint_url).of("sqs")
+    sqs.get_queue_attributes(QueueUrl=places.queue_url, AttributeNames=["QueueArn"])
+    _lane = academy.connect(places.dsn), sqs, places.queue_url, ThreadPoolExecutor(calls_at_once)
 
 
-def _drain(batches: Sequence[Sequence[int]]) -> int:
+def _drain(batches: Sequence[Sequence[int]]) -> None:
     assert _lane is not None
-    connection, sqs, queue_url = _lane
-    sent = 0
+    connection, sqs, queue_url, calls = _lane
+
+    def send(rows: Sequence[tuple[int, str]]) -> None:
+        entries = [{"Id": str(row[0]), "MessageBody": _body(*row)} for row in rows]
+        sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
+
     with connection.cursor() as cursor:
         for batch in batches:
             cursor.execute(_FLOOR, (list(batch),))
             rows = cursor.fetchall()
-            for start in range(0, len(rows), ENTRIES):
-                entries = [
-                    {"Id": str(video_id), "MessageBody": _body(video_id, file_key)}
-                    for video_id, file_key in rows[start : start + ENTRIES]
-                ]
-                sent += len(sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)["Successful"])
-    return sent
+            starts = range(0, len(rows), ENTRIES_PER_CALL)
+            list(calls.map(send, [rows[start : start + ENTRIES_PER_CALL] for start in starts]))
 
 
 def _body(video_id: int, file_key: str) -> str:
-    message = {"video_id": video_id, "file_key": file_key, "tenant_id": 1, "tenant_code": "tenant-1"}
+    message = {"video_id": video_id, "file_key": file_key, "tenant_id": 1, "tenant_code": "north"}
     return json.dumps(message | {"created_at": datetime.now(UTC).isoformat(), "attempt": 2})

@@ -18,7 +18,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from dev.chaos import product
 from dev.chaos.environment import FaultyEnvironment
-from dev.chaos.invocation import current
+from dev.chaos.invocation import current, set_current
 from dev.chaos.queue import PATIENCE_S
 from dev.chaos.sandbox import Sandbox
 from dev.chaos.sqs_server import INVOCATION_HEADER
@@ -69,10 +69,14 @@ class _Redis(redis.Redis):
 
 
 class _Queue:
-    """boto3's client for SQS, with each call reported."""
+    """boto3's client for SQS, with each call reported to the invocation that asked for the client.
+
+    The product makes its calls on threads of its own, which are tied to the invocation here.
+    """
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401
         self._client = client
+        self._invocation = current()
 
     def get_queue_attributes(self, **request: Any) -> Any:  # noqa: ANN401
         invocation = current()
@@ -85,7 +89,8 @@ class _Queue:
         return answer
 
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401
-        invocation = current()
+        invocation = self._invocation
+        set_current(invocation)
         if invocation is None:
             return self._client.send_message_batch(**request)
         videos = [int(entry["Id"]) for entry in request["Entries"]]
@@ -117,14 +122,14 @@ def aws_session() -> "boto3.Session":
 @contextlib.contextmanager
 def boundary(environment: FaultyEnvironment) -> Iterator[None]:
     """Wrap the client libraries of the product's functions in this process, within a ``with`` block."""
-    scale = environment.timing.retry_scale
+    scale, sqs = environment.timing.retry_scale, _sqs_client(environment.queue.endpoint_url)
     with contextlib.ExitStack() as undo:
         for owner, name, value in product.replacements(
             environment.timing,
             environment.queue.url,
             psycopg2=_Overlay(psycopg2, connect=_connect),
             redis=_Overlay(redis, Redis=_Redis),
-            sqs=_Queue(_sqs_client(environment.queue.endpoint_url)),
+            sqs=lambda: _Queue(sqs),
             instances=lambda _name: _reported("read group", environment.instances),
             oldest_message_s=lambda _name, *, at: _reported("read oldest", environment.queue.oldest_s),
             retry_clock=_Overlay(time, sleep=lambda s: time.sleep(s * scale)),

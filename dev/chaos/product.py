@@ -105,7 +105,7 @@ def replacements(
     *,
     psycopg2: object,
     redis: object,
-    sqs: object,
+    sqs: Callable[[], object],
     instances: Callable[[str], set[str] | None],
     oldest_message_s: Callable[..., float | None],
     retry_clock: object,
@@ -119,7 +119,7 @@ def replacements(
         queue_url: the queue that the handlers send to.
         psycopg2: in place of the library.
         redis: in place of the library.
-        sqs: in place of boto3's client.
+        sqs: returns the client of the current invocation, in place of boto3's.
         instances: in place of the question to Auto Scaling.
         oldest_message_s: in place of the question to CloudWatch.
         retry_clock: in place of the module ``time`` where botocore waits between attempts.
@@ -142,7 +142,7 @@ def replacements(
     }
     yield session, "psycopg2", psycopg2
     yield redis_session, "redis", redis
-    yield aws, "client", lambda _service: sqs
+    yield aws, "client", lambda _service: sqs()
     yield endpoint, "time", retry_clock
     yield log, "_write", lambda _level, _message, _details: None
     yield list_stale_videos, "strike_memory_s", lambda _minutes: timing.strike_memory_s

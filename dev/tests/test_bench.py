@@ -1,55 +1,54 @@
-"""What the bench makes of its measurements: medians, goals, ratios, the document, the comparison."""
+"""The bench: figures and goals, the document, the comparison, relays, and the simulated time to recover."""
 
+import random
 import socket
 import threading
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
-from dev.bench import compare, money, plots, report, round_trips
-from dev.bench.__main__ import MEASURES, main
-from dev.bench.figures import RATIO, Figure, Goal, Growth, Section, Table, number, ratios
+from dev.bench import compare, plots, relay, report
+from dev.bench.__main__ import DOCUMENT, MEASURES, main
+from dev.bench.figures import RATIO, Figure, Plot, Section, Table, number, ratios, spread
+from dev.simulation import recovery as model
 
-FIGURE = Figure("ratio", "ours, times theirs", RATIO, [1.0, 3.0, 2.0], Goal("at most", 2))
+FIGURE = Figure("ratio", "ours, times theirs", RATIO, [1.0, 3.0, 2.0], 2)
 SECTION = Section(
-    "execution",
-    "A whole execution",
+    "network",
+    "The user's backlog, over a network",
     [FIGURE, Figure("seconds", "ours", "s", [0.25])],
-    "It means something.",
-    [Table("Cells", ("a", "b"), [("1", "2")]), Table("Nothing", ("a",), [])],
-    {"A plan": "Index Scan"},
-    [Growth("growth", "It grows", "videos", "seconds", {"ours": [(1, 2.0), (10, 3.0)]})],
+    [Table("Cells", ("a", "b"), [("1", "2")])],
+    [Plot("growth", "It grows", "videos", "seconds", {"ours": [(1, 2.0), (10, 3.0)]})],
+    {"Enqueue": 0.25},
     "2026-11-23 12:00 UTC",
 )
-
-
-def test_a_figure_quotes_its_median_and_its_spread():
-    assert (FIGURE.median, FIGURE.spread) == (2.0, (1.0, 3.0))
+RUN = report.Run({"network": SECTION}, "a machine", "versions")
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "met"),
+    ("better", "value", "met"),
     [
-        pytest.param("at most", 2, True, id="exactly-the-most"),
-        pytest.param("at most", 2.01, False, id="above-the-most"),
-        pytest.param("at least", 2, True, id="exactly-the-least"),
-        pytest.param("at least", 1.99, False, id="below-the-least"),
+        pytest.param("lower", 2, True, id="exactly-the-most"),
+        pytest.param("lower", 2.01, False, id="above-the-most"),
+        pytest.param("higher", 2, True, id="exactly-the-least"),
+        pytest.param("higher", 1.99, False, id="below-the-least"),
     ],
 )
-def test_a_goal_is_met_up_to_its_bound(kind, value, met):
-    assert Goal(kind, 2).met(value) is met
+def test_a_goal_is_met_up_to_its_bound(better, value, met):
+    assert Figure("a", "a", "s", [value], 2, better).met is met
 
 
 def test_a_figure_without_a_goal_neither_meets_nor_misses_one():
     assert Figure("a", "a", "s", [1.0]).met is None
 
 
-def test_ratios_pair_the_repeats():
-    assert ratios([2, 9], [1, 3]) == [2, 3]
+def test_a_goal_of_zero_is_a_goal():
+    assert Figure("wrong", "wrong", "", [1], 0).met is False
 
 
 def test_repeats_that_do_not_pair_up_are_refused():
+    assert ratios([2, 9], [1, 3]) == [2, 3]
     with pytest.raises(ValueError, match="shorter"):
         ratios([1, 2], [1])
 
@@ -57,67 +56,78 @@ def test_repeats_that_do_not_pair_up_are_refused():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        pytest.param(0, "0", id="nothing"),
-        pytest.param(12345.6, "12,346", id="thousands-apart"),
+        pytest.param(0, "0", id="zero"),
+        pytest.param(12345.6, "12,346", id="thousands"),
         pytest.param(3.0, "3", id="whole"),
-        pytest.param(1.503, "1.5", id="no-trailing-nought"),
+        pytest.param(1.503, "1.5", id="no-trailing-zero"),
         pytest.param(0.1503, "0.15", id="a-tenth-to-three-places"),
         pytest.param(0.01234, "0.0123", id="small-to-four-places"),
     ],
 )
-def test_a_number_is_written_for_a_reader(value, text):
+def test_a_number_has_three_significant_digits(value, text):
     assert number(value) == text
 
 
-def test_a_section_survives_being_stored(tmp_path):
-    report.save(tmp_path / "run.json", {"execution": SECTION}, "a machine", "versions")
-    (loaded,) = report.load(tmp_path / "run.json").values()
-    assert report.render({"execution": loaded}, "m", "v") == report.render({"execution": SECTION}, "m", "v")
+def test_the_spread_of_several_values_is_the_smallest_and_the_largest():
+    assert (spread([3.0, 1.0, 2.0]), spread([2.0])) == ("2 (1 to 3)", "2")
 
 
-def test_a_run_that_was_never_stored_is_empty(tmp_path):
-    assert report.load(tmp_path / "none.json") == {}
+def test_a_run_survives_being_stored(tmp_path):
+    RUN.save(tmp_path / "run.json")
+    loaded = report.load(tmp_path / "run.json")
+    assert report.render(loaded.sections["network"]) == report.render(SECTION)
+    assert loaded.sections["network"].facts == SECTION.facts
+    assert report.load(tmp_path / "none.json").sections == {}
 
 
 class TestReport:
-    text = report.render({"execution": SECTION}, "a machine", "versions")
+    def test_names_the_command_and_shows_each_figure_with_spread_goal_and_verdict(self):
+        text = report.render(SECTION)
+        assert "`python -m dev.bench network`, 2026-11-23 12:00 UTC." in text
+        assert f"| ours, times theirs | 2{RATIO} (1 to 3) | ≤ 2 | met |" in text
+        assert "| ours | 0.25 s |  |  |" in text
+        assert "![It grows](performance/growth.png)" in text
 
-    def test_names_the_command_beside_each_section(self):
-        assert "`python -m dev.bench execution`, 2026-11-23 12:00 UTC." in self.text
+    def test_a_missed_goal_is_marked(self):
+        missed = replace(SECTION, figures=[replace(FIGURE, goal=1.5)])
+        assert "| ≤ 1.5 | **missed** |" in report.render(missed)
 
-    def test_shows_a_figure_with_spread_goal_and_verdict(self):
-        assert f"| ours, times theirs | 2{RATIO} (1 to 3) | ≤ 2 | met |" in self.text
+    def test_the_overview_has_the_figures_with_a_goal_and_links_to_their_headings(self):
+        text = report.goals(RUN)
+        assert (
+            "| [The user's backlog, over a network](#the-users-backlog-over-a-network) | ours, times theirs |"
+            in text
+        )
+        assert "| ours |" not in text
 
-    def test_says_plainly_that_a_goal_is_missed(self):
-        missed = replace(SECTION, figures=[replace(FIGURE, goal=Goal("at most", 1.5))])
-        assert "| ≤ 1.5 | **missed** |" in report.render({"execution": missed}, "m", "v")
-
-    def test_leaves_out_an_empty_table(self):
-        assert "Cells:" in self.text
-        assert "Nothing" not in self.text
-
-    def test_shows_plots_and_plans(self):
-        assert "![It grows](performance/growth.png)" in self.text
-        assert "<summary>A plan</summary>\n\n```\nIndex Scan\n```" in self.text
-
-    def test_is_put_between_the_markers_and_nowhere_else(self, tmp_path):
+    def test_only_what_is_between_the_markers_is_replaced(self, tmp_path):
         document = tmp_path / "performance.md"
-        document.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
-        report.write(document, "new\n")
-        report.write(document, "newer\n")
-        assert document.read_text() == f"above\n{report.BEGIN}\n\nnewer\n\n{report.END}\nbelow\n"
+        document.write_text(
+            f"above\n{report.begin('a')}\nold\n{report.END}\nbetween\n{report.begin('b')}\n{report.END}\n"
+        )
+        report.write(document, {"a": "new", "b": "other"})
+        report.write(document, {"a": "newer"})
+        assert document.read_text() == (
+            f"above\n{report.begin('a')}\n\nnewer\n\n{report.END}\nbetween\n{report.begin('b')}\n\nother\n\n{report.END}\n"
+        )
 
-    def test_refuses_a_document_without_markers(self, tmp_path):
+    def test_a_document_without_markers_is_refused_and_not_written(self, tmp_path):
         document = tmp_path / "performance.md"
-        document.write_text("by hand\n")
-        with pytest.raises(ValueError, match="needs one line"):
-            report.write(document, "new")
-        assert document.read_text() == "by hand\n"
+        document.write_text(f"{report.begin('a')}\n{report.END}\n")
+        with pytest.raises(ValueError, match="needs a line"):
+            report.write(document, {"a": "new", "b": "new"})
+        assert "new" not in document.read_text()
 
 
-def test_growth_is_drawn_the_same_twice(tmp_path):
-    (once,) = plots.draw(tmp_path / "once", SECTION.growth)
-    (twice,) = plots.draw(tmp_path / "twice", SECTION.growth)
+def test_the_document_has_a_heading_and_a_place_for_every_measure():
+    text = DOCUMENT.read_text()
+    for name, section in report.load(compare.BASELINE).sections.items():
+        assert f"\n## {section.title}\n\n{report.begin(name)}\n" in text
+
+
+def test_plots_of_the_same_figures_are_the_same_files(tmp_path):
+    (once,) = plots.draw(tmp_path / "once", SECTION.plots)
+    (twice,) = plots.draw(tmp_path / "twice", SECTION.plots)
     assert once.name == "growth.png"
     assert once.read_bytes() == twice.read_bytes()
 
@@ -136,70 +146,114 @@ class TestComparing:
     )
     def test_a_ratio_is_worse_beyond_tolerance_and_spread(self, better, then, now, worse):
         stored = Figure("r", "r", RATIO, then, better=better)
-        assert compare.worse(stored, replace(stored, values=[now]), 1.25) is worse
+        assert compare.worse(stored, replace(stored, values=[now])) is worse
 
     def test_only_ratios_that_both_runs_have_are_compared(self):
-        then = {"execution": SECTION}
-        now = {"execution": SECTION, "database": replace(SECTION, name="database")}
-        assert [(c.section, c.label) for c in compare.compare(then, now)] == [("execution", FIGURE.label)]
+        now = {"network": SECTION, "database": replace(SECTION, name="database")}
+        assert compare.pairs({"network": SECTION}, now) == [(FIGURE, FIGURE)]
 
     def test_a_regression_fails_the_command(self, tmp_path, capsys):
         stored, last = tmp_path / "stored.json", tmp_path / "last.json"
+        RUN.save(stored)
         slower = replace(SECTION, figures=[replace(FIGURE, values=[9.0])])
-        report.save(stored, {"execution": SECTION}, "m", "v")
-        report.save(last, {"execution": slower}, "m", "v")
-        assert compare.main([str(stored), "--against", str(stored)]) == 0
-        assert compare.main([str(last), "--against", str(stored)]) == 1
+        report.Run({"network": slower}).save(last)
+        assert compare.main(stored, stored) == 0
+        assert compare.main(last, stored) == 1
         assert "WORSE" in capsys.readouterr().out
 
     def test_nothing_to_compare_is_said(self, tmp_path, capsys):
-        assert compare.main([str(tmp_path / "a.json"), "--against", str(tmp_path / "b.json")]) == 2
+        assert compare.main(tmp_path / "a.json", tmp_path / "b.json") == 2
         assert "run `make bench`" in capsys.readouterr().err
 
 
-def test_the_stored_run_has_known_sections_and_can_be_compared_with_itself():
-    assert {"execution", "database", "cold-start"} <= set(report.load(compare.BASELINE)) <= set(MEASURES)
-    assert compare.main([str(compare.BASELINE)]) == 0
+def test_the_stored_run_has_known_measures_and_can_be_compared_with_itself():
+    assert {"network", "database"} <= set(report.load(compare.BASELINE).sections) <= set(MEASURES)
+    assert compare.main(compare.BASELINE, compare.BASELINE) == 0
 
 
-def test_an_unknown_section_is_refused_by_name(capsys):
+def test_an_unknown_measure_is_refused_by_name(capsys):
     with pytest.raises(SystemExit):
         main(["nonesuch"])
-    assert "no such section: nonesuch" in capsys.readouterr().err
+    assert "no such measure: nonesuch" in capsys.readouterr().err
 
 
-def test_a_relay_counts_a_question_and_its_answer_as_one_round_trip():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        served = threading.Thread(target=_answer_twice, args=(server,))
-        served.start()
-        relay = round_trips.Relay(server.getsockname()[1])
-        with closing(socket.create_connection(("127.0.0.1", relay.port))) as client:
-            for _ in range(2):
-                client.sendall(b"first half ")
-                client.sendall(b"second half;")
-                assert client.recv(100) == b"answer"
-        served.join()
-        relay.close()
-    assert relay.round_trips == 2
+class TestRelay:
+    @pytest.fixture
+    def relayed(self):
+        """A connection by a relay to a server that answers in two parts what ends with a semicolon."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            served = threading.Thread(target=_serve, args=(server,))
+            served.start()
+            between = relay.Relay(relay.Route(server.getsockname()[1], 0.01))
+            with closing(socket.create_connection(("127.0.0.1", between.port))) as client:
+                yield between, client
+            served.join()
+            between.close()
+
+    def test_counts_a_question_and_its_answer_as_one_round_trip_however_many_parts_they_have(self, relayed):
+        between, client = relayed
+        for _ in range(2):
+            client.sendall(b"first half ")
+            client.sendall(b"second half;")
+            received = b""
+            while not received.endswith(b"."):
+                received += client.recv(100)
+            assert received == b"half an answer, the other half."
+        assert between.round_trips == 2
+
+    def test_waits_once_per_round_trip(self, relayed, monkeypatch):
+        waits = []
+        monkeypatch.setattr(relay.time, "sleep", waits.append)
+        _, client = relayed
+        client.sendall(b"question;")
+        while not client.recv(100).endswith(b"."):
+            pass
+        assert waits == [0.01]
 
 
-def _answer_twice(server):
+def _serve(server):
     connection, _ = server.accept()
     with connection:
-        for _ in range(2):
-            asked = b""
-            while not asked.endswith(b";"):
-                asked += connection.recv(100)
-            connection.sendall(b"answer")
+        asked = b""
+        while data := connection.recv(100):
+            asked += data
+            if asked.endswith(b";"):
+                connection.sendall(b"half an answer, ")
+                connection.sendall(b"the other half.")
+                asked = b""
 
 
-def test_the_cost_section_holds_the_idle_run_to_five_states(monkeypatch):
-    durations_s = {"ListStaleVideos": 0.01, "Reclaim": 0.01, "Enqueue": 0.01, "PublishBacklog": 0.01}
-    deployment = money.cost.Deployment(1440, 0.5, 4, {})
-    definition = money.cost.json.loads(money.cost.DEFINITION.read_text())
-    monkeypatch.setattr(money.cost, "measure", lambda _repeats: durations_s)
-    monkeypatch.setattr(money.cost, "deployed", lambda: (deployment, definition))
-    section = money.measure(quick=True, say=lambda _line: None)
-    transitions = section.figure("transitions")
-    assert (transitions.median, transitions.met) == (5, True)
-    assert section.figure("naive").median > 10
+class TestSimulatedRecovery:
+    def test_every_call_returns_the_same(self):
+        assert model.simulate(50) == model.simulate(50)
+
+    def test_nothing_recovers_before_its_last_heartbeat_has_expired(self):
+        times = model.simulate(500)
+        assert min(times[model.GONE]) > model.BEAT_TTL_S - model.BEAT_EVERY_S
+        assert min(times[model.PRODUCT]) > 40 + model.CONFIRM_S
+
+    def test_a_second_look_costs_between_its_wait_and_the_next_run(self):
+        """The same death and the same schedule, with and without a second look."""
+        for seed in range(200):
+            once, twice = (model.product_s(random.Random(seed), worker_gone=gone) for gone in (True, False))
+            assert model.CONFIRM_S <= round(twice - once, 6) <= model.SECOND_LOOK_S
+
+    @pytest.mark.parametrize(
+        ("first_s", "ready_s", "started_s"),
+        [
+            pytest.param(10, 5, 10, id="the-first-start-is-late-enough"),
+            pytest.param(10, 10, 10, id="exactly-at-the-start"),
+            pytest.param(10, 11, 70, id="just-missed"),
+            pytest.param(10, 190, 190, id="at-a-later-start"),
+        ],
+    )
+    def test_cron_starts_at_fixed_times(self, first_s, ready_s, started_s):
+        class Fixed:
+            def uniform(self, _low, _high):
+                return first_s
+
+        assert model.next_cron(Fixed(), ready_s, 60) == started_s
+
+    @pytest.mark.parametrize(("share", "expected"), [(0.5, 2), (0.51, 3), (0.95, 4), (1.0, 4), (0.01, 1)])
+    def test_a_percentile_is_the_nearest_rank(self, share, expected):
+        assert model.percentile([1, 2, 3, 4], share) == expected

@@ -4,27 +4,43 @@ import json
 
 import pytest
 
-from dev.bench.cost import DEFINITION, IDLE, Day, Deployment, batched, monthly, run_of, used
+from dev.bench import compare, report
+from dev.cost import (
+    DEFINITION,
+    DOCUMENT,
+    IDLE,
+    LATER_ALARMS,
+    Day,
+    Deployment,
+    batched,
+    document,
+    monthly,
+    read_deployment,
+    run_of,
+    used,
+)
 from video_reclaim.rules.batching import batches
 
 MACHINE = json.loads(DEFINITION.read_text())
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.1, "Enqueue": 0.1, "PublishBacklog": 0.1}
-HERE = Deployment(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 8.0})
+HERE = Deployment(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 11.0})
 
 
 def test_an_idle_run_enters_five_states():
-    assert set(run_of(MACHINE, 0)) == {
-        "ListStaleVideos",
-        "AnyStale",
-        "PublishBacklog",
-        "WhatIsLeft",
-        "Report",
-    }
-    assert run_of(MACHINE, 0).total() == 5
+    assert run_of(MACHINE, 0) == dict.fromkeys(
+        ("ListStaleVideos", "ReclaimVideos", "PublishBacklog", "WhatIsLeft", "Report"), 1
+    )
 
 
-def test_each_item_enters_three_states_of_its_own():
-    assert run_of(MACHINE, 7).total() - run_of(MACHINE, 6).total() == 3
+def test_a_run_that_finds_silent_videos_looks_twice():
+    entered = run_of(MACHINE, 7)
+    assert entered["ListStaleVideos"] == entered["PublishBacklog"] == 2
+    assert entered["ConfirmSilence"] == 1
+    assert entered["Reclaim"] == entered["Enqueue"] == 7
+
+
+def test_each_item_enters_two_states_of_its_own():
+    assert run_of(MACHINE, 7).total() - run_of(MACHINE, 6).total() == 2
 
 
 @pytest.mark.parametrize("videos", [1, 40, 41, 999, 4_000, 4_001, 10_000])
@@ -34,7 +50,7 @@ def test_items_are_counted_as_the_listing_makes_them(videos):
 
 
 def test_a_batch_is_sent_ten_a_call():
-    assert used(HERE, MACHINE, DURATIONS, 1_000)["SQS requests"] == 4 + 40 * 3
+    assert used(HERE, MACHINE, DURATIONS, 1_000)["SQS requests"] == 2 * 4 + 40 * 3
 
 
 def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
@@ -43,6 +59,7 @@ def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
     assert amount == pytest.approx(1440 * 30.4 * 5)
     assert cost == pytest.approx((amount - 4_000) * 0.025 / 1_000)
     assert idle["alarms"] == (8.0, pytest.approx(0.8))
+    assert idle[LATER_ALARMS] == (3.0, pytest.approx(0.3))
     assert idle["Scheduler starts"][1] == 0
 
 
@@ -53,3 +70,13 @@ def test_more_videos_never_cost_less():
     ]
     assert costs == sorted(costs)
     assert costs[0] < costs[-1]
+
+
+def test_the_document_is_the_same_for_the_same_durations():
+    assert document(HERE, MACHINE, DURATIONS) == document(HERE, MACHINE, DURATIONS)
+    assert "| **all** | |" in document(HERE, MACHINE, DURATIONS)
+
+
+def test_the_written_document_is_the_one_that_the_command_writes():
+    stored = report.load(compare.BASELINE).sections["cost"].facts
+    assert document(*read_deployment(), stored) in DOCUMENT.read_text()

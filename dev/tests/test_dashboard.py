@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dev.bench.dashboard import Day, draw, key_of
-from dev.bench.definition import synthesize, widgets
+from dev.definition import synthesize, widgets
 
 
 @pytest.fixture(scope="module")

@@ -263,15 +263,14 @@ class TestPartialFailures:
 
     @pytest.fixture
     def refusing(self, queue, monkeypatch):
-        """Make SQS refuse entries by id, or fail the n-th call."""
+        """Make SQS refuse entries by id, or fail the call that has a certain video."""
         real = boto3.client("sqs")
 
         class Refusing:
-            ids, failing_call, calls = frozenset(), None, 0
+            ids, failing_with = frozenset(), None
 
             def send_message_batch(self, QueueUrl, Entries):
-                self.calls += 1
-                if self.calls == self.failing_call:
+                if self.failing_with in {int(entry["Id"]) for entry in Entries}:
                     raise real.exceptions.QueueDoesNotExist({"Error": {"Code": "gone"}}, "SendMessageBatch")
                 good = [entry for entry in Entries if int(entry["Id"]) not in self.ids]
                 answer = real.send_message_batch(QueueUrl=QueueUrl, Entries=good) if good else {}
@@ -313,13 +312,16 @@ class TestPartialFailures:
             enqueue.handler(reclaimed(good, bad, partial=True), None)
         assert academy.state(good) == ("UPLOADED", "", False)
 
-    def test_a_call_that_fails_in_the_middle_keeps_what_was_sent_before(self, academy, queue, refusing):
+    def test_a_call_that_fails_keeps_what_other_calls_have_sent(self, academy, queue, refusing):
         videos = [academy.add(until=-1) for _ in range(25)]
-        refusing.failing_call = 2
-        answer = enqueue.handler(reclaimed(*videos), None)
-        assert (answer["did"]["enqueued"], answer["error"]) == (10, "QueueUnavailable")
-        assert answer["ids"] == videos[10:]
-        assert len(queue.messages()) == 10
+        refusing.failing_with = videos[24]
+        taken = reclaimed(*videos)
+        answer = enqueue.handler(taken, None)
+        assert (answer["did"]["enqueued"], answer["error"]) == (20, "QueueUnavailable")
+        assert answer["ids"] == videos[20:]
+        refusing.failing_with = None
+        assert enqueue.handler(taken, None)["did"]["enqueued"] == 5
+        assert sorted(body["video_id"] for body in queue.messages()) == videos
 
     def test_a_slow_queue_is_left_before_the_function_runs_out_of_time(
         self, academy, queue, refusing, monkeypatch

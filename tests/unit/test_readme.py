@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import fields
 
-from dev.bench import compare, report
-from dev.bench.figures import number
+from dev.bench import compare, network, report
 from video_reclaim.rules import platform
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
@@ -126,10 +125,22 @@ def test_every_setting_of_these_sections_is_listed(part):
 
 
 @pytest.mark.parametrize(
-    ("section", "key"),
-    [("execution", "faster_than_platform"), ("round-trips", "per_video"), ("cost", "idle_month")],
+    ("section", "keys"),
+    [
+        ("recovery", ["simulated_p50", "simulated_p95", "simulated_gone_p95"]),
+        ("network", ["faster_than_platform"]),
+        ("round-trips", ["per_video"]),
+        ("cost", ["idle_month"]),
+    ],
 )
-def test_figure_is_the_one_of_the_stored_benchmark_run(section, key):
-    figure = report.load(compare.BASELINE)[section].figure(key)
+def test_figure_is_the_one_of_the_stored_benchmark_run(section, keys):
+    stored = report.load(compare.BASELINE).sections[section]
     (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m dev.bench {section}` \|$", README, re.MULTILINE)
-    assert number(figure.median) in row
+    for key in keys:
+        assert report.quoted(stored.figure(key)) in row
+
+
+def test_latencies_of_the_network_are_those_that_were_added():
+    (row,) = re.findall(r"^\| (.*) \| .* \| `python -m dev.bench network` \|$", README, re.MULTILINE)
+    assert re.findall(r"(\d+) ms", row) == [f"{network.POSTGRES_MS:.0f}", f"{network.SQS_MS:.0f}"]
+    assert network.REDIS_MS == network.POSTGRES_MS

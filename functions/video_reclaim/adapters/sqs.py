@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _ENTRIES_PER_CALL = 10
 _MAX_DELAY_S = 900
+_CALLS_AT_ONCE = 5  # more gain nothing with the share of a core that the function has (docs/performance.md)
 _TIME_LIMIT_S = 20  # with one more call, and with the clearing, well within the function's minute
 
 
@@ -43,43 +45,73 @@ class Depth:
 def send(
     queue_url: str, messages: Mapping[int, Mapping[str, object]], delays_s: Mapping[int, int] | None = None
 ) -> Sent:
-    """Send a message per video id, ten per call, some of them delayed by so many seconds.
+    """Send a message per video id, some of them delayed by so many seconds.
 
-    Never raises for a failure of SQS: the caller must first record what was accepted. A call that fails as a
-    whole ends the sending; SQS may have accepted its messages if only the answer was lost. Sending also ends
-    after 20 s, so that the function has time left to record what was sent.
+    A call takes ten messages; up to five calls are made side by side.
+
+    Never raises for a failure of SQS: the caller must first record what was accepted. Each call counts by its
+    own answer. A call that fails as a whole starts no further calls, but those that are under way are waited
+    for, and what they answer counts. So ``accepted`` may hold videos that come after some of ``not_sent``, and
+    a retry sends ``not_sent`` alone. SQS may have accepted the messages of a call that failed if only its
+    answer was lost; the messages of calls that were not started are certainly not in the queue.
+
+    No call starts later than 20 s after the first, so that the function has time left to record what was sent.
     """
     sqs: SQSClient = aws.client("sqs")
-    sent, video_ids = Sent(), list(messages)
+    ids = list(messages)
+    chunks = [ids[start : start + _ENTRIES_PER_CALL] for start in range(0, len(ids), _ENTRIES_PER_CALL)]
     give_up_s = time.monotonic() + _TIME_LIMIT_S
-    for start in range(0, len(video_ids), _ENTRIES_PER_CALL):
-        if start and time.monotonic() > give_up_s:
-            sent.error, sent.not_sent = (
-                f"SQS is slow: {start} messages in {_TIME_LIMIT_S} s",
-                video_ids[start:],
-            )
-            break
-        chunk = video_ids[start : start + _ENTRIES_PER_CALL]
+    errors: list[str] = []
+
+    def send_chunk(number: int) -> dict[int, str] | None:
+        """Return the refusals of one call by id, '' for accepted; None if it failed or was not started."""
+        if number:  # the first call is always made, so that every retry gets further
+            if not errors and time.monotonic() > give_up_s:
+                errors.append(f"SQS is slow: not all of {len(ids)} messages were sent in {_TIME_LIMIT_S} s")
+            if errors:
+                return None
         try:
-            answer = sqs.send_message_batch(
-                QueueUrl=queue_url,
-                Entries=[
-                    {
-                        "Id": str(video_id),
-                        "MessageBody": json.dumps(messages[video_id]),
-                        "DelaySeconds": min((delays_s or {}).get(video_id, 0), _MAX_DELAY_S),
-                    }
-                    for video_id in chunk
-                ],
-            )
+            return _send_call(sqs, queue_url, {i: messages[i] for i in chunks[number]}, delays_s or {})
         except (BotoCoreError, ClientError) as exc:
-            sent.error, sent.not_sent = aws.describe(exc), video_ids[start:]
-            break
-        accepted = {int(entry["Id"]) for entry in answer.get("Successful", [])}
-        reasons = {int(entry["Id"]): entry["Code"] for entry in answer.get("Failed", [])}
-        sent.accepted += [video_id for video_id in chunk if video_id in accepted]
-        sent.refused |= {v: reasons.get(v, "not answered") for v in chunk if v not in accepted}
+            errors.append(aws.describe(exc))
+            return None
+
+    if len(chunks) == 1:
+        answers = [send_chunk(0)]
+    else:
+        with ThreadPoolExecutor(_CALLS_AT_ONCE) as calls:
+            answers = list(calls.map(send_chunk, range(len(chunks))))
+    sent = Sent(error=errors[0] if errors else "")
+    for chunk, answer in zip(chunks, answers, strict=True):
+        if answer is None:
+            sent.not_sent += chunk
+            continue
+        sent.accepted += [video_id for video_id in chunk if not answer[video_id]]
+        sent.refused |= {video_id: reason for video_id, reason in answer.items() if reason}
     return sent
+
+
+def _send_call(
+    sqs: "SQSClient",
+    queue_url: str,
+    messages: Mapping[int, Mapping[str, object]],
+    delays_s: Mapping[int, int],
+) -> dict[int, str]:
+    """Send up to ten messages; return SQS's reason by id, '' for those that it accepted."""
+    answer = sqs.send_message_batch(
+        QueueUrl=queue_url,
+        Entries=[
+            {
+                "Id": str(video_id),
+                "MessageBody": json.dumps(body),
+                "DelaySeconds": min(delays_s.get(video_id, 0), _MAX_DELAY_S),
+            }
+            for video_id, body in messages.items()
+        ],
+    )
+    reasons = {int(entry["Id"]): entry["Code"] for entry in answer.get("Failed", [])}
+    reasons |= {int(entry["Id"]): "" for entry in answer.get("Successful", [])}
+    return {video_id: reasons.get(video_id, "not answered") for video_id in messages}
 
 
 _COUNTS: "Sequence[QueueAttributeNameType]" = (

@@ -49,7 +49,7 @@ class Sent:
     Attributes:
         accepted: video ids that SQS accepted.
         refused: SQS's reason, by video id.
-        not_sent: video ids of the call that failed as a whole, and of those after it.
+        not_sent: video ids of calls that failed as a whole or were not made.
         error: why they were not sent; '' if all were.
     """
 

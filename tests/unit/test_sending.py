@@ -1,0 +1,124 @@
+"""Messages are sent in several calls side by side; each call counts by its own answer."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from video_reclaim import aws
+from video_reclaim.adapters import sqs
+
+LIMIT_S = 30
+
+
+class Sqs:
+    """An SQS whose calls wait and fail as a test says, by the first video of the call."""
+
+    def __init__(self):
+        self.started, self.failing, self.refused, self.unanswered = [], set(), set(), set()
+        self.before_call = lambda _first: None
+
+    def send_message_batch(self, *, QueueUrl, Entries):
+        ids = [int(entry["Id"]) for entry in Entries]
+        self.started.append(ids[0])
+        self.before_call(ids[0])
+        if ids[0] in self.failing:
+            raise EndpointConnectionError(endpoint_url=QueueUrl)
+        return {
+            "Successful": [{"Id": str(v)} for v in ids if v not in self.refused | self.unanswered],
+            "Failed": [{"Id": str(v), "Code": "InternalError"} for v in ids if v in self.refused],
+        }
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    queue = Sqs()
+    monkeypatch.setattr(sqs, "aws", SimpleNamespace(client=lambda _service: queue, describe=aws.describe))
+    return queue
+
+
+def send(count):
+    return sqs.send("https://queue", {video: {"video_id": video} for video in range(count)})
+
+
+def test_nothing_to_send_calls_nothing(queue):
+    sent = send(0)
+    assert (sent.accepted, sent.not_sent, queue.started) == ([], [], [])
+
+
+def test_calls_overlap(queue):
+    together = threading.Barrier(3)
+    queue.before_call = lambda _first: together.wait(LIMIT_S)  # broken unless three calls wait at a time
+    assert send(30).accepted == list(range(30))
+
+
+def test_never_more_calls_at_a_time_than_connections(queue):
+    running, most, lock = 0, 0, threading.Lock()
+    full = threading.Event()
+
+    def before_call(_first):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == sqs._CALLS_AT_ONCE:
+                full.set()
+        full.wait(LIMIT_S)
+        with lock:
+            running -= 1
+
+    queue.before_call = before_call
+    assert len(send(200).accepted) == 200
+    assert most == sqs._CALLS_AT_ONCE <= 10  # botocore keeps ten connections
+
+
+def test_refused_and_unanswered_messages_are_named(queue):
+    queue.refused, queue.unanswered = {3, 14}, {15}
+    sent = send(20)
+    assert sent.refused == {3: "InternalError", 14: "InternalError", 15: "not answered"}
+    assert sent.accepted == [v for v in range(20) if v not in sent.refused]
+    assert (sent.not_sent, sent.error) == ([], "")
+
+
+def test_calls_under_way_count_although_one_failed(queue):
+    """The first call fails while the second is under way, which is then accepted."""
+    both, failed = threading.Barrier(2), threading.Event()
+    queue.failing = {0}
+
+    def before_call(first):
+        both.wait(LIMIT_S)
+        if first == 10:
+            failed.wait(LIMIT_S)
+
+    queue.before_call = before_call
+    describe, sqs.aws.describe = sqs.aws.describe, lambda exc: (failed.set(), describe(exc))[1]
+    sent = send(20)
+    assert (sent.accepted, sent.not_sent) == (list(range(10, 20)), list(range(10)))
+    assert "https://queue" in sent.error
+
+
+def test_no_call_starts_after_one_has_failed(queue):
+    queue.failing = {0, 10, 20, 30, 40}
+    gate = threading.Barrier(sqs._CALLS_AT_ONCE)
+    queue.before_call = lambda _first: gate.wait(LIMIT_S)
+    sent = send(100)
+    assert sorted(queue.started) == [0, 10, 20, 30, 40]
+    assert (sent.accepted, sent.not_sent) == ([], list(range(100)))
+
+
+def test_after_the_time_limit_only_the_first_call_is_made(queue, monkeypatch):
+    monkeypatch.setattr(sqs, "_TIME_LIMIT_S", -1)
+    sent = send(100)
+    assert (queue.started, sent.accepted, sent.not_sent) == ([0], list(range(10)), list(range(10, 100)))
+    assert "slow" in sent.error
+
+
+def test_an_unforeseen_error_is_raised(queue):
+    def before_call(first):
+        if first == 10:
+            raise RuntimeError("unforeseen")
+
+    queue.before_call = before_call
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        send(30)
