@@ -39,7 +39,7 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "leaseExpired", True, "its lease expired"
     SILENT_TWICE = "silentTwice", True, "its heartbeat was missing twice under the same lease"
     WORKER_GONE = "workerGone", True, "its heartbeat is missing and its instance is not in the group any more"
-    ORPHANED = "orphaned", True, "a run that crashed left it between database and queue"
+    ORPHANED = "orphaned", True, "a failed attempt left it between database and queue"
     MESSAGE_LOST = "messageLost", True, "it waited for a worker and its message cannot exist any more"
     RELEASED = "released", True, "an operator released it from quarantine"
     BEATING = "beating", False, "its worker sends heartbeats"
