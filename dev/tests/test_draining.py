@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from dev.local import metadata
 from dev.local.worker import DrainingWorker, Instance, Pace, WorkerProcess
+from dev.testing.workers import run_to_its_end
 
 HOOK = "finish-encode"
 
@@ -174,7 +175,7 @@ def test_a_worker_finishes_its_video_receives_no_other_and_lets_its_instance_go(
     assert statuses(academy) == {waiting[0]: "PROCESSING", waiting[1]: "UPLOADED"}
 
     worker.complete(job, since)
-    worker.run()
+    run_to_its_end(worker)
 
     assert leaving.id not in hooked.states()
     assert statuses(academy) == {waiting[0]: "READY", waiting[1]: "UPLOADED"}
@@ -202,7 +203,7 @@ def test_a_completion_that_comes_too_early_is_tried_again(monkeypatch, stage, ho
 
     monkeypatch.setattr(Instance, "let_go", release)
     hooked.resize(0)
-    worker.run()
+    run_to_its_end(worker)
     events = [event["event"] for event in stage.told if "instanceReleased" in event["event"]]
     assert events == ["instanceReleasedFailed", "instanceReleased"]
     assert not hooked.states()
@@ -234,7 +235,7 @@ def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(
     try:
         bench.until(lambda: "PROCESSING" in statuses(academy).values())
         hooked.resize(0)
-        bench.until(lambda: not worker.running)
+        bench.until(lambda: not worker.running, limit_s=30)
     finally:
         worker.stop()
     assert sorted(statuses(academy).values()) == ["READY", "UPLOADED"]

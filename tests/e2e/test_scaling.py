@@ -7,6 +7,7 @@ import pytest
 
 from dev.local import metadata
 from dev.local.worker import DrainingWorker, Instance
+from dev.testing.workers import run_to_its_end
 from tests.e2e.deployed import OVERRIDE
 
 pytestmark = pytest.mark.xdist_group("deployed")
@@ -179,7 +180,8 @@ def test_a_busy_instance_outlives_a_scale_in_and_an_idle_one_goes_at_once(deploy
 
     assert shrunk["inputs"]["group"]["safety"] == "hooked"
     assert (shrunk["action"], deployed.desired()) == ("scale-in", 1)
-    idle_worker.run()
+    assert deployed.instances()[idle] == deployed.instances()[busy] == "Terminating:Wait"
+    run_to_its_end(idle_worker)
     assert deployed.instances() == {staying: "InService", busy: "Terminating:Wait"}
 
     # The instance that drains is no capacity, and its video asks for none.
@@ -194,6 +196,6 @@ def test_a_busy_instance_outlives_a_scale_in_and_an_idle_one_goes_at_once(deploy
     worker.beat(job)
     assert worker.receive() is None
     assert worker.complete(job, since)
-    worker.run()
+    run_to_its_end(worker)
     assert deployed.academy.state(video)[0] == "READY"
     assert busy not in deployed.instances() and deployed.desired() == 2
