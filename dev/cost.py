@@ -38,7 +38,7 @@ FREE = {"state transitions": 4_000, "Scheduler starts": 14_000_000, "X-Ray trace
 """What an account has free each month, if nothing else in it uses that."""
 
 FORMER_ALARMS = 8
-"""Number of alarms of version 0.2.0. The cost of those added since is listed apart."""
+"""Number of alarms of version 0.1.0. The cost of those added since is listed apart."""
 
 SLOWER = 1_769 / 512
 """A function of 512 MB has 1/3.5 of a core; measured time is multiplied as if all of it were computing."""
@@ -173,7 +173,7 @@ def monthly(
     return paid | {LATER_ALARMS: (later, later * PRICES["alarms"])}
 
 
-LATER_ALARMS = "alarms added since version 0.2.0"
+LATER_ALARMS = "alarms added since version 0.1.0"
 
 
 def for_a_thousand(

@@ -37,6 +37,7 @@ MEASURES: dict[str, Callable[..., Section]] = {
     "database": database.measure,
     "cost": cost.measure,
     "developer": developer.measure,
+    "tests": developer.measure_tests,
 }
 
 

@@ -48,7 +48,7 @@ def main(last: Path = LAST, against: Path = BASELINE) -> int:
         )
     regressions = sum(worse(then, now) for then, now in found)
     print(f"{len(found)} ratios, {regressions} worse")
-    return 1 if regressions else 0
+    return int(regressions > 0)
 
 
 if __name__ == "__main__":

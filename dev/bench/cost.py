@@ -23,7 +23,7 @@ def measure(*, quick: bool, say: Say) -> Section:
     whole_usd, later_usd = sum(usd for _, usd in idle.values()), idle[model.LATER_ALARMS][1]
     states = model.run_of(machine, 0).total()
     naively = "1,000 videos: cost with one Lambda call per video and step, times the product's"
-    without = "the same without the alarms added since version 0.2.0"
+    without = "the same without the alarms added since version 0.1.0"
     figures = [
         Figure("naive", naively, RATIO, [naive / together], better="higher"),
         Figure("transitions", "states entered by an idle run", "", [states], 5),

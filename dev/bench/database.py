@@ -64,9 +64,9 @@ def measure(*, quick: bool, say: Say) -> Section:
         for size, times_s in taken_s.items()
         for name, seconds in sorted(times_s.items(), key=lambda item: min(item[1]))
     ]
-    heads = ("rows", "", "seconds", "rows per second, at most")
     caption = f"{installed.PG_BOSS}, {installed.CHANCY[0]}; a row has {WIDTH} bytes in every table"
-    return Section("database", TITLE, figures, [Table(caption, heads, rows)])
+    table = Table(caption, ("rows", "", "seconds", "rows per second, at most"), rows)
+    return Section("database", TITLE, figures, [table])
 
 
 def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:

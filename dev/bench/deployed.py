@@ -37,8 +37,7 @@ class Deployed:
     def reclaim(self, videos: int) -> float:
         """Run one execution over the stale videos that were prepared; return the seconds since its start.
 
-        Raises:
-            RuntimeError: it failed, or left out some.
+        Raises RuntimeError if it failed or left out some.
         """
         states, machine_arn = self.running.stack.clients.stepfunctions, self.running.stack.state_machine_arn
         began_s = time.time()

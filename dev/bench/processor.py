@@ -15,8 +15,7 @@ EMULATOR, POSTGRES, VALKEY, CLIENT = "the emulator", "PostgreSQL", "Valkey", "th
 def measure(*, quick: bool, say: Say) -> Section:
     """Read the processor time of every process before and after a run of each contender, in turn.
 
-    Raises:
-        RuntimeError: the system has no /proc.
+    Raises RuntimeError where the system has no /proc.
     """
     videos, repeats = (1_000, 1) if quick else (10_000, 5)
     runs: dict[bool, list[dict[str, float]]] = {True: [], False: []}

@@ -49,11 +49,11 @@ def measure(*, quick: bool, say: Say) -> Section:
     figures = []
     for key, name, median_s, most_s in _GOALS:
         p50, p95 = (model.percentile(times[name], share) for share in (0.5, 0.95))
-        figures.append(Figure(f"{key}_p50", f"{name}: median", "s", [p50], median_s))
-        figures.append(Figure(f"{key}_p95", f"{name}: 95 of 100 deaths within", "s", [p95], most_s))
-    shares = (0.5, 0.95, 1.0)
+        label = name if name in (REAL, REAL_GONE) else f"{name}, simulated"
+        figures.append(Figure(f"{key}_p50", f"{label}: median", "s", [p50], median_s))
+        figures.append(Figure(f"{key}_p95", f"{label}: 95 of 100 deaths within", "s", [p95], most_s))
     rows = [
-        (name, number(len(of_way)), *(number(model.percentile(of_way, share)) for share in shares))
+        (name, number(len(of_way)), *(number(model.percentile(of_way, share)) for share in (0.5, 0.95, 1)))
         for name, of_way in times.items()
     ]
     caption = (
@@ -73,8 +73,7 @@ def measure(*, quick: bool, say: Say) -> Section:
 def recover(deaths: int, *, window_s: float, say: Say) -> dict[str, list[float]]:
     """Kill workers on a stack of its own; return the sorted seconds until their videos were in the queue again.
 
-    Raises:
-        RuntimeError: a video did not come back in time.
+    Raises RuntimeError if a video did not come back in time.
     """
     rng = random.Random(model.SEED)
     names = [f"i-{number:017x}" if number % 2 else f"worker-{number}" for number in range(deaths + SURVIVORS)]

@@ -83,8 +83,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write(document: Path, blocks: Mapping[str, str]) -> None:
     """Replace each block between its markers; what stands around them is written by hand.
 
-    Raises:
-        ValueError: the document lacks the markers of a block; nothing was written.
+    Raises ValueError if the document lacks the markers of a block; nothing was written then.
     """
     text = document.read_text()
     for name, block in blocks.items():

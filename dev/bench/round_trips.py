@@ -9,7 +9,7 @@ TITLE = "Round trips"
 
 STORES = (POSTGRES, REDIS, SQS)
 IDLE_CALLS = 12
-"""Round trips of an idle run in version 0.2.0: 2 to PostgreSQL, 1 to Redis, 4 to SQS, 5 to other services."""
+"""Round trips of an idle run in version 0.1.0: 2 to PostgreSQL, 1 to Redis, 4 to SQS, 5 to other services."""
 
 PAUSE_S = 0.005
 """The relays wait so long with every question, so that one in several parts is counted once."""

@@ -42,8 +42,7 @@ def pg_boss() -> list[str]:
 def time_peer(command: Sequence[str], dsn: str, rows: int, width: int) -> float:
     """Run a peer's driver once; return the seconds that it reports.
 
-    Raises:
-        RuntimeError: it ended with an error, or put back another number of rows; with its own words.
+    Raises RuntimeError with its own words if it failed or put back another number of rows.
     """
     cwd = HOME / "pg-boss" if command[-1].endswith(".mjs") else None
     told = json.loads(_run([*command, dsn, str(rows), str(width)], cwd=cwd).strip().splitlines()[-1])
