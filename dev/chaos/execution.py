@@ -53,6 +53,7 @@ class Execution:
         arn: its ARN, from which its token is made.
         status: RUNNING, SUCCEEDED, FAILED or ABORTED.
         results: the outputs of all items of both Maps so far.
+        record: what the last listing made of the run record.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Execution:
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
         self._first_misses = 0
-        self._run: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}
         self._aborted = threading.Event()
 
     @property
@@ -96,11 +97,11 @@ class Execution:
 
     def _list(self) -> str:
         try:
-            payload = {"input": self._given, "run": self._run, "execution": self.arn}
+            payload = {"input": self._given, "run": self.record, "execution": self.arn}
             listing = self._task("ListStaleVideos", "ListStaleVideos", payload)
         except LambdaError:
             return self._end("FAILED")
-        self._run, self._first_misses = listing["run"], listing["firstMisses"]
+        self.record, self._first_misses = listing["run"], listing["firstMisses"]
         with ThreadPoolExecutor(_LANES) as lanes:
             results = list(lanes.map(self._first_pass, listing["batches"]))
         self.results += results

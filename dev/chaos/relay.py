@@ -19,6 +19,7 @@ class Relay:
 
     Attributes:
         port: the port on which it listens.
+        target_port: the port to which new connections lead.
         refusing: new connections are dropped as soon as they are made.
         delay_s: every answer of the server is delayed by this.
         answer: if not empty, sent for each Redis command in the server's place.
@@ -30,7 +31,7 @@ class Relay:
         self.refusing = False
         self.delay_s = 0.0
         self.answer = b""
-        self._target_port = target_port
+        self.target_port = target_port
         self._cuts: dict[int, Cut] = {}
         self._next: deque[Cut] = deque()
         self._open: set[asyncio.StreamWriter] = set()
@@ -98,7 +99,7 @@ class Relay:
             writer.transport.abort()
             return
         try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             writer.transport.abort()
             return
