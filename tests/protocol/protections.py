@@ -10,11 +10,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from unittest import mock
 
+import list_stale_videos
 import reclaim
 from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres import statements
 from video_reclaim.adapters.redis import heartbeats, values
-from video_reclaim.rules import reclaiming, staleness
+from video_reclaim.rules import reclaiming, staleness, waiting
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.reclaiming import History
 
@@ -74,6 +75,26 @@ def the_first_miss_counts(_video, _strike, _criteria):
     return staleness.Reason.SILENT_TWICE
 
 
+def believed(heartbeats, **_):
+    return dict(heartbeats)
+
+
+def by_the_wait_alone(due, _waits, _queue):
+    return list(due)
+
+
+def of_a_retry_unaware(videos, recorded, _just_retried, track=waiting.track):
+    return track(videos, recorded, just_retried=())
+
+
+def read_and_left(client, videos):
+    """The waits of videos, which stay as they are."""
+    ids = [str(video.id) for video in videos]
+    found = client.pipeline().hmget(heartbeats.WAITING_KEY, ids).execute()[0] if ids else []
+    waits = {video.id: values.parse_wait(value) for video, value in zip(videos, found, strict=True)}
+    return {video_id: wait for video_id, wait in waits.items() if wait}
+
+
 def without_limit(*given, plan=reclaiming.plan, **named):
     return plan(*given, **{**named, "max_reclaims": 0})
 
@@ -128,6 +149,17 @@ PROTECTIONS = [
             "look",
             lambda _self, videos: RedisLook(missing_for_unknown(None, videos, {}).heartbeats, seen_ttl_s=9),
         ),
+    ),
+    Protection(
+        "only a Redis that has seen heartbeats counts",
+        put(list_stale_videos, "credible", believed),
+        "test_redis_misleads.py::test_a_redis_that_has_seen_no_heartbeat_robs_nobody",
+        also=put(reclaiming, "credible", believed),
+    ),
+    Protection(
+        "silence of all workers counts later",
+        put(list_stale_videos, "confirmation_s", lambda *_, confirm_s, mass_s: confirm_s),
+        "test_redis_misleads.py::test_workers_that_cannot_reach_redis_keep_their_videos",
     ),
     Protection(
         "heartbeats looked at afresh",
@@ -228,5 +260,30 @@ PROTECTIONS = [
         "limit to reclaims",
         put(reclaim, "plan", without_limit),
         "test_poison.py::test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is",
+    ),
+    Protection(
+        "a message is lost only by the queue's evidence",
+        put(list_stale_videos, "lost", by_the_wait_alone),
+        "test_lost_messages.py::test_a_video_that_merely_waits_long_in_a_long_queue_is_not_sent_again",
+    ),
+    Protection(
+        "a user's retry starts the wait again",
+        put(list_stale_videos, "track", of_a_retry_unaware),
+        "test_lost_messages.py::test_a_users_retry_starts_the_wait_again",
+    ),
+    Protection(
+        "one execution takes a wait",
+        put(heartbeats, "_take_waits", read_and_left),
+        "test_lost_messages.py::test_two_executions_at_once_send_it_once",
+    ),
+    Protection(
+        "messages delayed while workers drop them",
+        put(heartbeats.Heartbeats, "prepare_jobs", lambda *_: {}),
+        "test_handoff.py::test_a_message_is_sent_when_workers_do_not_drop_it_any_more",
+    ),
+    Protection(
+        "locks of dead workers deleted",
+        put(heartbeats, "job_lock_key", lambda video_id: f"another:{video_id}"),
+        "test_handoff.py::test_the_lock_that_a_killed_worker_left_refuses_no_message",
     ),
 ]

@@ -3,6 +3,7 @@
 import pytest
 
 from dev.chaos.execution import Execution
+from dev.local.worker import Habits
 
 
 @pytest.fixture
@@ -125,3 +126,33 @@ def test_the_driver_follows_the_state_machine(stage):
     assert (
         states["ListStaleVideos"]["Catch"][0]["Assign"]["notListed"] and states["NotListed"]["Type"] == "Fail"
     )
+
+
+def test_a_message_is_sent_when_workers_do_not_drop_it_any_more(stage, academy):
+    """A user has just retried the video: workers drop each message that arrives within 300 s."""
+    video = academy.add(until=-1)
+    academy.redis.set(f"tenant:1:video:{video}:cancel_requested", "1", ex=300)
+    stage.execute()
+    assert work_at_once(stage, habits=Habits(honours_cancel=True)) == 0
+    stage.pass_time(301)
+    assert work_at_once(stage, habits=Habits(honours_cancel=True)) == 1
+    assert academy.state(video)[0] == "READY"
+
+
+def test_the_lock_that_a_killed_worker_left_refuses_no_message(stage, academy):
+    video = academy.add(by="", until=None)
+    academy.redis.set(f"job:encode:{video}:lock", "1", ex=14_400)
+    academy.sql("UPDATE video_video SET status = 'UPLOADED', leased_by = 'reclaim:x', leased_until = now()")
+    stage.execute()
+    assert work_at_once(stage, path="careless", habits=Habits(job_lock=True)) == 1
+    assert academy.state(video)[0] == "READY"
+
+
+def work_at_once(stage, **manner):
+    """Let a worker receive what it can now; return how many messages it received."""
+    worker = stage.worker("works", **manner)
+    received = 0
+    while job := worker.receive():
+        worker.work(job)
+        received += 1
+    return received

@@ -56,6 +56,29 @@ def test_a_flush_robs_nobody(stage, working):
     assert stage.violated() == []
 
 
+def test_a_redis_that_has_seen_no_heartbeat_robs_nobody(stage, working):
+    """The wrong Redis, or one that lost its data before the first worker sent another heartbeat."""
+    _, job = working
+    stage.academy.redis.flushall()
+    for number in range(3):
+        stage.execute(f"run-{number}")
+        time.sleep(CONFIRM_S)
+    assert status(stage, job) == "PROCESSING"
+    assert not stage.messages()
+
+
+def test_workers_that_cannot_reach_redis_keep_their_videos(stage, academy):
+    videos = [academy.add(by=f"worker-{number}", until=3600, beats=True) for number in range(5)]
+    stage.execute("all-are-heard")
+    for video in videos:
+        academy.redis.delete(f"tenant:1:video:{video}:heartbeat")
+    for number in range(3):
+        stage.execute(f"run-{number}")
+        time.sleep(CONFIRM_S)
+    assert {academy.state(video)[0] for video in videos} == {"PROCESSING"}
+    assert not stage.messages()
+
+
 def test_flushes_again_and_again_rob_nobody(stage, working):
     worker, job = working
     for number in range(4):
