@@ -1,0 +1,1 @@
+"""Deliberate mistakes in the product, one at a time: do the tests notice?"""
