@@ -4,3 +4,8 @@ from dev.testing.emulator_bench import bench, emulator, strict_bench, strict_emu
 from dev.testing.protocol_stage import stage, timing
 
 __all__ = ["bench", "emulator", "stage", "strict_bench", "strict_emulator", "timing"]
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest tests first: at the end, the other processes would have nothing left to do beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

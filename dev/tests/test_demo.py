@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from dev.testing.programs import ROOT
 
 
+@pytest.mark.long
 def test_every_act_ends_as_it_should_and_the_last_one_tells_why_a_video_was_reclaimed():
     played = subprocess.run(
         [sys.executable, "-m", "dev.local", "demo"], cwd=ROOT, capture_output=True, text=True, check=False

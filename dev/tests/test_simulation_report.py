@@ -136,6 +136,7 @@ def test_a_document_without_markers_is_refused(document):
         report.insert(document, "new")
 
 
+@pytest.mark.long
 def test_the_command_prints_and_writes_the_same_and_draws(tmp_path, capsys):
     document = tmp_path / "scaling.md"
     document.write_text(f"# Scaling\n\n{report.BEGIN}\n{report.END}\n")

@@ -9,7 +9,7 @@ SEED = 20
 FAULTS = 150
 
 
-@pytest.mark.xdist_group("soak")
+@pytest.mark.long
 def test_a_soak_breaks_no_rule():
     outcome = soak(Plan(faults=FAULTS, videos=40, workers=4, seed=SEED, minute_s=0.5, limit_s=60))
     shown = [*map(str, outcome.violations), *outcome.story, f"seed {SEED}"]

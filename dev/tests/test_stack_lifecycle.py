@@ -85,6 +85,7 @@ def home(tmp_path):
     home.run("down")
 
 
+@pytest.mark.long
 def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
 
@@ -177,6 +178,7 @@ def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
 CONTEXT = json.dumps({"reclaiming": {"maxReclaims": 4321}, "schedule": {"enabled": True}})
 
 
+@pytest.mark.long
 def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
     """Afterwards the stack loses a server and is replaced: a second stack would take seconds."""
     home.run("up", "--context", CONTEXT)

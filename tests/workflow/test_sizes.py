@@ -84,6 +84,7 @@ def without_sqs(workflow):
     return sent
 
 
+@pytest.mark.long
 def test_ten_thousand_videos_of_which_every_tenth_fails(workflow, academy, without_sqs):
     videos = many(academy, CAP + 7)
     failing = videos[:CAP][::10]
@@ -116,6 +117,7 @@ def test_the_check_above_sees_outputs_that_carry_whole_videos(workflow, academy,
     assert max(map(len, item_outputs(workflow.history(execution)))) > 400
 
 
+@pytest.mark.long
 def test_ten_thousand_videos_that_all_fail_still_fit(workflow, academy, without_sqs):
     """The largest that any run carries: both the items' reports and the list of the failed hold every id."""
     videos = many(academy, CAP)
