@@ -2,6 +2,7 @@
 
 import compileall
 import hashlib
+import os
 import py_compile
 import shutil
 import subprocess
@@ -36,14 +37,18 @@ def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -
     folder = CACHE / f"layer-{target}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if folder.exists():
         return folder
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_suffix(f".{os.getpid()}.partial")
     unpack(partial / "python", wheels)
     if target == "host":
         compileall.compile_dir(
             partial / "python", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
         )
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(partial)  # another process made the same meanwhile
     return folder
 
 
