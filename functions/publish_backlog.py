@@ -47,7 +47,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     decision = decide(decision_inputs(settings, seen, at))
     publish.put(decided(settings.metrics, decision))
     run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
-    log.info("decided", action=decision.action, desired=decision.desired, reason=decision.reason)
+    log.info("decided", **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")})
     needed = settings.scaling.mode == "apply" and decision.action != "hold" and not dry_run
     return {"run": to_builtins(run), "setDesiredCapacity": {"needed": needed, "to": decision.desired or 0}}
 
