@@ -1,4 +1,4 @@
-"""The operators' dashboard on a simulated day: ``python -m dev.bench.dashboard`` (`make dashboard`).
+"""The operators' dashboard on a simulated day: ``python -m dev.dashboard`` (`make dashboard`).
 
 It draws docs/dashboard.png from the dashboard's definition in the template, series by series, under the names
 that are published. The day comes from the fleet of `simulation` under the functions' own decision: uploads by
