@@ -210,7 +210,7 @@ def test_a_video_that_arrives_between_measuring_and_ending_can_lose_its_worker(d
     assert simulate(given, Script(1), start=2).killed == killed
 
 
-def test_turns_count_changes_of_direction_not_steps():
+def test_changes_of_direction_are_counted_not_steps():
     assert simulate(trace(), Script(2, 3, 4, 3, 2, 5, 5)).turns == 2
 
 
@@ -338,7 +338,7 @@ def test_the_blind_bound_runs_on_while_anything_is_processing():
 
 
 @pytest.mark.parametrize("name", TRACES)
-def test_a_trace_is_its_seeds_and_has_an_outage_of_each_source_a_day(name):
+def test_a_trace_depends_on_its_seed_and_has_one_outage_of_each_source_a_day(name):
     one = make_trace(name, 3)
     assert one == make_trace(name, 3)
     assert one != make_trace(name, 4)
@@ -458,7 +458,7 @@ def test_target_tracking_does_not_take_a_little_less_for_low():
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_contender_stays_within_the_limits_and_alike_for_the_same_seed(name):
+def test_a_policy_stays_within_the_limits_and_repeats_for_the_same_seed(name):
     given = make_trace("endless trickle", 2, at_most_days=1)
     first, second = (
         FleetSimulation(given, MAKERS[name](), "unprotected", 2, high=8, record=True).run() for _ in range(2)

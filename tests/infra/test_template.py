@@ -163,7 +163,7 @@ class TestWorkflow:
         assert set(re.findall(r"\$\{(\w+)\}", MACHINE)) == set(machine["DefinitionSubstitutions"])
 
 
-class TestWhatIsMade:
+class TestCreatedResources:
     def test_beside_a_platform_nothing_is_made_that_it_has_already(self):
         resources = synthesized("existing").template["Resources"]
         assert {one["Type"] for one in resources.values()} == OWN

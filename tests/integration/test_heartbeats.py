@@ -226,7 +226,7 @@ def test_many_videos_keep_their_own_answers(academy, beats):
     assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
 
 
-class TestRedisThatCannotAnswerSaysNothing:
+class TestRedisDoesNotAnswer:
     @pytest.fixture(
         params=["nobody-there", "silent", "wrong-password"],
     )
@@ -263,7 +263,7 @@ def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
     assert narrow.look([VIDEO]) is None
 
 
-def test_a_former_primary_is_left_at_once(academy, heartbeats, valkey):
+def test_a_former_primary_is_disconnected_at_once(academy, heartbeats, valkey):
     heartbeats.look([VIDEO])
     academy.redis.replicaof("127.0.0.1", "1")
     try:
