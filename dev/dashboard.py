@@ -67,9 +67,9 @@ class Day(FleetSimulation):
 
     def measure(self, view: View) -> None:
         """Interrupt some busy workers, then publish what this run has measured."""
-        for worker in [one for one in self.members if one.job is not None]:
+        for worker in [one for one in self.group.members if one.job is not None]:
             if self.chance.random() < INTERRUPTIONS_A_MINUTE:
-                self._interrupt(worker)
+                self.group.interrupt(worker)
         self._publish(view)
 
     def _publish(self, view: View) -> None:

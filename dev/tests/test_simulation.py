@@ -8,7 +8,8 @@ import pytest
 
 from dev.simulation import fleet, queueing, traces
 from dev.simulation.bounds import BOOT_MEAN_S, bounds
-from dev.simulation.fleet import SAFETIES, FleetSimulation
+from dev.simulation.fleet import FleetSimulation
+from dev.simulation.group import BOOT_S, SAFETIES
 from dev.simulation.measures import bootstrap
 from dev.simulation.policies import (
     IDLE_AGENTS,
@@ -135,7 +136,7 @@ def test_what_is_still_waiting_at_the_end_counts_as_waiting_until_then():
 
 def test_new_workers_boot_before_they_work_and_are_paid_for_it():
     outcome = simulate(trace([0, 1], [1800, 600]), Script(2))
-    assert fleet.BOOT_S[0] <= outcome.waits_s[1] + 1 - APPLIED_S <= fleet.BOOT_S[1]
+    assert BOOT_S[0] <= outcome.waits_s[1] + 1 - APPLIED_S <= BOOT_S[1]
     assert outcome.instance_s == pytest.approx(2 * HOUR_S - APPLIED_S)
 
 
@@ -198,9 +199,9 @@ def test_the_video_of_a_lost_worker_waits_until_its_silence_is_confirmed():
 
 
 def test_the_group_ends_from_its_fullest_zone():
-    group = FleetSimulation(trace(), Script(4), "unprotected", 1, start=4, failures=False)
+    group = FleetSimulation(trace(), Script(4), "unprotected", 1, start=4, failures=False).group
     assert sorted(worker.zone for worker in group.members) == [0, 0, 1, 2]
-    group._apply(3)
+    group.apply(3)
     assert sorted(worker.zone for worker in group.members) == [0, 1, 2]
 
 
@@ -272,7 +273,7 @@ def test_a_count_of_the_queue_may_be_that_of_the_run_before():
 
 
 def test_spot_takes_busy_instances_away_and_the_group_replaces_them(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1000.0)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1000.0)
     outcome = simulate(trace([0, 0], [900, 900]), Script(3), failures=True, start=3, record=True)
     assert outcome.broken > 0
     assert outcome.lost_s > 0
@@ -280,7 +281,7 @@ def test_spot_takes_busy_instances_away_and_the_group_replaces_them(monkeypatch)
 
 
 def test_a_worker_process_that_dies_starts_again_without_a_boot(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 600.0)
     outcome = simulate(trace([0] * 4, [600] * 4, length_s=4 * HOUR_S), Script(1), failures=True)
     assert outcome.broken > 0
@@ -295,7 +296,7 @@ def uneven_zones(safety, policy):
 
 
 def test_rebalancing_ends_busy_instances_only_where_it_is_not_suspended(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
     assert uneven_zones("unprotected", Script(9)).rebalanced > 0
     assert uneven_zones("protected", Script(9)).rebalanced == 0
@@ -305,7 +306,7 @@ def test_rebalancing_ends_busy_instances_only_where_it_is_not_suspended(monkeypa
 
 
 def test_rebalancing_lets_a_hooked_instance_finish(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
     outcome = uneven_zones("hooked", Script(9))
     assert (outcome.rebalanced, outcome.lost_s) == (0, 0)
