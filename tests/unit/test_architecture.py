@@ -102,6 +102,26 @@ def test_handlers_hold_no_sql_no_keys_and_no_clients(path):
     assert not re.search(r"\b(SELECT|UPDATE|INSERT|DELETE)\b|tenant:", path.read_text())
 
 
+def text_in(path):
+    """All text of a module but docstrings."""
+    tree = ast.parse(path.read_text())
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in ("functions", "cdk", "ops") for path in sorted((ROOT / folder).rglob("*.py"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_one_module_of_the_product_names_tables_and_keys(path):
+    names = r"video_video|lectures_(session|lecture)|core_tenant|tenant:(?! )|job:encode|video-reclaim:\w"
+    found = any(re.search(names, text) for text in text_in(path))
+    assert found == (path == SHARED / "rules" / "platform.py")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "dev").rglob("*.py")), ids=lambda path: path.stem)
 def test_dev_imports_no_test(path):
     assert "tests" not in {m.split(".")[0] for m in imported(path)}
