@@ -130,7 +130,7 @@ CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_finds_what_must_not_be(rule, events):
+def test_a_violation_is_found(rule, events):
     assert judged(rule, *events)
 
 
@@ -431,7 +431,7 @@ def test_a_reclaim_sends_a_second_message_only_after_an_earlier_duplicate(others
         pytest.param(DONE, {}, False, id="done"),
     ],
 )
-def test_no_lost_message_is_excused(row, given, found):
+def test_a_lost_message_is_always_a_violation(row, given, found):
     message = accepted(999.0, "platform")
     told = [step(1000, "received", of=message), step(1000.1, "deleted", of=message)]
     events = [message, write(1001.0, WORKED_ON, row, who="platform")]

@@ -79,7 +79,7 @@ def test_status_is_one_screen_about_the_stage(deployed, ops):
     assert deployed.started[-1].rpartition(":")[2] in said
 
 
-def test_status_names_an_alarm_that_rings(deployed, ops):
+def test_status_names_an_alarm_in_state_alarm(deployed, ops):
     deployed.clients.cloudwatch.put_metric_data(
         Namespace=deployed.stack.metric_namespace,
         MetricData=[{"MetricName": "VideosQuarantined", "Value": 1}],
@@ -202,7 +202,7 @@ def test_pause_writes_an_override_that_the_decision_obeys(deployed, ops, what, m
     assert "hold" in ops.run("decisions", "--since", "1m") or what == "scale-in"
 
 
-def test_fix_sets_the_fleet_and_resume_lets_it_go(deployed, ops):
+def test_fix_sets_the_fleet_and_resume_ends_the_override(deployed, ops):
     ops.run("fix", 4, "--for", "1h", "--reason", "a launch")
     deployed.run()
     assert deployed.desired() == 4

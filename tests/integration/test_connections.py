@@ -117,7 +117,7 @@ class TestVerification:
         with pytest.raises(StoreUnavailable, match="server does not support SSL"):
             Store(self.verified(server, authority.root)).measure_backlog()
 
-    def test_nothing_is_verified_against_no_roots(self, server):
+    def test_verification_without_roots_is_refused(self, server):
         with pytest.raises(InvalidSetting, match="DATABASE_SSL_ROOT_CERT: is needed for verify-full"):
             Store(settings(server.port, ssl_mode="verify-full")).measure_backlog()
 
@@ -136,7 +136,7 @@ class TestVerification:
 SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0)
 
 
-class TestPatience:
+class TestTimeouts:
     def test_a_server_that_accepts_and_never_answers(self, server, monkeypatch):
         monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT_S", 2)
         with (
@@ -154,7 +154,7 @@ class TestPatience:
                 store.measure_backlog()
         assert store.measure_backlog().uploaded == 0
 
-    def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
+    def test_redis_that_accepts_and_never_answers_is_unknown(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
             assert redis.look([SILENT]) is None
@@ -172,7 +172,7 @@ class TestPatience:
         aws.forget()
 
 
-class TestKeeping:
+class TestKeptConnections:
     def test_a_warm_environment_holds_one_connection_under_its_name(self, server):
         store = Store(settings(server.port))
         for _ in range(5):
@@ -205,7 +205,7 @@ class TestKeeping:
         assert store.measure_backlog().uploaded == 0
         store._session._drop()
 
-    def test_a_former_primary_is_left_and_not_taken_again_until_it_may_write(self, server):
+    def test_a_former_primary_is_disconnected_until_it_may_write(self, server):
         store = Store(settings(server.port))
         store.measure_backlog()
         try:
@@ -284,7 +284,7 @@ class TestSigningIn:
         assert vault.asked == 2
         store._session._drop()
 
-    def test_users_that_take_turns(self, server, vault):
+    def test_a_secret_with_another_user_is_used(self, server, vault):
         store = Store(settings(server.port, secret_arn=vault.holds(credentials("x", "gone"))))
         admin(server, "DROP ROLE IF EXISTS gone")
         admin(server, "CREATE ROLE gone LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")

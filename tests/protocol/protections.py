@@ -127,22 +127,22 @@ def order(scene, path="leased"):
     return {"scene": scene, "path": path}
 
 
-ORDER = "test_every_order.py::test_no_order_loses_robs_or_repeats"
+ORDER = "test_every_order.py::test_no_order_of_steps_breaks_a_rule"
 PROTECTIONS = [
     Protection(
         "second strike",
         put(staleness, "_judge_silence", the_first_miss_counts),
-        "test_redis_misleads.py::test_a_flush_robs_nobody",
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_when_redis_is_flushed",
     ),
     Protection(
         "strike tied to the lease",
         put(values, "parse_strike", a_strike_against_anyone),
-        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_counts_against_nobody",
+        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_does_not_count",
     ),
     Protection(
         "Redis error is unknown",
         put(heartbeats.Heartbeats, "read_and_count", missing_for_unknown),
-        "test_redis_misleads.py::test_a_redis_that_cannot_answer_says_nothing",
+        "test_redis_misleads.py::test_silence_does_not_count_while_redis_does_not_answer",
         {"failure": "unreachable"},
         put(
             heartbeats.Heartbeats,
@@ -153,7 +153,7 @@ PROTECTIONS = [
     Protection(
         "only a Redis that has seen heartbeats counts",
         put(list_stale_videos, "credible", believed),
-        "test_redis_misleads.py::test_a_redis_that_has_seen_no_heartbeat_robs_nobody",
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_while_redis_has_seen_no_heartbeat",
         also=put(reclaiming, "credible", believed),
     ),
     Protection(
@@ -177,7 +177,7 @@ PROTECTIONS = [
     Protection(
         "a handoff's term is no worker's lease",
         sql("LEASE_FOR_HANDOFF", (EXPIRED, "v.leased_until < now()")),
-        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
+        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video",
         also=sql("READ_VIDEOS", (EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
@@ -218,7 +218,7 @@ PROTECTIONS = [
             "READ_HANDOFFS",
             ("SET leased_until = now() + make_interval(secs => %(handoff_s)s)", "SET title = title"),
         ),
-        "test_races.py::test_nobody_adopts_what_is_about_to_be_sent",
+        "test_races.py::test_a_handoff_that_was_renewed_for_sending_is_not_adopted",
     ),
     Protection(
         "clear only what SQS accepted",
@@ -254,7 +254,7 @@ PROTECTIONS = [
     Protection(
         "counts of reclaims that did not happen are taken back",
         put(heartbeats.Heartbeats, "undo_counts", lambda *_: None),
-        "test_poison.py::test_a_video_that_was_spared_is_not_counted",
+        "test_poison.py::test_a_video_that_was_not_reclaimed_is_not_counted",
     ),
     Protection(
         "limit to reclaims",

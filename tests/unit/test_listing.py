@@ -170,9 +170,9 @@ def test_without_redis_the_longest_wait_is_unknown():
     [
         pytest.param(LEASED, SILENT, True, id="silence-is-known"),
         pytest.param(LEASED, UNKNOWN, False, id="an-unknown-heartbeat-is-not-trusted"),
-        pytest.param(LEASED, None, False, id="neither-is-an-absent-one"),
+        pytest.param(LEASED, None, False, id="an-absent-heartbeat-is-not-trusted"),
         pytest.param(EXPIRED, UNKNOWN, True, id="an-expired-lease-asks-for-no-heartbeat"),
-        pytest.param(WAITING, None, True, id="neither-does-a-waiting-video"),
+        pytest.param(WAITING, None, True, id="a-waiting-video-asks-for-no-heartbeat"),
     ],
 )
 def test_heartbeats_are_trusted_when_all_that_matter_are_known(video, heartbeat, trusted):
@@ -287,7 +287,9 @@ def test_what_the_first_look_left_to_the_next_run_is_not_listed_by_the_second():
     [
         pytest.param({}, 2, id="a-recorded-strike-can-be-confirmed"),
         pytest.param({"can_confirm": False}, 0, id="a-strike-that-was-not-recorded-cannot"),
-        pytest.param({"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-spoils-no-other"),
+        pytest.param(
+            {"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-does-not-affect-another-video"
+        ),
         pytest.param({"dry_run": True}, 0, id="a-dry-run-records-no-strike"),
         pytest.param({"earlier": RunRecord()}, 0, id="there-is-no-third-look"),
     ],
