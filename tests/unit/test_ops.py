@@ -364,8 +364,8 @@ def test_what_is_not_known_is_not_shown_as_0():
 
 
 def test_stop_names_what_still_runs():
-    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")]))
-    assert "No execution is running." in what_keeps_running("mine", [])
+    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")], "rate(1 minute)"))
+    assert "No execution is running." in what_keeps_running("mine", [], "rate(1 minute)")
 
 
 @pytest.mark.parametrize(
