@@ -152,6 +152,15 @@ def test_a_stage_s_file_that_is_not_json_is_one_line(aws, capsys, monkeypatch, t
     assert not aws.calls
 
 
+def test_a_record_that_is_no_text_is_one_line(capsys, tmp_path):
+    record = tmp_path / "record.zip"
+    record.write_bytes(b"PK\xff\xfe")
+
+    assert main(["replay", str(record)]) == Exit.USAGE
+
+    assert "record.zip" in line_of_error(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
