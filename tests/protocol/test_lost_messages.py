@@ -177,6 +177,17 @@ def test_a_users_retry_starts_the_wait_again(stage, video):
     assert not stage.messages()
 
 
+def test_a_retry_in_a_gap_between_looks_starts_the_wait_again(stage, academy, video):
+    """What tells of a retry is gone after 300 s; the worker that has deleted its message is about to claim."""
+    run(stage, "starts", "finds-the-queue-empty")
+    cancel(stage, video)
+    send(stage, video)
+    stage.pass_time(CANCEL_S + 1, looking=False)
+    assert stage.worker("is-about-to-claim").receive()
+    stage.execute("looks-again")
+    assert not stage.messages()
+
+
 @pytest.mark.parametrize(
     "change",
     ["file_key = 'uploaded-again'", "leased_by = 'another'", "processing_started_at = now()"],
