@@ -156,6 +156,20 @@ def test_a_message_that_cannot_be_seen_is_not_lost(stage, video, state):
     assert len(stage.messages()) == 1
 
 
+def test_a_message_that_is_received_for_the_last_time_is_not_lost(stage, academy, video):
+    """A long queue is worked off at last. SQS tells no age of a message that was received three times."""
+    send(stage, video)
+    stage.wait_long(video)
+    stage.queue.pass_time(3600)
+    worker = stage.worker("is-slow", **LOCKING)
+    for left_s in (300, 300, 299):
+        assert worker.receive()
+        stage.queue.pass_time(left_s)
+    send(stage, academy.add("UPLOADED"))
+    stage.execute()
+    assert stage.messages().count(video) == 1
+
+
 @pytest.mark.parametrize("call", ["read depth", "read oldest"])
 def test_an_unknown_queue_loses_nothing(stage, academy, video, call):
     stage.wait_long(video)
