@@ -114,9 +114,9 @@ def _watch_waits(videos: Sequence[Video], look: RedisLook, settings: Reclaiming,
     waits.ended = [video_id for video_id in look.waits if video_id not in waits.by_id]
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
     queue = _look_at_queue(look, waits.now_s) if due else None
+    waits.lost, waits.queue = lost(due, waits, queue), queue
     if write:
         heartbeats().record_waits(waits, look, queue)
-    waits.lost, waits.queue = lost(due, waits, queue), queue
     return waits
 
 

@@ -18,14 +18,6 @@ from video_reclaim.adapters.postgres import statements, store
 from video_reclaim.adapters.redis import heartbeats, session, values
 from video_reclaim.rules import reclaiming, staleness, waiting
 
-EXPIRED = statements._EXPIRED
-SEEN = f"{statements._STATUS} || ' ' || {statements._LEASE} = seen.\"row\""
-HOLDER = " AND v.leased_by = %(holder)s"
-TERM = " AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
-QUARANTINED, FAILED = statements._QUARANTINED, f"{statements._UNINDEXED_STATUS} = 'FAILED'"
-UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
-TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)"
-
 
 @dataclass(frozen=True)
 class Protection:
@@ -43,11 +35,10 @@ class Protection:
             yield
 
 
-def order(scene, path="leased"):
-    return {"scene": scene, "path": path}
-
-
-ORDER = "test_every_order.py::test_no_order_loses_robs_or_repeats"
+ORDER, OVERLAP = (
+    "test_every_order.py::test_no_order_loses_robs_or_repeats",
+    {"scene": "overlap", "path": "leased"},
+)
 PROTECTIONS = [
     Protection(
         "second strike",
@@ -112,18 +103,18 @@ PROTECTIONS = [
         put(heartbeats.Heartbeats, "read_and_count", removals.as_it_was_listed),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
     ),
-    Protection("fence", sql("LEASE_FOR_HANDOFF", (SEEN, "true")), ORDER, order("overlap")),
+    Protection("fence", sql("LEASE_FOR_HANDOFF", (removals.SEEN, "true")), ORDER, OVERLAP),
     Protection(
         "a handoff's term is no worker's lease",
-        sql("LEASE_FOR_HANDOFF", (EXPIRED, "v.leased_until < now()")),
+        sql("LEASE_FOR_HANDOFF", (removals.EXPIRED, "v.leased_until < now()")),
         "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
-        also=sql("READ_VIDEOS", (EXPIRED, "v.leased_until < now()")),
+        also=sql("READ_VIDEOS", (removals.EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
         "handoff lease",
-        sql("LEASE_FOR_HANDOFF", (TAKEN, "leased_by = '', leased_until = NULL")),
+        sql("LEASE_FOR_HANDOFF", (removals.TAKEN, "leased_by = '', leased_until = NULL")),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
         "orphans are listed",
@@ -134,7 +125,7 @@ PROTECTIONS = [
         "only orphans are adopted",
         put(reclaiming, "judge", removals.handed_over_to_anyone),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
         "own token is recognized",
@@ -158,7 +149,7 @@ PROTECTIONS = [
     ),
     Protection(
         "send only what carries the token",
-        sql("READ_HANDOFFS", (HOLDER, "")),
+        sql("READ_HANDOFFS", (removals.HOLDER, "")),
         "test_handoff.py::TestRedriveDaysLater::test_leaves_alone_what_others_are_carrying",
     ),
     Protection(
@@ -176,16 +167,19 @@ PROTECTIONS = [
     ),
     Protection(
         "clear only what carries the token",
-        sql("CLEAR_HANDOFFS", (HOLDER, ""), (TERM, "")),
+        sql("CLEAR_HANDOFFS", (removals.HOLDER, ""), (removals.TERM, "")),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
-        "clear only the very handoff", sql("CLEAR_HANDOFFS", (TERM, "")), ORDER, order("late functions")
+        "clear only the very handoff",
+        sql("CLEAR_HANDOFFS", (removals.TERM, "")),
+        ORDER,
+        {**OVERLAP, "scene": "late functions"},
     ),
     Protection(
         "clear only what nobody has claimed",
-        sql("CLEAR_HANDOFFS", (UPLOADED, ""), (HOLDER, ""), (TERM, "")),
+        sql("CLEAR_HANDOFFS", (removals.UPLOADED, ""), (removals.HOLDER, ""), (removals.TERM, "")),
         "test_races.py::test_a_claim_between_sending_and_clearing_keeps_its_lease",
     ),
     Protection(
@@ -232,13 +226,13 @@ PROTECTIONS = [
     ),
     Protection(
         "only our own quarantine is released",
-        sql("LEASE_FOR_HANDOFF", (QUARANTINED, FAILED)),
+        sql("LEASE_FOR_HANDOFF", (removals.QUARANTINED, removals.FAILED)),
         "test_releases.py::test_what_failed_for_another_reason_is_not_released",
-        also=sql("READ_VIDEOS", (QUARANTINED, FAILED)),
+        also=sql("READ_VIDEOS", (removals.QUARANTINED, removals.FAILED)),
     ),
     Protection(
         "a release is fenced",
-        sql("LEASE_FOR_HANDOFF", (QUARANTINED, FAILED)),
+        sql("LEASE_FOR_HANDOFF", (removals.QUARANTINED, removals.FAILED)),
         "test_releases.py::test_what_fails_for_another_reason_meanwhile_is_not_released",
     ),
     Protection(
@@ -277,6 +271,16 @@ PROTECTIONS = [
         "a user's retry starts the wait again",
         put(list_stale_videos, "track", removals.of_a_retry_unaware),
         "test_lost_messages.py::test_a_users_retry_starts_the_wait_again",
+    ),
+    Protection(
+        "a user's retry is looked for again before the reclaim",
+        put(heartbeats, "_take_waits", removals.taken_unaware),
+        "test_lost_messages.py::test_a_retry_between_listing_and_reclaiming_starts_the_wait_again",
+    ),
+    Protection(
+        "a message is lost during one wait",
+        put(values, "parse_wait", removals.lost_anyway),
+        "test_lost_messages.py::test_a_redrive_days_later_says_nothing_about_what_waits_now",
     ),
     Protection(
         "one execution takes a wait",

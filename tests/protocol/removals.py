@@ -11,6 +11,14 @@ from video_reclaim.rules import reclaiming, staleness, waiting
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.reclaiming import History
 
+EXPIRED = statements._EXPIRED
+SEEN = f"{statements._STATUS} || ' ' || {statements._LEASE} = seen.\"row\""
+HOLDER = " AND v.leased_by = %(holder)s"
+TERM = " AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
+QUARANTINED, FAILED = statements._QUARANTINED, f"{statements._UNINDEXED_STATUS} = 'FAILED'"
+UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
+TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)"
+
 
 def sql(name, *changes):
     """A statement with parts of it replaced."""
@@ -95,6 +103,19 @@ def read_and_left(client, videos):
     found = client.pipeline().hmget(heartbeats.WAITING_KEY, ids).execute()[0] if ids else []
     waits = {video.id: values.parse_wait(value) for video, value in zip(videos, found, strict=True)}
     return {video_id: wait for video_id, wait in waits.items() if wait}
+
+
+def taken_unaware(client, videos):
+    """The waits of videos, whether a user has retried them or not."""
+    waits = read_and_left(client, videos)
+    if waits:
+        client.hdel(heartbeats.WAITING_KEY, *waits)
+    return waits
+
+
+def lost_anyway(value, parse=values.parse_wait):
+    wait = parse(value)
+    return wait and replace(wait, lost=True)
 
 
 def without_limit(*given, plan=reclaiming.plan, **named):
