@@ -228,15 +228,16 @@ def _group(deployed: Deployed) -> Iterator[str]:
         return
     (group,) = groups
     hooks = scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
-    hooked = any(
+    policy = group.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
+    hooked = policy.get("TerminateHookAbandon") == "retain" and any(
         hook["LifecycleTransition"].endswith("EC2_INSTANCE_TERMINATING")
         and hook["DefaultResult"] == "ABANDON"
         for hook in hooks
     )
     if not (group.get("NewInstancesProtectedFromScaleIn") or hooked):
         yield (
-            "new instances are not protected and no termination lifecycle hook abandons: the group shrinks only "
-            "while nothing is PROCESSING (docs/worker-contract.md)"
+            "new instances are not protected, and no termination lifecycle hook ends in ABANDON with instances "
+            "retained: the group shrinks only while nothing is waiting or PROCESSING (docs/scaling.md)"
         )
     suspended = {process["ProcessName"] for process in group.get("SuspendedProcesses", [])}
     if not hooked and len(group.get("AvailabilityZones", [])) > 1 and "AZRebalance" not in suspended:

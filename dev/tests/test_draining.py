@@ -77,6 +77,16 @@ def test_an_instance_with_a_worker_waits_for_the_hook_and_leaves_the_desired_cap
     assert sorted(hooked.states().values()) == ["Terminating:Wait"] * 2, "the new one had no worker"
 
 
+def test_a_group_shows_its_instance_lifecycle_policy(hooked):
+    policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
+    hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, InstanceLifecyclePolicy=policy)
+    hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, MaxSize=4)
+    (shown,) = hooked.client.describe_auto_scaling_groups(AutoScalingGroupNames=[hooked.name])[
+        "AutoScalingGroups"
+    ]
+    assert shown["InstanceLifecyclePolicy"] == policy
+
+
 def test_completing_the_action_ends_the_instance(hooked):
     staying, leaving = hooked.busy(2)
     hooked.resize(1)

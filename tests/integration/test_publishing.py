@@ -389,20 +389,27 @@ class TestDescribingTheGroup:
         assert described(**changes)[0].safety == safety
 
     @pytest.mark.parametrize(
-        ("given", "safety"),
+        ("given", "policy", "safety"),
         [
-            pytest.param({}, "hooked", id="abandons"),
-            pytest.param({"result": "CONTINUE"}, "unprotected", id="continues"),
+            pytest.param({}, "retain", "hooked", id="abandons-and-is-retained"),
+            pytest.param({}, "terminate", "unprotected", id="is-not-retained"),
+            pytest.param({}, None, "unprotected", id="has-no-policy"),
+            pytest.param({"result": "CONTINUE"}, "retain", "unprotected", id="continues"),
             pytest.param(
-                {"transition": "autoscaling:EC2_INSTANCE_LAUNCHING"}, "unprotected", id="launch-hook"
+                {"transition": "autoscaling:EC2_INSTANCE_LAUNCHING"},
+                "retain",
+                "unprotected",
+                id="launch-hook",
             ),
         ],
     )
-    def test_a_termination_hook_that_abandons_lets_a_busy_instance_finish(
-        self, described, hook, given, safety
+    def test_a_termination_hook_lets_a_busy_instance_finish_if_the_group_retains_it(
+        self, described, hook, given, policy, safety
     ):
         hook(**given)
-        assert described(NewInstancesProtectedFromScaleIn=False)[0].safety == safety
+        kept = {"RetentionTriggers": {"TerminateHookAbandon": policy} if policy else {}}
+        group, _ = described(NewInstancesProtectedFromScaleIn=False, InstanceLifecyclePolicy=kept)
+        assert group.safety == safety
 
     def test_instances_that_wait_for_their_hook_drain(self, described):
         states = ["InService", "InService", "Terminating:Wait", "Terminating:Proceed", "Pending"]

@@ -17,7 +17,7 @@ Differences that are not corrected; avoid them, or test elsewhere:
 - When a function returns a string that contains JSON, the Task's result is the parsed value.
 - A module that can't be imported gives a ``RuntimeError``; on AWS, a ``Runtime.ImportModuleError``.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
-- A lifecycle action never times out, and a group has no instance lifecycle policy.
+- A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
 - A group that CloudFormation makes has no instance until its desired capacity is set.
 - Functions can import the packages of this interpreter besides those of their layers.
 """
@@ -52,6 +52,7 @@ def apply() -> None:
     auto_scaling.enforce_capacity_bounds()
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
+    auto_scaling.keep_the_lifecycle_policy()
     cloudwatch.evaluate_alarms()
     logs.accept_query_definitions()
     logs.match_json_patterns()

@@ -5,12 +5,14 @@
 from typing import Any
 
 from ministack.services import autoscaling
+from ministack.services.cloudformation import provisioners
 
 from dev.local.corrections.review import reviewed
 from dev.local.metadata import RUNS_A_WORKER
 
 _TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 _WAITING = "Terminating:Wait"
+_ON_ABANDON = "InstanceLifecyclePolicy.RetentionTriggers.TerminateHookAbandon"
 
 
 def enforce_capacity_bounds() -> None:
@@ -89,6 +91,49 @@ def complete_lifecycle_actions() -> None:
 
     autoscaling._ACTION_MAP["CompleteLifecycleAction"] = complete_lifecycle_action
     autoscaling._ACTION_MAP["RecordLifecycleActionHeartbeat"] = record_lifecycle_action_heartbeat
+
+
+def keep_the_lifecycle_policy() -> None:
+    """Show a group's instance lifecycle policy, as DescribeAutoScalingGroups does. Ministack forgets it."""
+    from_template = reviewed(provisioners, "_asg_fields", "466daa0a0e68")
+    create = reviewed(autoscaling, "_create_asg", "ffb7c5314e52")
+    update = reviewed(autoscaling, "_update_asg", "4f5001b13509")
+    describe = reviewed(autoscaling, "_describe_asgs", "c477261634b0")
+
+    def group_fields(properties: dict[str, Any]) -> dict[str, Any]:
+        triggers = properties.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
+        fields: dict[str, Any] = from_template(properties)
+        return fields | {_ON_ABANDON: triggers.get("TerminateHookAbandon")}
+
+    def keeping(change: Any) -> Any:
+        def changed(parameters: dict[str, Any]) -> Any:
+            answer = change(parameters)
+            group = autoscaling._asgs.get(autoscaling._p(parameters, "AutoScalingGroupName"))
+            if group is not None and (kept := autoscaling._p(parameters, _ON_ABANDON)):
+                group[_ON_ABANDON] = kept
+            return answer
+
+        return changed
+
+    def describe_groups(parameters: dict[str, Any]) -> Any:
+        status, headers, body = describe(parameters)
+        for name, group in autoscaling._asgs.items():
+            if kept := group.get(_ON_ABANDON):
+                shown = f"<AutoScalingGroupName>{name}</AutoScalingGroupName>"
+                body = body.replace(shown.encode(), (shown + _as_xml(kept)).encode())
+        return status, headers, body
+
+    provisioners._asg_fields = group_fields
+    autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = keeping(create)
+    autoscaling._ACTION_MAP["UpdateAutoScalingGroup"] = keeping(update)
+    autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe_groups
+
+
+def _as_xml(on_abandon: str) -> str:
+    inner = f"<TerminateHookAbandon>{on_abandon}</TerminateHookAbandon>"
+    return (
+        f"<InstanceLifecyclePolicy><RetentionTriggers>{inner}</RetentionTriggers></InstanceLifecyclePolicy>"
+    )
 
 
 def _has_termination_hook(name: str) -> bool:

@@ -83,11 +83,13 @@ def _refuse_what_desired_does_not_tell(group: "AutoScalingGroupTypeDef") -> None
 def _safety(group: "AutoScalingGroupTypeDef", hooks: "list[LifecycleHookTypeDef]") -> Safety:
     """Tell what becomes of a busy instance that a scale-in would choose.
 
-    A hook counts when it ends with ABANDON: with an instance lifecycle policy that retains instances, a hook
-    that timed out then ends no encode (AWS, "Control instance retention with instance lifecycle policies").
+    A termination hook counts together with an instance lifecycle policy that retains the instance when the
+    hook ends with ABANDON, its default result: a worker that does not know the hook loses no encode then (AWS,
+    "Control instance retention with instance lifecycle policies"). ABANDON alone is every hook's default.
     Protection does not hold against rebalancing between zones (AWS, "Use instance scale-in protection").
     """
-    if any(
+    triggers = group.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
+    if triggers.get("TerminateHookAbandon") == "retain" and any(
         hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
         and hook["DefaultResult"] == "ABANDON"
         for hook in hooks
