@@ -117,8 +117,8 @@ def _watch_waits(
     waits.ended = [video_id for video_id in look.waits if video_id not in waits.by_id]
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
     queue = _look_at_queue(look, waits.now_s, retries_seen=limit_s <= RETRY_SEEN_S) if due else None
-    written = not write or heartbeats().record_waits(waits, look, queue)
     waits.lost, waits.queue = lost(due, waits, queue), queue
+    written = not write or heartbeats().record_waits(waits, look, queue)
     return waits, written
 
 

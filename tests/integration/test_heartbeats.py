@@ -134,6 +134,20 @@ class TestWaits:
         academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
         assert heartbeats.look([self.WAITING, replace(self.WAITING, id=8)]).just_retried == {7}
 
+    def test_a_lost_message_is_recorded_with_the_wait(self, heartbeats):
+        waits = track([self.WAITING], {}, set())
+        heartbeats.record_waits(waits, RedisLook(), None)
+        waits.lost = [7]
+        heartbeats.record_waits(waits, RedisLook(), None)
+        assert heartbeats.look([self.WAITING]).waits == {7: Wait(NOW_S, "(,,) file", lost=True)}
+
+    def test_the_wait_is_gone_when_a_user_has_retried_the_video(self, academy, heartbeats):
+        other = replace(self.WAITING, id=8)
+        heartbeats.record_waits(track([self.WAITING, other], {}, set()), RedisLook(), None)
+        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
+        assert heartbeats.read_and_count([self.WAITING, other], {}).waits == {8: Wait(NOW_S, "(,,) file")}
+        assert heartbeats.look([]).waits == {}
+
     def test_the_wait_is_taken_by_the_first_that_reclaims(self, heartbeats):
         heartbeats.record_waits(track([self.WAITING], {}, set()), RedisLook(), None)
         first, second = (heartbeats.read_and_count([self.WAITING], {}) for _ in range(2))

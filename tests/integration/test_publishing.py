@@ -120,6 +120,20 @@ class TestReadingBack:
         assert [point.value for point in self.read()] == [21.0, 1.0]
 
     @pytest.mark.parametrize(
+        ("points", "oldest_s"),
+        [
+            pytest.param({}, None, id="no-point"),
+            pytest.param({2: 100.0}, 100.0 + 120 + NOW.second, id="has-grown-older-since"),
+            pytest.param({8: 2000.0, 2: 5.0}, 2000.0, id="not-counted-any-more-since-its-third-receive"),
+            pytest.param({11: 2000.0, 2: 5.0}, 5.0 + 120 + NOW.second, id="long-ago"),
+        ],
+    )
+    def test_the_oldest_message_of_the_last_ten_minutes(self, aws, points, oldest_s):
+        series_ = ("AWS/SQS", "ApproximateAgeOfOldestMessage", (("QueueName", "jobs"),), "Seconds")
+        aws.points[series_] = [(MINUTE - timedelta(minutes=ago), age, True) for ago, age in points.items()]
+        assert cloudwatch.oldest_message_s("jobs", at=NOW) == oldest_s
+
+    @pytest.mark.parametrize(
         "other",
         [
             pytest.param(Series("BacklogCount", "Seconds", ()), id="unit"),

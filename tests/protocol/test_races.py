@@ -42,7 +42,7 @@ def test_two_executions_never_take_the_same_video(academy, environment, in_threa
 def test_a_locked_row_does_not_hold_up_the_others(academy, store, session):
     locked, free = academy.add(until=-1), academy.add(until=-1)
     seen = store.read_videos([locked, free])
-    store._session.fetch("SELECT set_config('lock_timeout', '2s', false)", {})
+    store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})
     with session() as worker, worker.cursor() as cursor:
         cursor.execute("UPDATE video_video SET status = 'READY' WHERE id = %s", (locked,))
         leased = failing_softly(store.lease_for_handoff, seen, token="t", handoff_s=900)
@@ -163,7 +163,7 @@ def test_a_row_that_is_locked_for_a_while_is_renewed_in_the_end(academy, store, 
 
 def test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other(academy, store, session, pauses):
     locked, free = (academy.add("UPLOADED", by="reclaim:t", until=10) for _ in range(2))
-    store._session.fetch("SELECT set_config('lock_timeout', '2s', false)", {})
+    store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})
     with session("platform") as platform, platform.cursor() as cursor:
         cursor.execute("UPDATE video_video SET title = 'new' WHERE id = %s", (locked,))
         jobs = failing_softly(store.read_handoffs, [locked, free], token="t", handoff_s=900)
@@ -171,8 +171,8 @@ def test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other(academy, s
 
 
 def clear_soon(store, jobs):
-    """Clear, but don't wait for a lock for more than 2 s; return what comes of it."""
-    store._session.fetch("SELECT set_config('lock_timeout', '2s', false)", {})
+    """Clear, but don't wait for a lock for more than 0.3 s; return what comes of it."""
+    store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})
     return failing_softly(store.clear_handoffs, jobs, token="t")
 
 

@@ -85,19 +85,29 @@ def test_another_upload_counts_anew():
     ("video", "wait", "lost"),
     [
         pytest.param(
-            WAITING, Wait(NOW_S - 900, identity(WAITING)), True, id="it-waits-for-exactly-the-limit"
+            WAITING,
+            Wait(NOW_S - 900, identity(WAITING), lost=True),
+            True,
+            id="it-waits-for-exactly-the-limit",
         ),
-        pytest.param(WAITING, Wait(NOW_S - 899.9, identity(WAITING)), False, id="it-waits-for-less"),
-        pytest.param(WAITING, Wait(NOW_S - 5000, "other"), False, id="it-changed-since"),
+        pytest.param(
+            WAITING, Wait(NOW_S - 899.9, identity(WAITING), lost=True), False, id="it-waits-for-less"
+        ),
+        pytest.param(WAITING, Wait(NOW_S - 5000, identity(WAITING)), False, id="no-listing-found-it-lost"),
+        pytest.param(WAITING, Wait(NOW_S - 5000, "other", lost=True), False, id="it-changed-since"),
         pytest.param(
             replace(WAITING, upload="def"),
-            Wait(NOW_S - 5000, identity(WAITING)),
+            Wait(NOW_S - 5000, identity(WAITING), lost=True),
             False,
             id="another-file-was-uploaded-since",
         ),
         pytest.param(WAITING, None, False, id="another-execution-has-taken-its-wait"),
-        pytest.param(CARRIED, Wait(NOW_S - 5000, identity(CARRIED)), False, id="somebody-hands-it-over"),
-        pytest.param(EXPIRED, Wait(NOW_S - 5000, identity(EXPIRED)), False, id="a-worker-claimed-it"),
+        pytest.param(
+            CARRIED, Wait(NOW_S - 5000, identity(CARRIED), lost=True), False, id="somebody-hands-it-over"
+        ),
+        pytest.param(
+            EXPIRED, Wait(NOW_S - 5000, identity(EXPIRED), lost=True), False, id="a-worker-claimed-it"
+        ),
     ],
 )
 def test_a_message_is_still_lost_while_the_video_waits_unchanged(video, wait, lost):

@@ -101,12 +101,17 @@ def claims_to_count(videos: Iterable[Video], token: str) -> dict[int, str]:
 
 
 def still_lost(videos: Iterable[Video], waits: Mapping[int, Wait], *, lost_after_s: int) -> set[int]:
-    """Return the ids of the videos whose wait is still as recorded and long enough."""
+    """Return the ids of the videos whose wait is still as recorded and long enough.
+
+    A listing must have found the message lost during this very wait. A redrive of an old execution proves nothing
+    about a later wait.
+    """
     return {
         video.id
         for video in videos
         if video.waits
         and (wait := waits.get(video.id))
+        and wait.lost
         and wait.identity == identity(video)
         and video.now_s - wait.since_s >= lost_after_s
     }

@@ -32,10 +32,12 @@ class Wait:
     Attributes:
         since_s: the database's clock when it was first seen waiting, seconds since the epoch.
         identity: lease and upload at that time, opaque.
+        lost: a listing found during this wait that the message cannot exist any more.
     """
 
     since_s: float
     identity: str
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ False, and never raise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -172,13 +173,19 @@ class Heartbeats:
         return self._send("strikes", commands)
 
     def record_waits(self, waits: Waits, look: RedisLook, queue: QueueLook | None) -> bool:
-        """Write the waits that have started and since when the queue is empty; delete what has ended.
+        """Write the waits that have started, those of lost messages, and since when the queue is empty.
+
+        What has ended is deleted.
 
         Return whether Redis took them. A wait that is not recorded starts again, which only delays.
         """
         commands: list[Command] = [
             ("HSET", WAITING_KEY, video_id, values.write_wait(waits.by_id[video_id]))
             for video_id in waits.started
+        ]
+        commands += [
+            ("HSET", WAITING_KEY, video_id, values.write_wait(replace(waits.by_id[video_id], lost=True)))
+            for video_id in waits.lost
         ]
         commands += [("HDEL", WAITING_KEY, video_id) for video_id in waits.ended]
         if queue and queue.empty_since_s is not None:
@@ -266,15 +273,23 @@ def _heartbeats(
 
 
 def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
-    """Read and delete the waits of videos in one transaction."""
+    """Read and delete the waits of videos in one transaction.
+
+    A wait is left out if a user has retried the video since the listing: the retry has sent a message.
+    """
     if not videos:
         return {}
     ids = [video.id for video in videos]
     pipeline = client.pipeline(transaction=True)
     pipeline.hmget(WAITING_KEY, [str(video_id) for video_id in ids])
     pipeline.hdel(WAITING_KEY, *[str(video_id) for video_id in ids])
-    found, _deleted = pipeline.execute()
-    waits = {video_id: values.parse_wait(value) for video_id, value in zip(ids, found, strict=True)}
+    pipeline.mget([cancel_key(video.tenant_id, video.id) for video in videos])
+    found, _deleted, retried = pipeline.execute()
+    waits = {
+        video_id: values.parse_wait(value)
+        for video_id, value, retry in zip(ids, found, retried, strict=True)
+        if retry is None
+    }
     return {video_id: wait for video_id, wait in waits.items() if wait is not None}
 
 
