@@ -21,6 +21,8 @@ from ops.status import describe_backlog, describe_group, describe_override, desc
 from ops.trace import TraceLine, answer, evidence, explain, read_trace, repetitions, still_quarantined
 from ops.videos import release_commands
 from video_reclaim.records import to_builtins
+from video_reclaim.rules.enqueueing import Sent, outcomes
+from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.run_record import RunRecord
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
@@ -145,6 +147,15 @@ def test_each_outcome_is_a_sentence_of_its_own_with_the_error(message):
     assert said.endswith("(no such thing).")
     others = {explain(line(other)) for other in ("reclaimed", "enqueued", "refused") if other != message}
     assert said not in others
+
+
+def test_a_row_that_is_refused_after_its_message_was_sent_is_not_said_to_be_left_alone():
+    ((_, details),) = list(outcomes(Sent(), {7: 2}, {}, Written(refused={7: "a trigger"})))
+    after = explain(line("refused", **{name: value for name, value in details.items() if name != "video"}))
+    before = explain(line("refused", reason=Reason.LEASE_EXPIRED.value, error="a trigger"))
+
+    assert before.startswith("Not reclaimed") and not after.startswith("Not reclaimed")
+    assert "a trigger" in after and "sent" in after
 
 
 def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
