@@ -29,8 +29,12 @@ END = "<!-- written by make simulate: end -->"
 IN_OVERVIEW = ("wait_mean_min", "over_clairvoyant", "killed", "rebalanced")
 
 
-def settings_figures(results: Results) -> list[tuple[str, int, Policy, dict[Safety, Summary]]]:
-    """Give for each setting of the curve what is varied, its value, the policy, and the figures by group."""
+Setting = tuple[str, int, Policy, dict[Safety, Summary]]
+"""What is varied, its value, the policy, and the figures by group."""
+
+
+def settings_figures(results: Results) -> list[Setting]:
+    """Give the figures of each setting of the curve."""
 
     def figures(policy: Policy, safety: Safety) -> Summary:
         return summarize(results.of(Run("", RECLAIM, safety, 0, policy), CURVE_TRACES, results.curve_seeds))
@@ -185,7 +189,7 @@ def _cell(interval: Interval, digits: int) -> str:
     return value if low == high else f"{value} [{low}, {high}]"
 
 
-def _settings(rows: Iterable[tuple[str, int, Policy, dict[Safety, Summary]]]) -> str:
+def _settings(rows: Iterable[Setting]) -> str:
     keys = (
         ("mean wait, min", "wait_mean_min", 2),
         ("cost / clairvoyant", "over_clairvoyant", 3),

@@ -162,6 +162,17 @@ def test_a_document_without_markers_is_refused(document):
         report.insert(document, "new")
 
 
+@pytest.mark.parametrize(("backlog", "printed"), [(26, ""), (154, "154")])
+def test_a_backlog_over_the_axis_is_printed(backlog, printed):
+    from dev.simulation import plots  # matplotlib takes a second
+
+    figure, axis = plots.plt.subplots()
+    plots._draw_fleet(axis, [(0.0, 1, 1, 1), (60.0, backlog, 20, 20)], 26.0)
+    title = axis.get_title(loc="right")
+    plots.plt.close(figure)
+    assert (printed in title) if printed else not title
+
+
 @pytest.mark.long
 def test_the_command_prints_and_writes_the_same_and_draws(tmp_path, capsys):
     document = tmp_path / "scaling.md"
