@@ -34,6 +34,21 @@ def test_every_graph_has_a_place_of_its_own(day):
     assert sorted(titles) == sorted(graph["properties"]["title"] for graph in graphs)
 
 
+def test_every_line_of_an_alarm_has_its_label(day):
+    import matplotlib.pyplot as plt
+
+    graphs = widgets(synthesize("existing"))
+    lines = [
+        line["label"]
+        for graph in graphs
+        for line in graph["properties"].get("annotations", {}).get("horizontal", ())
+    ]
+    figure = draw(graphs, day.put)
+    drawn = [text.get_text() for axis in figure.axes for text in axis.texts]
+    plt.close(figure)
+    assert lines and sorted(drawn) == sorted(lines)
+
+
 def test_a_series_without_a_name_on_the_day_is_an_error(day):
     graphs = json.loads(json.dumps(widgets(synthesize("existing"))))
     graphs[0]["properties"]["metrics"][0][1] = "Unheard"
