@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from dev.bench.dashboard import Day, draw, key_of
+from dev.dashboard import Day, draw, key_of
 from dev.definition import synthesize, widgets
 
 
