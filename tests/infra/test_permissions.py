@@ -18,8 +18,7 @@ import publish_backlog
 import reclaim
 from dev.testing.servers import forget_clients
 from dev.testing.strict_aws import make_workers, strict_aws
-from tests.infra.conftest import MACHINE, of_type, synthesized
-from tests.infra.test_template import functions, states
+from tests.infra.conftest import DEFINITION, functions, of_type, states, synthesized
 
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
@@ -264,7 +263,7 @@ def test_the_workflow_may_do_what_its_definition_does_and_nothing_more(template)
     (machine,) = of_type(template, "AWS::StepFunctions::StateMachine").values()
     called = functions(template)
     used = set()
-    for _, state in states(json.loads(MACHINE)):
+    for _, state in states(json.loads(DEFINITION.read_text())):
         resource = state.get("Resource", "")
         if resource.endswith(":lambda:invoke"):
             step = re.fullmatch(r"\$\{(\w+)Arn\}", state["Arguments"]["FunctionName"])[1]
