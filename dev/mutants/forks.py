@@ -84,6 +84,7 @@ class _Forks:
         self._durations_s[report.nodeid] = self._durations_s.get(report.nodeid, 0) + report.duration
         if report.failed:
             self._failed.append(report.nodeid)
+            print(report.longreprtext, flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -98,20 +99,24 @@ class _Forks:
     def _run_suite(self, session: pytest.Session, items: list[pytest.Item], mutants: list[Mutant]) -> None:
         session._setupstate.teardown_exact(items[0])  # keeps what serves the whole session
         self._durations_s.clear()
-        self._run(items)
-        if self._failed:
-            raise BaselineFailed(", ".join(self._failed))
+        self._run_in_file(session, items)
         items.sort(key=lambda item: self._durations_s[item.nodeid])
-        self._run(items[:1])
-        shared = items[0].listchain()
-        file = next(n for n, node in enumerate(shared) if isinstance(node, pytest.Module))
-        session._setupstate.teardown_exact(_Upto(shared[: file + 1]))  # type: ignore[arg-type]
+        self._run_in_file(session, items[:1])
         gc.freeze()
         if failed := self._fork(items, Mutant("", "none", _unchanged)):
             raise BaselineFailed(f"{failed} fails the second time")
         for mutant in mutants:
             if noticed_by := self._fork(items, mutant):
                 self.noticed[mutant.name] = noticed_by
+
+    def _run_in_file(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+        """Run tests that must pass; the fixtures of their file stay."""
+        self._run(items)
+        if self._failed:
+            raise BaselineFailed(", ".join(self._failed))
+        chain = items[0].listchain()
+        file = next(n for n, node in enumerate(chain) if isinstance(node, pytest.Module))
+        session._setupstate.teardown_exact(_Upto(chain[: file + 1]))  # type: ignore[arg-type]
 
     def _run(self, items: Sequence[pytest.Item]) -> None:
         """Run tests until one fails; the fixtures of the last one stay."""
