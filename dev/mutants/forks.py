@@ -24,8 +24,8 @@ import pytest
 from dev.definition import ROOT
 from dev.mutants.outcome import Outcome
 
-_TEST_LIMIT_S = 10
-_MUTANT_LIMIT_S = 60
+_TEST_LIMIT_S = 15
+_MUTANT_LIMIT_S = 300
 _LOGS = ROOT / "build" / "mutants"
 
 Rewrite = Callable[[Path, str], str]
@@ -144,6 +144,9 @@ class _Forks:
             os.write(writing, noticed_by.encode())
             os._exit(0)  # what is shared must not be torn down
 
+        from dev.testing.servers import forget_clients
+
+        forget_clients()  # connections are the parent's
         threading.Timer(_MUTANT_LIMIT_S, end, ("time limit",)).start()
         try:
             with reading(mutant.rewrite):
