@@ -148,9 +148,8 @@ class WorkerGroup(Construct):
                     actions=[f"{service}:{action}" for action in actions], resources=[resource]
                 )
             )
-        if (
-            key := queue.encryption_master_key
-        ):  # "Key management", Amazon SQS Developer Guide: what a consumer needs
+        # What a consumer needs: "Key management", Amazon SQS Developer Guide.
+        if key := queue.encryption_master_key:
             for statement in use_key(self, key.key_arn, "sqs", ["kms:Decrypt"]):
                 role.add_to_policy(statement)
         accept_wildcard(role, self._arn, because="a random id that only Auto Scaling knows")
