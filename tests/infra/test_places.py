@@ -8,6 +8,7 @@ import pytest
 from cdk import functions as constructs
 from cdk.bundle import dependency_layer
 from tests.infra.conftest import assemble, assemble_anew, functions, of_type
+from tests.infra.references import REGION, as_list, statements, written
 from tests.infra.test_stages import CREATE, LEAST
 
 PLACES = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws": "eu-west-1"}
@@ -75,6 +76,38 @@ class TestRegulated:
         assert disk["Ebs"]["KmsKeyId"] == self.KEY
         (machine,) = of_type(resources, "AWS::StepFunctions::StateMachine").values()
         assert machine["EncryptionConfiguration"]["KmsKeyId"] == self.KEY
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encrypted(cls):
+        """The resources of a stage that creates everything, with a key."""
+        return synthesize({**CREATE, "encryptionKeyArn": cls.KEY})[1]["Resources"]
+
+    def uses_of_the_key(self, resources, role):
+        """What a role may do with the key, by the condition that holds it to one use."""
+        return {
+            (name, written(value, resources)): set(as_list(one["Action"]))
+            for one in statements(resources, role)
+            if one["Resource"] == self.KEY
+            for name, value in one["Condition"]["StringEquals"].items()
+        }
+
+    def test_workers_may_decrypt_the_jobs(self, encrypted):
+        (role,) = [id_ for id_ in of_type(encrypted, "AWS::IAM::Role") if id_.startswith("WorkersRole")]
+        via_sqs = ("kms:ViaService", f"sqs.{REGION}.amazonaws.com")
+        assert self.uses_of_the_key(encrypted, role) == {via_sqs: {"kms:Decrypt"}}
+
+    def test_the_schedule_may_start_the_encrypted_workflow_and_leave_letters(self, encrypted):
+        (schedule,) = of_type(encrypted, "AWS::Scheduler::Schedule").values()
+        role = schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]
+        machine = written(schedule["Target"]["Arn"], encrypted)
+        assert self.uses_of_the_key(encrypted, role) == {
+            ("kms:ViaService", f"sqs.{REGION}.amazonaws.com"): {"kms:Decrypt", "kms:GenerateDataKey"},
+            ("kms:EncryptionContext:aws:states:stateMachineArn", machine): {
+                "kms:Decrypt",
+                "kms:GenerateDataKey",
+            },
+        }
 
     @pytest.mark.parametrize(("retain", "policy"), [(True, "Retain"), (False, "Delete")])
     def test_queues_and_logs_are_kept_or_deleted_with_the_stack(self, retain, policy):
