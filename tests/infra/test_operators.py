@@ -8,8 +8,7 @@ import pytest
 from cdk.alarms import Watched, alarms
 from cdk.queries import QUERIES
 from cdk.stage import InvalidStage, load, stages_in
-from tests.infra.conftest import ROOT, of_type, synthesized
-from tests.infra.test_template import functions
+from tests.infra.conftest import ROOT, functions, of_type, synthesized
 from video_reclaim.metrics import METRICS
 
 PAGE = {"NoSuccessfulRun", "OldestWait", "BacklogUnmeasured", "HeartbeatsUntrusted"}
