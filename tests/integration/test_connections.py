@@ -1,6 +1,7 @@
 """Connections as Lambda needs them: verified, bounded in time, kept, and made anew after a failover."""
 
 import json
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
+from video_reclaim import aws
+from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
@@ -155,6 +158,18 @@ class TestTimeouts:
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
             assert redis.look([SILENT]) is None
+
+    def test_a_queue_that_accepts_and_never_answers_is_soon_unknown(self, valkey, monkeypatch):
+        """PublishBacklog asks each queue once and then goes on: it has 90 s for all that it does."""
+        with Relay(valkey.port, mute=True) as relay:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", f"http://127.0.0.1:{relay.port}")
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+                monkeypatch.setenv(name, "eu-central-1")
+            aws.forget()
+            started = time.monotonic()
+            assert sqs.read_depth([f"http://127.0.0.1:{relay.port}/1/videos"]) is None
+            assert time.monotonic() - started < 20
+        aws.forget()
 
 
 class TestKeptConnections:

@@ -54,6 +54,33 @@ def test_a_retry_by_hand_starts_the_count_again(stage, academy, poison):
     assert attempts(stage) == [2]
 
 
+def test_a_new_upload_starts_afresh(stage, academy, poison):
+    for number in range(LIMIT):
+        stage.execute(f"run-{number}")
+        get_stuck_again(stage, poison)
+    academy.sql("UPDATE video_video SET file_key = 'uploaded-again'")
+    stage.execute("another-upload")
+    assert attempts(stage) == [2]
+
+
+def test_a_video_that_was_done_in_between_starts_afresh(stage, academy, poison):
+    stage.count(poison, LIMIT)
+    academy.sql("UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL")
+    stage.execute("finds-it-done")
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01'")
+    stage.execute("reclaims")
+    assert attempts(stage) == [2]
+
+
+def test_users_are_shown_that_a_video_was_given_up(stage, academy, poison):
+    """The platform reads its cache of the status before the row."""
+    academy.redis.set(f"tenant:1:video:{poison}:status", "PROCESSING", ex=21_600)
+    stage.count(poison, LIMIT)
+    stage.execute()
+    assert academy.state(poison)[0] == "FAILED"
+    assert not academy.redis.exists(f"tenant:1:video:{poison}:status")
+
+
 def test_a_queue_that_is_away_for_hours_quarantines_nothing(stage, academy, poison):
     stage.queue.away = True
     for number in range(3 * LIMIT):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from dev.chaos import verdicts
+from dev.chaos import product, verdicts
 from dev.chaos.boundary import boundary
 from dev.chaos.environment import Timing
+from dev.local.valkey import Valkey
 from dev.local.worker import Pace
 
 CONFIRM_S = 0.5
@@ -114,6 +115,17 @@ def test_a_strike_under_an_earlier_lease_does_not_count(stage, academy, working)
     assert status(stage, job) == "PROCESSING"
 
 
+def test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds(stage, academy, working):
+    """Redis is flushed, the schedule stands still for some minutes, and Redis is flushed again."""
+    worker, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("strike")
+    worker.beat(job)
+    stage.pass_time(stage.environment.timing.strike_memory_s + 1)
+    stage.execute("misses-once")
+    assert status(stage, job) == "PROCESSING"
+
+
 @pytest.mark.parametrize("failure", ["unreachable", "loading"])
 def test_silence_does_not_count_while_redis_does_not_answer(platforms_rule, stage, academy, failure):
     stage.environment.timing = platforms_rule
@@ -149,6 +161,44 @@ def test_silence_does_not_count_while_redis_refuses_writes(stage, academy, worki
         finally:
             server.execute_command("REPLICAOF", "NO", "ONE")
     assert status(stage, job) == "PROCESSING"
+
+
+def test_a_demoted_redis_is_left_for_the_new_primary(stage, academy, working, tmp_path):
+    """After a failover the name leads to the new primary, but connections to the former one stay open."""
+    _, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("connects")
+    academy.redis.delete(f"tenant:1:video:{job.video_id}:silence")
+    with Valkey(tmp_path) as primary, closing(redis.Redis.from_url(primary.url)) as server:
+        server.set(product.HEARTBEAT_SEEN_KEY, "1", ex=86_400)
+        stage.environment.redis_relay.target_port = primary.port
+        academy.redis.replicaof("127.0.0.1", "1")
+        try:
+            stage.execute("is-refused")
+            stage.execute("first-strike")
+            time.sleep(CONFIRM_S)
+            stage.execute("second-strike")
+        finally:
+            academy.redis.replicaof("NO", "ONE")
+    assert status(stage, job) == "UPLOADED"
+
+
+def test_a_heartbeat_of_another_type_is_not_missing(stage, academy):
+    video = academy.add(until=3600)
+    stage.silence(video)
+    academy.redis.lpush(f"tenant:1:video:{video}:heartbeat", "1")
+    stage.execute()
+    assert academy.state(video)[0] == "PROCESSING"
+
+
+def test_a_key_of_another_type_harms_no_other_video(stage, academy):
+    spoilt, other = (academy.add(by=f"worker-{number}", until=3600) for number in range(2))
+    stage.silence(spoilt, other)
+    academy.redis.set(f"tenant:1:video:{spoilt}:reclaims", "not what it should be")
+    academy.redis.set(product.WAITING_KEY, "not what it should be")
+    stage.execute()
+    assert {academy.state(video)[0] for video in (spoilt, other)} == {"UPLOADED"}
+    assert stage.messages() == [spoilt, other]
 
 
 def test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video(stage, working):
