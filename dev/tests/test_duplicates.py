@@ -57,7 +57,7 @@ def cause_of(*events, told=()):
     return found[0] if found else ""
 
 
-def test_the_documented_causes_are_those_that_the_judge_accepts():
+def test_the_documented_causes_are_those_that_the_rules_accept():
     section = DOCUMENT.read_text().partition("## Second messages")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", section, re.MULTILINE)[1:]
     assert rows == [str(cause) for cause in Cause]
