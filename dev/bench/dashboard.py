@@ -90,7 +90,7 @@ class Day(FleetSimulation):
             "VideosRefused": 0,
             "MessagesLost": 0,
             "VideosResent": 0,
-            "VideosAdopted": 0,
+            "DuplicatesSent": 0,
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,

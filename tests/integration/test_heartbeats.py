@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import redis
 
 from video_reclaim.adapters.redis.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import Job
 from video_reclaim.rules.reclaiming import History
 from video_reclaim.rules.staleness import Heartbeat, Strike, Video
-from video_reclaim.rules.waiting import QueueLook, Wait, track
+from video_reclaim.rules.waiting import QueueLook, Wait, Waits, track
 from video_reclaim.settings import Redis, read
 
 NOW_S = 1_700_000_000.0
@@ -266,7 +267,15 @@ class TestRedisThatCannotAnswerSaysNothing:
         assert broken.record([VIDEO], strikes, RedisLook(), memory_s=60) is False
 
     def test_when_asked_about_jobs(self, broken):
-        assert broken.prepare_jobs([TestJobKeys.JOB]) == {}
+        assert broken.prepare_jobs([TestJobKeys.JOB]) is None
+
+    def test_when_writing(self, broken):
+        assert broken.undo_counts([VIDEO], {VIDEO.id: "l"}) is False
+        assert broken.end_counts([(1, VIDEO.id)]) is False
+        assert broken.forget_status([VIDEO]) is False
+        assert (
+            broken.record_waits(Waits(started=[7], by_id={7: Wait(NOW_S, "i")}), RedisLook(), None) is False
+        )
 
 
 def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
@@ -275,6 +284,13 @@ def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
     )
     narrow = Heartbeats(Redis(valkey.url.replace("redis://", "redis://narrow:any@")))
     assert narrow.look([VIDEO]) is None
+
+
+def test_a_redis_that_is_too_old_for_a_command_is_no_answer(academy, heartbeats, monkeypatch):
+    """Before 6.2, ZRANGE knows no BYSCORE and answers that the syntax is wrong."""
+    old = lambda self, name, start, end, byscore: self.execute_command("ZRANGE", name, start, end, "BY?")  # noqa: E731
+    monkeypatch.setattr(redis.client.Pipeline, "zrange", old)
+    assert heartbeats.read_and_count([VIDEO], {}) == History(answered=False)
 
 
 def test_a_former_primary_is_left_at_once(academy, heartbeats, valkey):

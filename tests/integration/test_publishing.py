@@ -12,7 +12,11 @@ from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim.adapters import autoscaling, cloudwatch, ssm
 from video_reclaim.errors import InvalidInput, InvalidSetting, MetricsUnavailable
 from video_reclaim.metrics import METRICS, Series, series
+from video_reclaim.records import from_builtins
+from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
 from video_reclaim.scaling.records import Group, Point
+from video_reclaim.settings import Metrics
 
 NAMESPACE = "Academy/Workers"
 GROUP = "academy-video-worker-asg"
@@ -191,6 +195,15 @@ class TestMeasuring:
         assert values(aws, "HeartbeatsTrusted") == [1.0]
         assert values(aws, "DesiredWorkers") == [3.0]
         assert values(aws, "DecisionHeld") == [0.0]
+
+    def test_videos_without_a_tenant_count_as_refused_in_the_first_pass(self, aws):
+        run = {"spared": {"tenantUnknown": 2, "beating": 5}}
+        for retried, refused in ((False, 3.0), (True, 1.0)):
+            done = PassResult([ItemResult(Counts(refused=1))], retried)
+            given = PublishEvent(from_builtins(run, RunRecord), done)
+            measurement = publish_backlog.Measurement(None, {}, (None, None), (None, True))
+            values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
+            assert values_[series("VideosRefused", {})] == refused
 
     def test_messages_being_worked_on_are_not_depth(self, academy, aws):
         aws.sqs.send_message(QueueUrl=aws.urls["Video"][0], MessageBody="{}")

@@ -211,10 +211,22 @@ class TestHandoff:
         jobs = store.read_handoffs([sent, claimed, adopted], token="t", handoff_s=900)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
         academy.sql("UPDATE video_video SET leased_by = 'reclaim:u' WHERE id = %s", (adopted,))
-        assert store.clear_handoffs(jobs, token="t") == 1
+        assert store.clear_handoffs(jobs, token="t").ids == [sent]
         assert academy.state(sent) == ("UPLOADED", "", False)
         assert academy.state(claimed) == ("PROCESSING", "w", True)
         assert academy.state(adopted) == ("UPLOADED", "reclaim:u", True)
+
+    def test_a_row_that_the_database_refuses_to_clear_does_not_stop_its_neighbours(self, academy, store):
+        bad, good = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(2))
+        academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {bad} OR leased_by <> '')")
+        try:
+            jobs = store.read_handoffs([bad, good], token="t", handoff_s=900)
+            cleared = store.clear_handoffs(jobs, token="t")
+        finally:
+            academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
+        assert (cleared.ids, list(cleared.refused)) == ([good], [bad])
+        assert "odd" in cleared.refused[bad]
+        assert academy.state(bad) == ("UPLOADED", "reclaim:t", True)
 
 
 class TestBacklog:

@@ -118,7 +118,8 @@ def test_the_driver_follows_the_state_machine(stage):
     }
     for first, again in (("Reclaim", "ReclaimAgain"), ("Enqueue", "EnqueueAgain")):
         assert "Catch" in states[first] and "Catch" not in states[again]
-    assert payloads["Enqueue"] == payloads["EnqueueAgain"] == "{% $states.input %}"
+    with_retries = "{% $merge([$states.input, {'retries': $states.context.State.RetryCount}]) %}"
+    assert payloads["Enqueue"] == payloads["EnqueueAgain"] == with_retries
     assert payloads["Reclaim"] == {**payloads["ReclaimAgain"], "failOnPartial": False}
     assert payloads["ReclaimAgain"]["failOnPartial"] is True
     payload = Execution(stage.lambdas, "x")._reclaim_payload([1], fail_on_partial=True)

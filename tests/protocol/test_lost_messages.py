@@ -286,7 +286,7 @@ def test_at_most_a_hundred_are_sent_in_one_run_those_that_wait_longest_first(sta
     videos = [academy.add("UPLOADED") for _ in range(120)]
     stage.wait_long(*videos)
     assert stage.execute("first").record["messagesLost"] == 120
-    assert len(stage.messages()) == 100
+    assert len(set(stage.messages())) == 100
 
 
 def test_an_idle_run_does_not_ask_the_queue(stage, academy):

@@ -119,6 +119,11 @@ def test_videos_that_merely_wait_are_not_judged():
     assert judge_all(videos, {}, Criteria(30, lost=[2])) == {2: Reason.MESSAGE_LOST}
 
 
+def test_a_waiting_video_without_a_tenant_is_told_even_when_its_message_is_lost():
+    videos = [replace(WAITING, id=id_, tenant_id=None) for id_ in (1, 2)]
+    assert judge_all(videos, {}, Criteria(30, lost=[2])) == dict.fromkeys((1, 2), Reason.TENANT_UNKNOWN)
+
+
 def test_a_named_video_that_is_not_quarantined_is_told():
     ready = replace(LEASED, id=4, status="READY")
     failed = replace(ready, id=5, status="FAILED")

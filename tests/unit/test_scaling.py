@@ -128,8 +128,8 @@ def test_draining_instances_work_on_and_no_longer_count():
 def test_draining_instances_that_hold_no_video_do_nothing_for_those_that_wait():
     assert decide(inputs(uploaded=3, group=group(1, safety="hooked", draining=3))).desired == 3
     assert decide(inputs(uploaded=3, processing=1, group=group(1, safety="hooked", draining=3))).desired == 3
-    idle = inputs(window=points(5.0), group=group(9, safety="hooked", draining=4))
-    assert decide(idle).desired == 5
+    shrinking = inputs(uploaded=3, window=points(3.0), group=group(9, safety="hooked", draining=3))
+    assert decide(shrinking).desired == 3
 
 
 @pytest.mark.parametrize(

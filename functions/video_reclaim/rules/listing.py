@@ -76,11 +76,14 @@ def with_strikes(
 def judge_all(
     videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria
 ) -> dict[int, Reason]:
-    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown."""
+    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown.
+
+    A waiting video without a tenant is told too: no message can be written for it.
+    """
     return {
         video.id: judge(video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), criteria)
         for video in videos
-        if not video.waits or video.id in criteria.lost
+        if not video.waits or video.id in criteria.lost or video.tenant_id is None
     }
 
 

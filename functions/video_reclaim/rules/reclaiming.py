@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from video_reclaim.rules.counts import Counts
+from video_reclaim.rules.counts import Cause, Counts
 from video_reclaim.rules.platform import QUARANTINE_PREFIX, Status
 from video_reclaim.rules.staleness import (
     UNKNOWN_HEARTBEAT,
@@ -167,11 +167,12 @@ def counts(
     if moved_on:
         skipped[Reason.MOVED_ON] += moved_on
     done = [video for video in todo.lease if video.id in leased.ids]
+    adopted = sum(video.handoff_token not in (None, unsent) for video in done)
     return Counts(
         quarantined=len(quarantined.ids),
         refused=refused,
         resent=sum(video.waits for video in done),
-        adopted=sum(video.handoff_token not in (None, unsent) for video in done),
+        duplicates={Cause.ADOPTED.value: adopted} if adopted else {},
         skipped={str(reason): n for reason, n in skipped.items()},
         redis_away=0 if answered else 1,
     )

@@ -132,22 +132,27 @@ class Heartbeats:
             return History()
         return self._session.ask("heartbeats and reclaims", conversation) or unknown
 
-    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> None:
-        """Undo the counts of videos that were not reclaimed. Without Redis the count stays one too high."""
-        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
-        self._send("undo counts", commands)
+    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> bool:
+        """Undo the counts of videos that were not reclaimed; return whether Redis took it.
 
-    def end_counts(self, videos: Iterable[tuple[int, int]]) -> None:
-        """Delete the counts of videos, given as tenant id and video id, so that they start at 0."""
+        Without Redis the count stays one too high.
+        """
+        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
+        return self._send("undo counts", commands)
+
+    def end_counts(self, videos: Iterable[tuple[int, int]]) -> bool:
+        """Delete the counts of videos, given as tenant id and video id; return whether Redis took it."""
         commands: list[Command] = []
         for tenant_id, video_id in videos:
             commands.append(("DEL", reclaims_key(tenant_id, video_id)))
             commands.append(("ZREM", COUNTED_KEY, f"{tenant_id}:{video_id}"))
-        self._send("end counts", commands)
+        return self._send("end counts", commands)
 
-    def forget_status(self, videos: Sequence[Video]) -> None:
-        """Delete the platform's cache of the public status, so that users see the row."""
-        self._send("forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos])
+    def forget_status(self, videos: Sequence[Video]) -> bool:
+        """Delete the platform's cache of the public status, so that users see the row; return whether it went."""
+        return self._send(
+            "forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
+        )
 
     def record(
         self, videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook, *, memory_s: int
@@ -194,12 +199,12 @@ class Heartbeats:
             commands.append(("HDEL", WAITING_KEY, _LOOKED_AT_FIELD))
         return self._send("waits", commands)
 
-    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int]:
+    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int] | None:
         """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
 
         A worker that receives a message while the platform's ``cancel_requested`` key exists drops it, so such a
-        message is delayed by what is left of the key's life. Without an answer nothing is delayed: a message
-        that is dropped is found lost later.
+        message is delayed by what is left of the key's life. Without an answer, None, nothing is to be delayed: a
+        message that is dropped is found lost later.
         """
 
         def conversation(client: redis.Redis) -> list[Any]:
@@ -210,7 +215,9 @@ class Heartbeats:
                 pipeline.delete(job_lock_key(job.video_id))
             return pipeline.execute()
 
-        answers = (self._session.ask("job keys", conversation) if jobs else None) or []
+        answers = self._session.ask("job keys", conversation) if jobs else []
+        if answers is None:
+            return None
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
 
     def _send(self, what: str, commands: Sequence[Command]) -> bool:
