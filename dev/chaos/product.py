@@ -37,6 +37,7 @@ MASS = staleness._MASS
 QUEUE_EMPTY_FIELD, LOOKED_AT_FIELD = b"queue-empty", b"looked-at"
 HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
 COUNTED_KEY = platform.COUNTED_KEY
+silence_key, reclaims_key = platform.silence_key, platform.reclaims_key
 instance_of = platform.instance_of
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {

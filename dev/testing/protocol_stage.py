@@ -88,7 +88,7 @@ class Stage:
                 " ROW(leased_by, leased_until, processing_started_at)::text FROM video_video WHERE id = %s",
                 (video,),
             )
-            self.academy.redis.set(f"tenant:{tenant}:video:{video}:silence", f"{at_s:.3f} {lease}")
+            self.academy.redis.set(product.silence_key(tenant, video), f"{at_s:.3f} {lease}")
 
     def wait_long(self, *videos):
         """Record that videos waited unchanged for an hour, in which listings looked and found the queue empty."""
@@ -112,7 +112,7 @@ class Stage:
             (video,),
         )
         counted = {f"{upload} earlier-{number}": now_s - number for number in range(times)}
-        self.academy.redis.zadd(f"tenant:{tenant}:video:{video}:reclaims", counted)
+        self.academy.redis.zadd(product.reclaims_key(tenant, video), counted)
         self.academy.redis.zadd(product.COUNTED_KEY, {f"{tenant}:{video}": now_s})
 
     def pass_time(self, seconds, *, looking=True):

@@ -84,7 +84,7 @@ PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_finds_what_must_not_be(rule, events):
+def test_a_violation_is_found(rule, events):
     assert judged(rule, *events)
 
 
@@ -278,7 +278,7 @@ def test_only_what_an_operator_names_is_released(video, reason, found):
         pytest.param(DONE, {}, False, id="done"),
     ],
 )
-def test_no_lost_message_is_excused(row, given, found):
+def test_a_lost_message_is_always_a_violation(row, given, found):
     message = accepted(999.0, "platform")
     told = [step(1000, "received", of=message), step(1000.1, "deleted", of=message)]
     events = [message, write(1001.0, WORKED_ON, row, who="platform")]

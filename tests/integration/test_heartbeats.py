@@ -241,7 +241,7 @@ def test_many_videos_keep_their_own_answers(academy, beats):
     assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
 
 
-class TestRedisThatCannotAnswerSaysNothing:
+class TestRedisDoesNotAnswer:
     @pytest.fixture(
         params=["nobody-there", "silent", "wrong-password"],
     )
@@ -293,7 +293,7 @@ def test_a_redis_that_is_too_old_for_a_command_is_no_answer(academy, heartbeats,
     assert heartbeats.read_and_count([VIDEO], {}) == History(answered=False)
 
 
-def test_a_former_primary_is_left_at_once(academy, heartbeats, valkey):
+def test_a_former_primary_is_disconnected_at_once(academy, heartbeats, valkey):
     heartbeats.look([VIDEO])
     academy.redis.replicaof("127.0.0.1", "1")
     try:

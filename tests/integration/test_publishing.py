@@ -152,7 +152,7 @@ class TestReadingBack:
         aws.settle()
         assert [point.value for point in self.read()] == [float(value) for value in range(10, 0, -1)]
 
-    def test_cloudwatch_that_fails_says_nothing(self, aws):
+    def test_no_points_are_read_when_cloudwatch_fails(self, aws):
         aws.cloudwatch_fault = "InternalServiceFault"
         assert cloudwatch.maxima(NAMESPACE, BACKLOG, at=NOW, window_s=1200) == ()
 
@@ -160,7 +160,7 @@ class TestReadingBack:
         cloudwatch.put(NAMESPACE, {BACKLOG: None}, at=NOW)
         assert aws.points == {}
 
-    def test_cloudwatch_that_takes_nothing_is_a_named_error(self, aws):
+    def test_a_failed_put_is_a_named_error(self, aws):
         aws.cloudwatch_fault = "InternalServiceFault"
         with pytest.raises(MetricsUnavailable, match=r"^PutMetricData: "):
             self.put(0, 1)
@@ -225,7 +225,7 @@ class TestMeasuring:
         assert values(aws, "QueueDepth", WorkerType="AI") == []
         assert values(aws, "QueueDepth", WorkerType="Video") == [0.0]
 
-    def test_everything_away_holds(self, academy, aws, environment):
+    def test_the_group_is_held_when_nothing_can_be_measured(self, academy, aws, environment):
         environment.setenv("DATABASE_PORT", "1")
         aws.sqs.delete_queue(QueueUrl=aws.urls["Video"][0])
         answer = published(aws)
@@ -250,7 +250,7 @@ class TestMeasuring:
         published(aws, [{"did": {"redis_away": 1, "redisAway": 1}}])
         assert values(aws, "HeartbeatsTrusted") == [0.0]
 
-    def test_dimensions_of_ones_own_leave_queue_depth_as_it_is(self, academy, aws, environment):
+    def test_other_dimensions_do_not_change_queue_depth(self, academy, aws, environment):
         environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')
         published(aws)
         assert values(aws, "BacklogCount", Stage="test") == [0.0]
@@ -291,7 +291,7 @@ class TestDeciding:
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 12}
         assert list(answer["run"]["decision"]["inputs"]["window"]) == []
 
-    def test_advice_moves_nothing(self, academy, aws, environment):
+    def test_in_advise_mode_the_group_is_not_changed(self, academy, aws, environment):
         environment.setenv("SCALING_MODE", "advise")
         for _ in range(12):
             academy.add("UPLOADED")

@@ -61,7 +61,7 @@ class TestListing:
         assert found == {video: True, forever: False}
 
 
-def test_a_session_is_patient_and_writes_times_as_every_other_does(academy, environment, store):
+def test_a_session_has_a_statement_timeout_and_a_fixed_timestamp_format(academy, environment, store):
     """A lease is known by its text: two sessions that wrote it differently would never agree on one."""
     video = academy.add()
     usual = look(store, video)[video].lease
@@ -161,7 +161,7 @@ class TestTake:
         assert "odd" in taken.refused[bad]
         assert academy.state(bad) == ("PROCESSING", "worker-1", True)
 
-    def test_of_nothing_asks_nothing(self, store):
+    def test_an_empty_batch_makes_no_connection(self, store):
         nobody = Store(structs.replace(store._session._settings, port=1))
         assert nobody.lease_for_handoff([], token="t", handoff_s=1).ids == []
 
@@ -255,8 +255,8 @@ class TestBacklog:
         assert "Seq Scan on video_video" not in plan
 
 
-class TestTrouble:
-    def test_nobody_there(self, academy, environment):
+class TestErrors:
+    def test_a_refused_connection_is_a_named_error(self, academy, environment):
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
             Store(read(Database)).list_candidates()

@@ -36,14 +36,14 @@ class Protection:
 
 
 ORDER, OVERLAP = (
-    "test_every_order.py::test_no_order_loses_robs_or_repeats",
+    "test_every_order.py::test_no_order_of_steps_breaks_a_rule",
     {"scene": "overlap", "path": "leased"},
 )
 PROTECTIONS = [
     Protection(
         "second strike",
         put(staleness, "_judge_silence", removals.the_first_miss_counts),
-        "test_redis_misleads.py::test_a_flush_robs_nobody",
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_when_redis_is_flushed",
     ),
     Protection(
         "a strike is void after three rounds without a look",
@@ -53,12 +53,12 @@ PROTECTIONS = [
     Protection(
         "strike tied to the lease",
         put(values, "parse_strike", removals.a_strike_against_anyone),
-        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_counts_against_nobody",
+        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_does_not_count",
     ),
     Protection(
         "Redis error is unknown",
         put(heartbeats.Heartbeats, "read_and_count", removals.missing_for_unknown),
-        "test_redis_misleads.py::test_a_redis_that_cannot_answer_says_nothing",
+        "test_redis_misleads.py::test_silence_does_not_count_while_redis_does_not_answer",
         {"failure": "unreachable"},
         put(heartbeats.Heartbeats, "look", removals.missing_at_first_sight),
     ),
@@ -80,7 +80,7 @@ PROTECTIONS = [
     Protection(
         "only a Redis that has seen heartbeats counts",
         put(list_stale_videos, "credible", removals.believed),
-        "test_redis_misleads.py::test_a_redis_that_has_seen_no_heartbeat_robs_nobody",
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_while_redis_has_seen_no_heartbeat",
         also=put(reclaiming, "credible", removals.believed),
     ),
     Protection(
@@ -107,7 +107,7 @@ PROTECTIONS = [
     Protection(
         "a handoff's term is no worker's lease",
         sql("LEASE_FOR_HANDOFF", (removals.EXPIRED, "v.leased_until < now()")),
-        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
+        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video",
         also=sql("READ_VIDEOS", (removals.EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
@@ -158,7 +158,7 @@ PROTECTIONS = [
             "READ_HANDOFFS",
             ("SET leased_until = now() + make_interval(secs => %(handoff_s)s)", "SET title = title"),
         ),
-        "test_races.py::test_nobody_adopts_what_is_about_to_be_sent",
+        "test_races.py::test_a_handoff_that_was_renewed_for_sending_is_not_adopted",
     ),
     Protection(
         "clear only what SQS accepted",
@@ -197,7 +197,7 @@ PROTECTIONS = [
     Protection(
         "counts of reclaims that did not happen are taken back",
         put(heartbeats.Heartbeats, "undo_counts", lambda *_: None),
-        "test_poison.py::test_a_video_that_was_spared_is_not_counted",
+        "test_poison.py::test_a_video_that_was_not_reclaimed_is_not_counted",
     ),
     Protection(
         "limit to reclaims",
@@ -217,7 +217,7 @@ PROTECTIONS = [
     Protection(
         "a count ends with the quarantine",
         put(heartbeats.Heartbeats, "end_counts", lambda *_: None),
-        "test_poison.py::test_a_retry_by_hand_starts_afresh",
+        "test_poison.py::test_a_retry_by_hand_starts_the_count_again",
     ),
     Protection(
         "a quarantine deletes the cached status",

@@ -172,7 +172,7 @@ def test_a_message_that_is_received_for_the_last_time_is_not_lost(stage, academy
 
 
 @pytest.mark.parametrize("call", ["read depth", "read oldest"])
-def test_an_unknown_queue_loses_nothing(stage, academy, video, call):
+def test_no_message_counts_as_lost_while_the_queue_is_unknown(stage, academy, video, call):
     stage.wait_long(video)
     if call == "read oldest":
         send(stage, academy.add("UPLOADED"))
@@ -218,7 +218,7 @@ def test_a_wait_belongs_to_one_upload_and_one_claim(stage, academy, video, chang
     assert not stage.messages()
 
 
-def test_a_redis_that_is_lost_only_delays(stage, academy, video):
+def test_a_flush_of_redis_delays_sending_again(stage, academy, video):
     run(stage, "starts", "finds-the-queue-empty")
     academy.redis.flushall()
     run(stage, "starts-again", "finds-the-queue-empty-again")
@@ -227,7 +227,7 @@ def test_a_redis_that_is_lost_only_delays(stage, academy, video):
     assert stage.messages() == [video]
 
 
-def test_a_redis_that_does_not_answer_loses_nothing(stage, video):
+def test_no_message_counts_as_lost_while_redis_does_not_answer(stage, video):
     stage.wait_long(video)
     stage.environment.redis_relay.refusing = True
     assert stage.execute().status == "SUCCEEDED"
@@ -321,7 +321,7 @@ class TestQuarantine:
     def timing(self):
         return Timing(max_reclaims=2, retry_scale=0.0, redis_patience_s=0.5)
 
-    def test_an_upload_whose_messages_are_lost_again_and_again_is_given_up(self, stage, academy, video):
+    def test_an_upload_whose_messages_are_lost_repeatedly_is_quarantined(self, stage, academy, video):
         for number in range(2):
             stage.wait_long(video)
             stage.execute(f"run-{number}")

@@ -88,7 +88,7 @@ def pauses(monkeypatch):
     return actions
 
 
-def test_whoever_is_about_to_send_leaves_out_what_another_is_adopting(academy, store, session, pauses):
+def test_a_video_that_another_execution_is_adopting_is_not_read_for_sending(academy, store, session, pauses):
     """An execution from days ago is redriven just as another adopts its orphan."""
     orphan, other = (academy.add("UPLOADED", by="reclaim:old", until=-1) for _ in range(2))
     with session() as adopter, adopter.cursor() as cursor:
@@ -103,9 +103,7 @@ def test_whoever_is_about_to_send_leaves_out_what_another_is_adopting(academy, s
     assert store.read_handoffs([orphan], token="old", handoff_s=900) == []
 
 
-def test_whoever_is_about_to_send_finds_it_again_if_the_adoption_comes_to_nothing(
-    academy, store, session, pauses
-):
+def test_a_video_is_read_for_sending_again_after_its_adoption_is_rolled_back(academy, store, session, pauses):
     video = academy.add("UPLOADED", by="reclaim:old", until=-1)
     with session() as adopter, adopter.cursor() as cursor:
         cursor.execute("UPDATE video_video SET leased_by = 'reclaim:new'")
@@ -114,7 +112,7 @@ def test_whoever_is_about_to_send_finds_it_again_if_the_adoption_comes_to_nothin
     assert [job.video_id for job in store.read_handoffs([video], token="old", handoff_s=900)] == [video]
 
 
-def test_nobody_adopts_what_is_about_to_be_sent(academy, store):
+def test_a_handoff_that_was_renewed_for_sending_is_not_adopted(academy, store):
     """Listed as an orphan, renewed by its first owner, and only then taken by the adopter."""
     video = academy.add("UPLOADED", by="reclaim:old", until=-1)
     seen = store.read_videos([video])
@@ -199,7 +197,7 @@ def test_a_later_handoff_of_the_same_execution_is_not_cleared_for_an_earlier_one
     assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
 
 
-def test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed(academy, store):
+def test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video(academy, store):
     """It leaves leased_by and leased_until as it found them: the handoff's, which then runs out."""
     video = academy.add("UPLOADED", by="reclaim:t", until=900)
     academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = now()")

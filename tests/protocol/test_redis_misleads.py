@@ -43,7 +43,7 @@ def status(stage, job):
     return stage.academy.state(job.video_id)[0]
 
 
-def test_a_flush_robs_nobody(stage, working):
+def test_a_worker_keeps_its_video_when_redis_is_flushed(stage, working):
     """Another worker sends a heartbeat first, so that this Redis is credible."""
     worker, job = working
     stage.academy.redis.flushall()
@@ -57,7 +57,7 @@ def test_a_flush_robs_nobody(stage, working):
     assert stage.violated() == []
 
 
-def test_a_redis_that_has_seen_no_heartbeat_robs_nobody(stage, working):
+def test_a_worker_keeps_its_video_while_redis_has_seen_no_heartbeat(stage, working):
     """The wrong Redis, or one that lost its data before the first worker sent another heartbeat."""
     _, job = working
     stage.academy.redis.flushall()
@@ -80,7 +80,7 @@ def test_workers_that_cannot_reach_redis_keep_their_videos(stage, academy):
     assert not stage.messages()
 
 
-def test_flushes_again_and_again_rob_nobody(stage, working):
+def test_a_worker_keeps_its_video_through_repeated_flushes(stage, working):
     worker, job = working
     for number in range(4):
         stage.academy.redis.flushall()
@@ -92,7 +92,7 @@ def test_flushes_again_and_again_rob_nobody(stage, working):
     assert status(stage, job) == "PROCESSING"
 
 
-def test_a_worker_that_is_silent_twice_is_relieved(stage, working):
+def test_the_video_of_a_worker_without_a_heartbeat_is_reclaimed_at_the_second_look(stage, working):
     _, job = working
     stage.academy.redis.delete(job.heartbeat_key)
     stage.execute("first-strike")
@@ -105,7 +105,7 @@ def test_a_worker_that_is_silent_twice_is_relieved(stage, working):
     assert stage.violated(*verdicts.RULES) == []
 
 
-def test_a_strike_under_an_earlier_lease_counts_against_nobody(stage, academy, working):
+def test_a_strike_under_an_earlier_lease_does_not_count(stage, academy, working):
     _, job = working
     academy.redis.delete(job.heartbeat_key)
     stage.execute("strike")
@@ -127,7 +127,7 @@ def test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds(stage, a
 
 
 @pytest.mark.parametrize("failure", ["unreachable", "loading"])
-def test_a_redis_that_cannot_answer_says_nothing(platforms_rule, stage, academy, failure):
+def test_silence_does_not_count_while_redis_does_not_answer(platforms_rule, stage, academy, failure):
     stage.environment.timing = platforms_rule
     silent, expired = academy.add(until=3600), academy.add(until=-1)
     relay = stage.environment.redis_relay
@@ -148,7 +148,7 @@ def settings_of(stage, timing):
     return boundary(replace(stage.environment, timing=timing))
 
 
-def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valkey):
+def test_silence_does_not_count_while_redis_refuses_writes(stage, academy, working, valkey):
     """A former primary: heartbeats don't reach it any more, and its data becomes outdated."""
     _, job = working
     academy.redis.delete(job.heartbeat_key)
