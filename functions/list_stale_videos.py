@@ -118,7 +118,8 @@ def _watch_waits(
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
     queue = _look_at_queue(look, waits.now_s, retries_seen=limit_s <= RETRY_SEEN_S) if due else None
     waits.lost, waits.queue = lost(due, waits, queue), queue
-    return waits, not write or heartbeats().record_waits(waits, look, queue)
+    written = not write or heartbeats().record_waits(waits, look, queue)
+    return waits, written
 
 
 def _look_at_queue(look: RedisLook, now_s: float, *, retries_seen: bool) -> QueueLook | None:
