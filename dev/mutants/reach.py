@@ -59,7 +59,8 @@ class Reach:
         for test in sorted(found, key=lambda test: (self.took_s.get(test, 0), test)):
             by_file[test.partition("::")[0]].append(test)
         in_turn = [test for row in zip_longest(*by_file.values()) for test in row if test is not None]
-        chosen, left_s = [], _BUDGET_S
+        chosen: list[str] = []
+        left_s = _BUDGET_S
         for test in in_turn:
             left_s -= self.took_s.get(test, 0) + _ADDED_S
             if left_s < 0 and chosen:

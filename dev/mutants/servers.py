@@ -95,7 +95,7 @@ class Servers:
                 state: list[Any] = [cursor.fetchall()]
         client = redis.Redis.from_url(self._valkey.url, socket_timeout=5)
         with contextlib.closing(client):
-            state += [client.role()[0], client.config_get("requirepass"), client.acl_list()]  # type: ignore[no-untyped-call]
+            state += [client.role()[0], client.config_get("requirepass"), client.acl_list()]
         return state
 
 

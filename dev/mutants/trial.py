@@ -127,7 +127,7 @@ class _Leave:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         os._exit(exitstatus)
 
-    pytest_sessionfinish.pytest_impl = {"trylast": True}  # type: ignore[attr-defined]
+    pytest_sessionfinish.pytest_impl = {"trylast": True}  # type: ignore[attr-defined]  # noqa: RUF012
 
 
 def _run_and_exit(arguments: list[str], given: Given, mutated: Mapping[Path, str], *others: object) -> None:

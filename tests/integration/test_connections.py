@@ -1,6 +1,9 @@
 """Connections as Lambda needs them: verified, bounded in time, kept, and made anew after a failover."""
 
 import json
+import os
+import socket
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
+from video_reclaim import aws
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
@@ -151,10 +155,35 @@ class TestPatience:
                 store.measure_backlog()
         assert store.measure_backlog().uploaded == 0
 
+    def test_a_peer_that_vanishes_is_noticed_by_the_sockets_own_options(self, server):
+        store = Store(settings(server.port, statement_seconds=7))
+        store.measure_backlog()
+        with socket.socket(fileno=os.dup(store._session._connection.fileno())) as kept:
+            assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+            assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7_000
+        assert int(store._session._connection.get_dsn_parameters()["connect_timeout"]) <= 10
+        store._session._drop()
+
     def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
             assert redis.look([SILENT]) is None
+
+    def test_redis_is_waited_for_less_than_the_functions_have_time(self, valkey):
+        with Relay(valkey.port, mute=True) as relay:
+            started = time.monotonic()
+            assert Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
+            assert time.monotonic() - started < 20
+
+    def test_aws_is_waited_for_so_briefly_that_there_is_time_to_ask_the_next_service(self, monkeypatch):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        forget_clients()
+        config = aws.client("sqs").meta.config
+        forget_clients()
+        attempts = config.retries["total_max_attempts"]
+        assert attempts > 1
+        assert attempts * (config.connect_timeout + config.read_timeout) <= 20
 
 
 class TestKeeping:
