@@ -219,6 +219,23 @@ class TestMeasuring:
         assert values(aws, "BacklogCount") == []
         assert values(aws, "QueueDepth", WorkerType="AI") == [0.0]
 
+    def test_a_read_that_the_database_refuses_is_unknown_too(self, academy, aws):
+        academy.sql("ALTER TABLE video_video RENAME COLUMN status TO hidden")
+        try:
+            record = published(aws)["run"]["decision"]
+        finally:
+            academy.sql("ALTER TABLE video_video RENAME COLUMN hidden TO status")
+        assert (record["inputs"]["uploaded"], record["inputs"]["processing"]) == (None, None)
+        assert values(aws, "BacklogCount") == []
+
+    def test_the_video_queue_alone_is_an_input_of_the_decision(self, academy, aws):
+        for kind, count in (("Video", 3), ("AI", 1), ("Messaging", 2)):
+            for _ in range(count):
+                aws.sqs.send_message(QueueUrl=aws.urls[kind][0], MessageBody="{}")
+        aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
+        inputs = published(aws)["run"]["decision"]["inputs"]
+        assert (inputs["visible"], inputs["inFlight"]) == (2, 1)
+
     def test_one_queue_of_two_away_makes_their_sum_unknown(self, academy, aws):
         aws.sqs.delete_queue(QueueUrl=aws.urls["AI"][1])
         published(aws)
