@@ -53,9 +53,10 @@ def mocked():
 
 
 @pytest.fixture
-def aws(mocked, environment):
+def aws(mocked, environment, stopped_clock):
     """Empty queues, a group of 1 to 20 at 1, no order, no metric, and the settings that name them."""
     mocked.reset()
+    mocked.at = stopped_clock
     for url in mocked.sqs.list_queues().get("QueueUrls", []):
         mocked.sqs.delete_queue(QueueUrl=url)
     urls = {kind: [_queue(mocked, name) for name in names] for kind, names in QUEUES.items()}
@@ -295,7 +296,7 @@ def calm(academy, aws):
     """A group of nine with nothing to do, and a window that was read back."""
     aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
     for minutes_ago in range(1, 21):
-        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
+        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=aws.at - timedelta(minutes=minutes_ago))
     aws.settle()
     return aws
 
@@ -319,7 +320,7 @@ class TestDeciding:
     def test_a_calm_window_that_was_read_back_lets_the_fleet_shrink(self, academy, aws):
         aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
         for minutes_ago in range(1, 21):
-            at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+            at = aws.at - timedelta(minutes=minutes_ago)
             cloudwatch.put(NAMESPACE, {BACKLOG: 4 if minutes_ago == 11 else 2}, at=at)
         # Down to the 2 of the short window and a spare worker.
         aws.settle()
