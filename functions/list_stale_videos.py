@@ -34,6 +34,7 @@ from video_reclaim.rules.staleness import (
 )
 from video_reclaim.rules.waiting import (
     MAX_RESENT,
+    RETRY_SEEN_S,
     QueueLook,
     Waits,
     gap_limit_s,
@@ -63,13 +64,13 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     look = heartbeats().look(videos) or RedisLook(answered=False)  # read after the rows: see `judge`
     write = look.answered and not request.dry_run
     beats, recorded = _watch_heartbeats(videos, look, settings, write=write)
-    waits = _watch_waits(videos, look, settings, write=write)
+    waits, waits_recorded = _watch_waits(videos, look, settings, write=write)
     criteria = _criteria(settings, request, videos, beats, waits, earlier)
     found, trusted = judge_all(videos, beats, criteria), is_trusted(videos, beats, criteria)
     listed = listing(
         found,
         request,
-        heartbeats_trusted=look.answered and recorded and trusted,
+        heartbeats_trusted=look.answered and recorded and waits_recorded and trusted,
         can_confirm=recorded and criteria.confirm_silence_s == settings.confirm_silence_seconds,
         earlier=earlier,
     )
@@ -99,28 +100,29 @@ def _watch_heartbeats(
         memory_s = strike_memory_s(read(Schedule).rate_minutes)
         recorded = heartbeats().record(videos, strikes, look, memory_s=memory_s)
         ended = store().read_ended(list(look.counted)) if look.counted else []
-        heartbeats().end_counts([(look.counted[video_id], video_id) for video_id in ended])
+        recorded = heartbeats().end_counts([(look.counted[one], one) for one in ended]) and recorded
     return with_strikes(beats, strikes), recorded
 
 
-def _watch_waits(videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool) -> Waits:
-    """Record what waits, and find the videos whose messages cannot exist any more."""
+def _watch_waits(
+    videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool
+) -> tuple[Waits, bool]:
+    """Find the videos whose messages cannot exist any more; record what waits, and return whether it was written."""
     if not look.answered:
-        return Waits()
+        return Waits(), False
     now_s = max((video.now_s for video in videos), default=0.0)
     limit_s = gap_limit_s(read(Schedule).rate_minutes)
     recorded = still_valid(look.waits, look.waits_looked_at_s, now_s=now_s, gap_limit_s=limit_s)
     waits = track(videos, recorded, look.just_retried)
     waits.ended = [video_id for video_id in look.waits if video_id not in waits.by_id]
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
-    queue = _look_at_queue(look, waits.now_s) if due else None
-    if write:
-        heartbeats().record_waits(waits, look, queue)
+    queue = _look_at_queue(look, waits.now_s, retries_seen=limit_s <= RETRY_SEEN_S) if due else None
     waits.lost, waits.queue = lost(due, waits, queue), queue
-    return waits
+    return waits, not write or heartbeats().record_waits(waits, look, queue)
 
 
-def _look_at_queue(look: RedisLook, now_s: float) -> QueueLook | None:
+def _look_at_queue(look: RedisLook, now_s: float, *, retries_seen: bool) -> QueueLook | None:
+    """Look at the video queue. The age of its oldest message proves nothing if users' retries may go unseen."""
     queue_url = read(Queues).video_url
     depth = sqs.read_depth([queue_url])
     if depth is None:
@@ -128,6 +130,8 @@ def _look_at_queue(look: RedisLook, now_s: float) -> QueueLook | None:
     if depth.empty:
         since_s = look.queue_empty_since_s
         return QueueLook(now_s if since_s is None else since_s, None)
+    if not retries_seen:
+        return QueueLook(None, None)
     return QueueLook(None, cloudwatch.oldest_message_s(queue_url.rpartition("/")[2], at=datetime.now(UTC)))
 
 

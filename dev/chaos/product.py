@@ -30,11 +30,14 @@ QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
 ID, STATUS, TENANT, LEASED_BY, EXPIRED, NOW_S = 0, 1, 2, 3, 6, 8
 """Columns of ``list candidates`` and ``read videos``; the last is the database's clock, seconds since 1970."""
+CLEARINGS = 1 + len(postgres_store._LOCKED_ROW_WAITS_S)
+"""So often a locked row's handoff is tried to be cleared."""
 MASS = staleness._MASS
 """So many workers must be silent, and none heard, for mass silence."""
 QUEUE_EMPTY_FIELD, LOOKED_AT_FIELD = b"queue-empty", b"looked-at"
 HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
 COUNTED_KEY = platform.COUNTED_KEY
+silence_key, reclaims_key = platform.silence_key, platform.reclaims_key
 instance_of = platform.instance_of
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
@@ -50,6 +53,7 @@ STATEMENTS: Mapping[str, str] = {
     statements.QUARANTINE: "quarantine",
     statements.READ_HANDOFFS: "read handoffs",
     statements.CLEAR_HANDOFFS: "clear handoffs",
+    statements.READ_OWN: "read own",
     statements.READ_UNCLEARED: "read uncleared",
     statements.READ_UNFINISHED: "read unfinished",
 }
@@ -154,5 +158,6 @@ def replacements(
     yield cloudwatch, "oldest_message_s", oldest_message_s
     yield waiting, "WORKER_RECEIVE_LIMIT_S", timing.receive_limit_s
     yield waiting, "_EMPTY_LOOKS_APART_S", timing.empty_looks_apart_s
-    waits_s = tuple(timing.locked_row_scale * wait_s for wait_s in postgres_store._LOCKED_ROW_WAITS_S)
-    yield postgres_store, "_LOCKED_ROW_WAITS_S", waits_s
+    for name in ("_LOCKED_ROW_WAITS_S", "_RENEWED_ROW_WAITS_S"):
+        waits_s = tuple(timing.locked_row_scale * wait_s for wait_s in getattr(postgres_store, name))
+        yield postgres_store, name, waits_s

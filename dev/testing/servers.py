@@ -50,16 +50,23 @@ class Academy:
     """
 
     def __init__(self, dsn, redis_url):
-        self._connection = psycopg2.connect(dsn)
-        self._connection.autocommit = True
+        self._dsn, self._of_process = dsn, {}
         self.redis = redis.Redis.from_url(redis_url)
 
+    def _connection(self):
+        """The connection of this process: a forked one must not use its parent's."""
+        if os.getpid() not in self._of_process:
+            connection = self._of_process[os.getpid()] = psycopg2.connect(self._dsn)
+            connection.autocommit = True
+        return self._of_process[os.getpid()]
+
     def close(self):
-        self._connection.close()
+        for connection in self._of_process.values():
+            connection.close()
         self.redis.close()
 
     def sql(self, statement, parameters=()):
-        with closing(self._connection.cursor()) as cursor:
+        with closing(self._connection().cursor()) as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 

@@ -17,9 +17,8 @@ from cdk.stage import InvalidStage
 from cdk.video_reclaim import VideoReclaim
 from examples.app import Academy
 from examples.pipeline import Pipeline
-from tests.infra.conftest import CONTEXT, check, make_folder, of_type, synthesized
+from tests.infra.conftest import CONTEXT, check, functions, make_folder, of_type, synthesized
 from tests.infra.test_rules import lint
-from tests.infra.test_template import functions
 from video_reclaim.metrics import METRICS
 
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
@@ -31,15 +30,19 @@ def example():
     return check(lambda app: Academy(app, "Academy"))
 
 
+def template_of_example():
+    return json.loads(example().file.read_text())
+
+
 @pytest.fixture
 def resources():
-    return example().template["Resources"]
+    return template_of_example()["Resources"]
 
 
 def test_it_has_no_finding():
     assert example().findings == []
     # The rest are of a function that the CDK makes for the VPC.
-    assert [finding for finding in lint(example().template) if "CustomVpc" not in finding] == []
+    assert [finding for finding in lint(template_of_example()) if "CustomVpc" not in finding] == []
 
 
 def test_the_functions_are_told_tokens(resources):

@@ -21,6 +21,8 @@ from ops.status import describe_backlog, describe_group, describe_override, desc
 from ops.trace import TraceLine, answer, evidence, explain, read_trace, repetitions, still_quarantined
 from ops.videos import release_commands
 from video_reclaim.records import to_builtins
+from video_reclaim.rules.enqueueing import Sent, outcomes
+from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.run_record import RunRecord
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
@@ -147,6 +149,15 @@ def test_each_outcome_is_a_sentence_of_its_own_with_the_error(message):
     assert said not in others
 
 
+def test_a_row_that_is_refused_after_its_message_was_sent_is_not_said_to_be_left_alone():
+    ((_, details),) = list(outcomes(Sent(), {7: 2}, {}, Written(refused={7: "a trigger"})))
+    after = explain(line("refused", **{name: value for name, value in details.items() if name != "video"}))
+    before = explain(line("refused", reason=Reason.LEASE_EXPIRED.value, error="a trigger"))
+
+    assert before.startswith("Not reclaimed") and not after.startswith("Not reclaimed")
+    assert "a trigger" in after and "sent" in after
+
+
 def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
     seen = evidence(
         line(
@@ -154,13 +165,16 @@ def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
             holder="worker-1",
             lease='(worker-1,"2026-03-01 13:00:00.25+00","2026-03-01 09:00:00+00")',
             silent_since=AT - timedelta(seconds=43),
+            waiting_since=AT - timedelta(minutes=20),
             queue_oldest_s=12.4,
+            queue_empty_since=AT - timedelta(minutes=2),
             attempt=3,
         )
     )
 
     for part in ("worker-1", "2026-03-01 13:00:00", "2026-03-01 11:59:17", "43 s", "12 s", "attempt 3"):
         assert part in seen
+    assert "2026-03-01 11:40:00 (20 min)" in seen and "empty since 2026-03-01 11:58:00 (2 min)" in seen
     assert evidence(line("reclaimed")) == ""
     nobody = evidence(line("reclaimed", holder="", lease='("",,)'))
     assert "nobody" in nobody and "until" not in nobody
@@ -364,8 +378,8 @@ def test_what_is_not_known_is_not_shown_as_0():
 
 
 def test_stop_names_what_still_runs():
-    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")]))
-    assert "No execution is running." in what_keeps_running("mine", [])
+    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")], "rate(1 minute)"))
+    assert "No execution is running." in what_keeps_running("mine", [], "rate(1 minute)")
 
 
 @pytest.mark.parametrize(

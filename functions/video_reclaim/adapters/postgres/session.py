@@ -35,7 +35,7 @@ class Session:
         Raises:
             StoreUnavailable: no answer; whether the statement had an effect is unknown.
             RowRefused: the data of a row was refused; the statement had no effect.
-        StoreRefused: the statement was refused for another reason.
+            StoreRefused: the statement was refused for another reason.
         """
         with self._cursor() as cursor:
             cursor.execute(statement, parameters)

@@ -6,6 +6,7 @@ False, and never raise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -131,22 +132,27 @@ class Heartbeats:
             return History()
         return self._session.ask("heartbeats and reclaims", conversation) or unknown
 
-    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> None:
-        """Undo the counts of videos that were not reclaimed. Without Redis the count stays one too high."""
-        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
-        self._send("undo counts", commands)
+    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> bool:
+        """Undo the counts of videos that were not reclaimed; return whether Redis took it.
 
-    def end_counts(self, videos: Iterable[tuple[int, int]]) -> None:
-        """Delete the counts of videos, given as tenant id and video id, so that they start at 0."""
+        Without Redis the count stays one too high.
+        """
+        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
+        return self._send("undo counts", commands)
+
+    def end_counts(self, videos: Iterable[tuple[int, int]]) -> bool:
+        """Delete the counts of videos, given as tenant id and video id; return whether Redis took it."""
         commands: list[Command] = []
         for tenant_id, video_id in videos:
             commands.append(("DEL", reclaims_key(tenant_id, video_id)))
             commands.append(("ZREM", COUNTED_KEY, f"{tenant_id}:{video_id}"))
-        self._send("end counts", commands)
+        return self._send("end counts", commands)
 
-    def forget_status(self, videos: Sequence[Video]) -> None:
-        """Delete the platform's cache of the public status, so that users see the row."""
-        self._send("forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos])
+    def forget_status(self, videos: Sequence[Video]) -> bool:
+        """Delete the platform's cache of the public status, so that users see the row; return whether it went."""
+        return self._send(
+            "forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
+        )
 
     def record(
         self, videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook, *, memory_s: int
@@ -167,13 +173,19 @@ class Heartbeats:
         return self._send("strikes", commands)
 
     def record_waits(self, waits: Waits, look: RedisLook, queue: QueueLook | None) -> bool:
-        """Write the waits that have started and since when the queue is empty; delete what has ended.
+        """Write the waits that have started, those of lost messages, and since when the queue is empty.
+
+        What has ended is deleted.
 
         Return whether Redis took them. A wait that is not recorded starts again, which only delays.
         """
         commands: list[Command] = [
             ("HSET", WAITING_KEY, video_id, values.write_wait(waits.by_id[video_id]))
             for video_id in waits.started
+        ]
+        commands += [
+            ("HSET", WAITING_KEY, video_id, values.write_wait(replace(waits.by_id[video_id], lost=True)))
+            for video_id in waits.lost
         ]
         commands += [("HDEL", WAITING_KEY, video_id) for video_id in waits.ended]
         if queue and queue.empty_since_s is not None:
@@ -187,12 +199,12 @@ class Heartbeats:
             commands.append(("HDEL", WAITING_KEY, _LOOKED_AT_FIELD))
         return self._send("waits", commands)
 
-    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int]:
+    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int] | None:
         """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
 
         A worker that receives a message while the platform's ``cancel_requested`` key exists drops it, so such a
-        message is delayed by what is left of the key's life. Without an answer nothing is delayed: a message
-        that is dropped is found lost later.
+        message is delayed by what is left of the key's life. Without an answer, None, nothing is to be delayed: a
+        message that is dropped is found lost later.
         """
 
         def conversation(client: redis.Redis) -> list[Any]:
@@ -203,7 +215,9 @@ class Heartbeats:
                 pipeline.delete(job_lock_key(job.video_id))
             return pipeline.execute()
 
-        answers = (self._session.ask("job keys", conversation) if jobs else None) or []
+        answers = self._session.ask("job keys", conversation) if jobs else []
+        if answers is None:
+            return None
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
 
     def _send(self, what: str, commands: Sequence[Command]) -> bool:
@@ -259,15 +273,23 @@ def _heartbeats(
 
 
 def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
-    """Read and delete the waits of videos in one transaction."""
+    """Read and delete the waits of videos in one transaction.
+
+    A wait is left out if a user has retried the video since the listing: the retry has sent a message.
+    """
     if not videos:
         return {}
     ids = [video.id for video in videos]
     pipeline = client.pipeline(transaction=True)
     pipeline.hmget(WAITING_KEY, [str(video_id) for video_id in ids])
     pipeline.hdel(WAITING_KEY, *[str(video_id) for video_id in ids])
-    found, _deleted = pipeline.execute()
-    waits = {video_id: values.parse_wait(value) for video_id, value in zip(ids, found, strict=True)}
+    pipeline.mget([cancel_key(video.tenant_id, video.id) for video in videos])
+    found, _deleted, retried = pipeline.execute()
+    waits = {
+        video_id: values.parse_wait(value)
+        for video_id, value, retry in zip(ids, found, retried, strict=True)
+        if retry is None
+    }
     return {video_id: wait for video_id, wait in waits.items() if wait is not None}
 
 
