@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .checks import CHECKS, Client, Deployed, Note
@@ -63,15 +64,15 @@ def _local() -> tuple[str, Client]:
 
     stack = json.loads((Path.cwd() / ".local" / "stack.json").read_text())
     session = boto3.Session("000000000000", "test", region_name=stack["region"])
-    return json.dumps(stack["settings"]), lambda service: session.client(  # type: ignore[call-overload]
-        service, endpoint_url=stack["endpoint_url"]
-    )
+    client: Client = partial(session.client, endpoint_url=stack["endpoint_url"])
+    return json.dumps(stack["settings"]), client
 
 
 def _of_the_account(region: str | None) -> Client:
     import boto3
 
-    return boto3.Session(region_name=region).client
+    client: Client = partial(boto3.Session(region_name=region).client)
+    return client
 
 
 def main(name: str) -> int:
