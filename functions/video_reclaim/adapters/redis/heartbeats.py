@@ -36,6 +36,8 @@ _SEEN_REMEMBERED_S = 30 * 86_400
 _WAITS_REMEMBERED_S = 86_400
 _MAX_COUNTED = 1_000
 _COMMANDS_PER_CALL = 5_000
+_VIDEOS_PER_CALL = 2_500
+_COMMANDS_OF_HEARTBEATS, _EXEC = 4, 3
 _QUEUE_EMPTY_FIELD = "queue-empty"
 _LOOKED_AT_FIELD = "looked-at"
 
@@ -49,7 +51,7 @@ class Heartbeats:
         self._session = Session(settings, **session)
 
     def look(self, videos: Sequence[Video]) -> RedisLook | None:
-        """Read what a listing needs, in one round trip, and in another one where heartbeats are missing."""
+        """Read what a listing needs besides the heartbeats of further pages, in one round trip."""
         beating = [video for video in videos if video.has_heartbeat]
         waiting = [video for video in videos if video.waits]
 
@@ -76,6 +78,17 @@ class Heartbeats:
                 queue_empty_since_s=values.parse_number(waits.get(_QUEUE_EMPTY_FIELD.encode())),
                 just_retried={v.id for v, key in zip(waiting, cancelled, strict=True) if key is not None},
             )
+
+        return self._session.ask("heartbeats", conversation)
+
+    def look_on(self, videos: Sequence[Video]) -> dict[int, Heartbeat] | None:
+        """Read the heartbeats of a further page of a listing, in one round trip."""
+        beating = [video for video in videos if video.has_heartbeat]
+
+        def conversation(client: redis.Redis) -> dict[int, Heartbeat]:
+            pipeline = client.pipeline(transaction=False)
+            _ask_heartbeats(pipeline, beating)
+            return _heartbeats(client, beating, _execute(pipeline))
 
         return self._session.ask("heartbeats", conversation)
 
@@ -230,25 +243,35 @@ def _execute(pipeline: Any) -> list[Any]:  # noqa: ANN401 (redis-py's pipeline)
 
 
 def _ask_heartbeats(pipeline: Any, videos: Sequence[Video]) -> None:  # noqa: ANN401 (redis-py's pipeline)
-    keys = [key(video.tenant_id, video.id) for video in videos for key in (heartbeat_key, silence_key)]
-    for start in range(0, len(keys), _COMMANDS_PER_CALL):
-        pipeline.mget(keys[start : start + _COMMANDS_PER_CALL])
+    """Ask for the values of both keys, and at the same moment how many heartbeat keys exist."""
+    for start in range(0, len(videos), _VIDEOS_PER_CALL):
+        some = videos[start : start + _VIDEOS_PER_CALL]
+        beats = [heartbeat_key(video.tenant_id, video.id) for video in some]
+        pipeline.execute_command("MULTI")
+        pipeline.mget(beats + [silence_key(video.tenant_id, video.id) for video in some])
+        pipeline.exists(*beats)
+        pipeline.execute_command("EXEC")
 
 
-def _heartbeats(
-    client: redis.Redis, videos: Sequence[Video], answers: Sequence[Sequence[bytes | None]]
-) -> dict[int, Heartbeat]:
-    """Read heartbeats from the answers of MGET, which gives nothing for a key that holds no text.
+def _heartbeats(client: redis.Redis, videos: Sequence[Video], answers: Sequence[Any]) -> dict[int, Heartbeat]:
+    """Read heartbeats from what `_ask_heartbeats` asked.
 
-    Such a key exists all the same, so a missing heartbeat is asked about once more. It is then unknown.
+    MGET gives nothing for a key that holds no text. Such a key exists all the same, and its heartbeat is
+    unknown. Only if more keys exist than were read, each missing heartbeat is asked about once more.
     """
-    found = [value for answer in answers for value in answer]
+    beats: list[bytes | None] = []
+    strikes: list[bytes | None] = []
+    existing = 0
+    for texts, number in answers[_EXEC::_COMMANDS_OF_HEARTBEATS]:
+        beats += texts[: len(texts) // 2]
+        strikes += texts[len(texts) // 2 :]
+        existing += number
     heartbeats = {
         video.id: Heartbeat(beat is not None, values.parse_strike(strike))
-        for video, beat, strike in zip(videos, found[::2], found[1::2], strict=True)
+        for video, beat, strike in zip(videos, beats, strikes, strict=True)
     }
     missing = [video for video in videos if not heartbeats[video.id].present]
-    if missing:
+    if existing > len(videos) - len(missing):
         pipeline = client.pipeline(transaction=False)
         for video in missing:
             pipeline.exists(heartbeat_key(video.tenant_id, video.id))
