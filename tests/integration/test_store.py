@@ -41,6 +41,65 @@ class TestListing:
             late,
         ]
 
+    @pytest.mark.parametrize(
+        ("page", "sizes"),
+        [
+            pytest.param(6, [6], id="they-fill-a-page"),
+            pytest.param(5, [5, 1], id="one-more-than-a-page"),
+            pytest.param(3, [3, 3], id="two-full-pages"),
+            pytest.param(2, [2, 2, 2], id="three-full-pages"),
+        ],
+    )
+    def test_pages_hold_each_video_once_in_order(self, academy, store, page, sizes):
+        claimed = [academy.add(started=-started) for started in (100, 600, 300, 200)]
+        waiting = [academy.add("UPLOADED") for _ in range(2)]
+        pages = list(store.list_candidates(page=page))
+        assert [len(videos) for videos in pages] == sizes
+        order = [*waiting, claimed[1], claimed[2], claimed[3], claimed[0]]
+        assert [video.id for videos in pages for video in videos] == order
+
+    def test_pages_are_of_one_moment(self, academy, store):
+        videos = [academy.add(started=-started) for started in (300, 200, 100)]
+        pages = store.list_candidates(page=1)
+        first = next(pages)
+        academy.sql("UPDATE video_video SET status = 'READY'")
+        academy.add(started=-50)
+        rest = [video for page in pages for video in page]
+        assert [video.id for video in [*first, *rest]] == videos
+        assert len({video.now_s for video in [*first, *rest]}) == 1
+
+    def test_videos_that_wait_are_all_on_the_first_page(self, academy, store):
+        claimed = [academy.add() for _ in range(3)]
+        waiting = [academy.add("UPLOADED") for _ in range(4)]
+        pages = [[video.id for video in page] for page in store.list_candidates(page=3)]
+        assert pages == [waiting[:3], claimed]
+
+    @pytest.mark.parametrize("read", [1, 2], ids=["after-the-first-page", "after-the-second-page"])
+    def test_a_listing_that_is_given_up_leaves_no_transaction_behind(self, academy, store, read):
+        for _ in range(3):
+            academy.add()
+        pages = store.list_candidates(page=1)
+        for _ in range(read):
+            next(pages)
+        pages.close()
+        state = "SELECT state FROM pg_stat_activity WHERE application_name = 'video-reclaim'"
+        assert academy.sql(state) == [("idle",)]
+        assert len(listed(store, page=1)) == 3
+
+    def test_a_connection_that_is_lost_between_pages_ends_the_listing_and_not_the_next_one(
+        self, academy, store
+    ):
+        for _ in range(3):
+            academy.add()
+        pages = store.list_candidates(page=1)
+        next(pages)
+        academy.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'video-reclaim'"
+        )
+        with pytest.raises(StoreUnavailable):
+            list(pages)
+        assert len(listed(store, page=1)) == 3
+
     def test_tells_tenant_lease_and_whether_it_expired(self, academy, store):
         expired = academy.add(tenant=2, until=-1)
         live = academy.add(by="w-9", until=60)

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from video_reclaim.rules.listing import Tally, count_expired_but_beating, is_trusted, judge_all
-from video_reclaim.rules.staleness import UNKNOWN_HEARTBEAT, Criteria, Hearing, Heartbeat, Reason, Video
+from video_reclaim.rules.staleness import Criteria, Hearing, Heartbeat, Reason, Video
 
 
 @dataclass(slots=True)
 class Survey:
     """What a listing has found so far.
 
-    Whether no worker at all is heard is known only after the last page, so each page is judged under both
-    criteria.
+    Whether no worker at all is heard is known only after the last page, so as long as none is, each page is
+    judged under both criteria.
 
     Attributes:
         criteria: how strictly videos are judged.
@@ -41,10 +41,11 @@ class Survey:
         self.trusted = self.trusted and is_trusted(videos, heartbeats, self.criteria)
         self.expired_but_beating += count_expired_but_beating(videos, heartbeats)
         usual = judge_all(videos, heartbeats, self.criteria)
-        silent = any(heartbeats.get(video_id, UNKNOWN_HEARTBEAT).present is False for video_id in usual)
-        patient = replace(self.criteria, confirm_silence_s=self._patience_s) if silent else self.criteria
-        in_mass_silence = usual if patient == self.criteria else judge_all(videos, heartbeats, patient)
         self._usual.add(usual)
+        if self.hearing.anybody:
+            return usual
+        patient = replace(self.criteria, confirm_silence_s=self._patience_s)
+        in_mass_silence = judge_all(videos, heartbeats, patient)
         self._in_mass_silence.add(in_mass_silence)
         return in_mass_silence if self.hearing.is_mass_silence else usual
 
