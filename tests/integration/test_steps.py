@@ -157,13 +157,17 @@ class TestListingInPages:
             academy.redis.set(f"tenant:1:video:{video_id}:heartbeat", "1", ex=60)
         held, read = [], Store.list_candidates
 
+        def rows_held():
+            return sum(type(one) is Video for one in gc.get_objects())
+
         def counted(store):
             for page in read(store, page=self.PAGE):
-                held.append(sum(type(one) is Video for one in gc.get_objects()))
+                held.append(rows_held() - before)
                 yield page
                 del page
 
         gc.collect()
+        before = rows_held()  # tests have videos of their own
         monkeypatch.setattr(Store, "list_candidates", counted)
         return held
 
