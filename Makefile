@@ -123,7 +123,7 @@ cost: setup ## cost per month, from the definition
 	$(PY) -m dev.cost
 
 dashboard: setup ## draw docs/dashboard.png
-	$(PY) -m dev.bench.dashboard
+	$(PY) -m dev.dashboard
 
 lock: $(VENV)/.installed ## make the locks anew
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -33,8 +33,8 @@ class Query:
 QUERIES: Mapping[str, Query] = {
     "History of a video": Query(
         """# Replace 0 by the id of the video.
-fields @timestamp, message, reason, attempt, holder, lease, silent_since, waiting_since, queue_oldest_s, error,
-  execution
+fields @timestamp, message, reason, attempt, holder, lease, silent_since, waiting_since, queue_oldest_s,
+  queue_empty_since, error, execution
 | filter video = 0
 | sort @timestamp asc
 | limit 1000"""
@@ -44,9 +44,11 @@ fields @timestamp, message, reason, attempt, holder, lease, silent_since, waitin
 | stats count(*) as videos by reason, bin(1h)""",
         ("Reclaim",),
     ),
+    # A JSON boolean is 1 or 0 here (Powertools for AWS Lambda (.NET), issue "Log queries with CloudWatch Insights must
+    # use 1/0"); the CloudWatch Logs User Guide does not mention it.
     "Decisions held": Query(
         """fields @timestamp, desired, reason, execution
-| filter message = "decided" and action = "hold"
+| filter message = "decided" and held = 1
 | sort @timestamp desc
 | limit 200""",
         ("PublishBacklog",),

@@ -8,9 +8,10 @@ from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres.store import store
 from video_reclaim.adapters.redis.heartbeats import heartbeats
 from video_reclaim.records import from_builtins, to_builtins
-from video_reclaim.rules.enqueueing import Batch, outcomes, output
+from video_reclaim.rules.enqueueing import Batch, did_now, outcomes, output
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.platform import message
+from video_reclaim.rules.reclaiming import Written
 from video_reclaim.settings import Queues, Reclaiming, read
 
 
@@ -21,7 +22,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Before sending, the locks of dead workers are deleted, and a message that a worker would drop is delayed.
     Only videos that still carry the token are sent, and only those that SQS accepted lose it. A retry sends
     what is left. A video is sent twice only if the function ended between sending and clearing, or if SQS
-    accepted a call whose answer was lost.
+    accepted a call whose answer was lost; what may be sent twice is counted, by its cause.
 
     Raises:
         StoreUnavailable: PostgreSQL did not answer; videos that were sent may still carry the token.
@@ -34,9 +35,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     jobs = store().read_handoffs(batch.videos, token=token, handoff_s=handoff_s) if attempts else []
     messages = {job.video_id: message(job, attempt=attempts[job.video_id], at=at) for job in jobs}
     delays_s = heartbeats().prepare_jobs(jobs)
-    sent = sqs.send(queue_url, messages, delays_s)
-    accepted = set(sent.accepted)
-    if accepted:
-        store().clear_handoffs([job for job in jobs if job.video_id in accepted], token=token)
-    log.trace(outcomes(sent, attempts, delays_s))
-    return to_builtins(output(batch, sent, jobs=len(jobs)))
+    sent = sqs.send(queue_url, messages, delays_s or {})
+    accepted = [job for job in jobs if job.video_id in set(sent.accepted)]
+    cleared = store().clear_handoffs(accepted, token=token) if accepted else Written()
+    log.trace(outcomes(sent, attempts, delays_s or {}, cleared))
+    did = did_now(batch, sent, cleared, jobs=len(jobs), redis_answered=delays_s is not None)
+    return to_builtins(output(batch, sent, did))

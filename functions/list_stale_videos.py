@@ -37,6 +37,7 @@ from video_reclaim.rules.staleness import (
 from video_reclaim.rules.survey import Survey
 from video_reclaim.rules.waiting import (
     MAX_RESENT,
+    RETRY_SEEN_S,
     QueueLook,
     Waits,
     gap_limit_s,
@@ -62,24 +63,22 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     request, settings = ExecutionInput.parse(event["input"]), read(Reclaiming)
     earlier = from_builtins(event["run"], RunRecord, strict=False) if event["run"] else None
+    write = not request.dry_run
     with closing(_read_pages(request)) as pages:
         first = next(pages)
         look = heartbeats().look(first) or RedisLook(answered=False)  # read after the rows: see `judge`
-        waits = _watch_waits(first, look, settings, write=look.answered and not request.dry_run)
+        waits, waits_recorded = _watch_waits(first, look, settings, write=write)
         survey = Survey(_criteria(settings, request, waits, earlier), settings.mass_silence_seconds)
-        heard = _judge_pages(survey, chain([first], pages), look, settings, write=not request.dry_run)
+        heard = _judge_pages(survey, chain([first], pages), look, settings, write=write)
     log.trace(findings(first, {}, waits, survey.add([video for video in first if video.waits], {})))
-    _end_counts(look, write=not request.dry_run)
-    trusted, can_confirm = heard and survey.trusted, heard and survey.can_confirm
+    trusted = _end_counts(look, write=write) and heard and waits_recorded and survey.trusted
+    can_confirm = heard and survey.can_confirm
     listed = listing(
         survey.found, request, heartbeats_trusted=trusted, can_confirm=can_confirm, earlier=earlier
     )
     add_counts(listed.run, survey.expired_but_beating, waits, answered=look.answered)
-    return {
-        "run": to_builtins(listed.run),
-        "batches": batches(listed.ids),
-        "firstMisses": listed.first_misses,
-    }
+    items = batches(listed.ids)
+    return {"run": to_builtins(listed.run), "batches": items, "firstMisses": listed.first_misses}
 
 
 def _read_pages(request: ExecutionInput) -> Generator[list[Video], None, None]:
@@ -104,10 +103,8 @@ def _judge_pages(
         strikes = _strikes(videos, beats, settings, instances)
         recorded = not (write and look.answered) or _record(videos, strikes, look)
         beats = with_strikes(beats, strikes)
-        judged = survey.add(
-            [video for video in videos if not video.waits], beats
-        )  # those that wait come last
-        log.trace(findings(videos, beats, Waits(), judged))
+        claimed = [video for video in videos if not video.waits]  # those that wait come last
+        log.trace(findings(claimed, beats, Waits(), survey.add(claimed, beats)))
         if not recorded:
             look = RedisLook(answered=False)  # waiting for it once is enough
     return look.answered
@@ -131,31 +128,32 @@ def _record(videos: Sequence[Video], strikes: Mapping[int, Strike | None], look:
     return heartbeats().record(videos, strikes, look, memory_s=memory_s)
 
 
-def _end_counts(look: RedisLook, *, write: bool) -> None:
-    """Delete the counts of reclaims of videos that are READY or deleted."""
-    if write and look.counted:
-        ended = store().read_ended(list(look.counted))
-        heartbeats().end_counts([(look.counted[video_id], video_id) for video_id in ended])
+def _end_counts(look: RedisLook, *, write: bool) -> bool:
+    """Delete the counts of reclaims of videos that are READY or deleted; return whether Redis took it."""
+    ended = store().read_ended(list(look.counted)) if write and look.counted else []
+    return heartbeats().end_counts([(look.counted[video_id], video_id) for video_id in ended])
 
 
-def _watch_waits(videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool) -> Waits:
-    """Record what waits, and find the videos whose messages cannot exist any more."""
+def _watch_waits(
+    videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool
+) -> tuple[Waits, bool]:
+    """Find the videos whose messages cannot exist any more; record what waits, and return whether it was written."""
     if not look.answered:
-        return Waits()
+        return Waits(), False
     now_s = max((video.now_s for video in videos), default=0.0)
     limit_s = gap_limit_s(read(Schedule).rate_minutes)
     recorded = still_valid(look.waits, look.waits_looked_at_s, now_s=now_s, gap_limit_s=limit_s)
     waits = track(videos, recorded, look.just_retried)
     waits.ended = [video_id for video_id in look.waits if video_id not in waits.by_id]
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
-    queue = _look_at_queue(look, waits.now_s) if due else None
-    if write:
-        heartbeats().record_waits(waits, look, queue)
+    queue = _look_at_queue(look, waits.now_s, retries_seen=limit_s <= RETRY_SEEN_S) if due else None
     waits.lost, waits.queue = lost(due, waits, queue), queue
-    return waits
+    written = not write or heartbeats().record_waits(waits, look, queue)
+    return waits, written
 
 
-def _look_at_queue(look: RedisLook, now_s: float) -> QueueLook | None:
+def _look_at_queue(look: RedisLook, now_s: float, *, retries_seen: bool) -> QueueLook | None:
+    """Look at the video queue. The age of its oldest message proves nothing if users' retries may go unseen."""
     queue_url = read(Queues).video_url
     depth = sqs.read_depth([queue_url])
     if depth is None:
@@ -163,6 +161,8 @@ def _look_at_queue(look: RedisLook, now_s: float) -> QueueLook | None:
     if depth.empty:
         since_s = look.queue_empty_since_s
         return QueueLook(now_s if since_s is None else since_s, None)
+    if not retries_seen:
+        return QueueLook(None, None)
     return QueueLook(None, cloudwatch.oldest_message_s(queue_url.rpartition("/")[2], at=datetime.now(UTC)))
 
 

@@ -16,6 +16,7 @@ from video_reclaim.metrics import VIDEO, WORKER_TYPE, Series, series
 from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import PublishEvent, add_pass
+from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
 from video_reclaim.scaling.override import parse_override
 from video_reclaim.scaling.records import Decision, Group, Inputs, Policy
@@ -143,6 +144,7 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
     """Return the metrics of the measurement and of what one pass of the execution did."""
     totals, backlog = given.pass_.total(), seen.backlog
     trusted = add_pass(given.run, given.pass_).heartbeats_trusted
+    tenants_missing = given.run.spared.get(Reason.TENANT_UNKNOWN, 0)
     values = {
         "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
         "OldestBacklogAge": _known(given.run.longest_wait_s),
@@ -150,9 +152,9 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         "VideosEnqueued": totals.did.enqueued,
         "VideosFailed": sum(totals.failed.values()),
         "VideosQuarantined": totals.did.quarantined,
-        "VideosRefused": totals.did.refused,
+        "VideosRefused": totals.did.refused + (0 if given.pass_.retried else tenants_missing),
         "VideosResent": totals.did.resent,
-        "VideosAdopted": totals.did.adopted,
+        "DuplicatesSent": sum(totals.did.duplicates.values()),
         "MessagesLost": None if given.pass_.retried else given.run.messages_lost,
         "HeartbeatsTrusted": _known(trusted),
     }

@@ -50,16 +50,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         leased = store().lease_for_handoff(todo.lease, token=token, handoff_s=settings.handoff_seconds)
         quarantined = store().quarantine(todo.quarantine, todo.quarantine_reasons)
     finally:
-        _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
+        corrected = _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
     log.trace(outcomes(event["videos"], videos, todo, history, leased, quarantined))
-    return _answer(event, todo, history, leased, quarantined)
+    return _answer(event, todo, leased, quarantined, redis_answered=history.answered and corrected)
 
 
 def _answer(
-    event: dict[str, Any], todo: Plan, history: History, leased: Written, quarantined: Written
+    event: dict[str, Any], todo: Plan, leased: Written, quarantined: Written, *, redis_answered: bool
 ) -> dict[str, Any]:
     unsent = None if event["failOnPartial"] else token_for(event["execution"])
-    did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=history.answered)
+    did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=redis_answered)
     return {
         "execution": event["execution"],
         "failOnPartial": event["failOnPartial"],
@@ -84,10 +84,13 @@ def _correct_redis(
     history: History,
     leased: Sequence[int],
     quarantined: Sequence[int],
-) -> None:
-    """Undo the counts of videos that were not reclaimed; end those of quarantined ones, whose users see FAILED."""
+) -> bool:
+    """Undo the counts of videos that were not reclaimed; end those of quarantined ones, whose users see FAILED.
+
+    Return whether Redis took all of it.
+    """
     not_reclaimed = history.newly_counted - {*leased, *quarantined}
-    heartbeats().undo_counts([video for video in asked if video.id in not_reclaimed], claims)
+    undone = heartbeats().undo_counts([video for video in asked if video.id in not_reclaimed], claims)
     given_up = [video for video in asked if video.id in quarantined]
-    heartbeats().end_counts([(video.tenant_id or 0, video.id) for video in given_up])
-    heartbeats().forget_status(given_up)
+    ended = heartbeats().end_counts([(video.tenant_id or 0, video.id) for video in given_up])
+    return heartbeats().forget_status(given_up) and ended and undone

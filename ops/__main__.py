@@ -19,6 +19,8 @@ Exit status: 0 done; 1 tried and failed, or no answer; 2 wrong command line; 3 A
 reached, refused, or has no such stage.
 """
 
+PROGRAM = "python -m ops"
+
 app = typer.Typer(
     name="ops", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
@@ -43,7 +45,11 @@ for command in (
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit status. An error is one line on standard error."""
     try:
-        app(arguments, prog_name="python -m ops")
+        status: int | None = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as exc:
+        if said := describe_usage_error(exc):
+            print(said, file=sys.stderr)
+        return exc.exit_code
     except SystemExit as exc:
         return int(exc.code or 0)
     except OpsError as exc:
@@ -52,7 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (BotoCoreError, ClientError) as exc:
         print(describe_aws_error(exc), file=sys.stderr)
         return Exit.NO_AWS
-    return Exit.DONE
+    return status or Exit.DONE
+
+
+def describe_usage_error(exc: typer.TyperException) -> str:
+    """Return one line that says what is wrong with the command line; '' if help was shown instead."""
+    said = " ".join(exc.format_message().split())
+    command = getattr(getattr(exc, "ctx", None), "command_path", PROGRAM)
+    return f"{said.removesuffix('.')}. See `{command} --help`." if said else ""
 
 
 if __name__ == "__main__":

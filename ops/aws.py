@@ -22,6 +22,7 @@ from video_reclaim.settings import Scaling, read
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
     from mypy_boto3_scheduler.type_defs import GetScheduleOutputTypeDef
     from mypy_boto3_stepfunctions.type_defs import HistoryEventTypeDef
@@ -54,11 +55,13 @@ class Deployment:
     Attributes:
         stage: its name.
         prefix: what the names of its resources begin with.
+        stack_name: name of its CloudFormation stack.
     """
 
     def __init__(self, stage: str, session: boto3.Session, endpoint_url: str | None) -> None:
         self.stage = stage
         self.prefix = f"video-reclaim-{stage}"
+        self.stack_name = f"VideoReclaim-{stage}"
 
         def client(service: Any) -> Any:  # noqa: ANN401 (boto3 types clients by literal names)
             return session.client(service, endpoint_url=endpoint_url, config=_CONFIG)
@@ -68,22 +71,38 @@ class Deployment:
     # The stack.
 
     @cached_property
-    def outputs(self) -> Mapping[str, str]:
-        """Outputs of the CloudFormation stack, by key. Raises OpsError if there is no such stack."""
-        name = f"VideoReclaim-{self.stage}"
+    def _stack(self) -> "StackTypeDef":
         try:
-            stacks = self._client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+            stacks: Sequence[StackTypeDef] = self._client("cloudformation").describe_stacks(
+                StackName=self.stack_name
+            )["Stacks"]
         except ClientError as exc:
             if exc.response.get("Error", {}).get("Code") != "ValidationError":
                 raise
             raise OpsError(
-                f"There is no stage {self.stage!r} here: no stack {name} in this account and region."
+                f"There is no stage {self.stage!r} here: no stack {self.stack_name} in this account and region."
             ) from exc
-        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+        return stacks[0]
+
+    def output(self, key: str) -> str:
+        """Return an output of the CloudFormation stack.
+
+        Raises:
+            OpsError: there is no such stack, or it has no such output: its first deployment is not complete, or
+                another version made it.
+        """
+        for output in self._stack.get("Outputs", []):
+            if output.get("OutputKey") == key:
+                return output.get("OutputValue", "")
+        raise OpsError(
+            f"The stack {self.stack_name} has no output {key}; its status is {self._stack['StackStatus']}. Its first "
+            "deployment is not complete or failed, or another version made it: see its events in CloudFormation, or "
+            "deploy this version."
+        )
 
     @cached_property
     def _environment(self) -> Mapping[str, str]:
-        name = self.outputs["PublishBacklogFunction"]
+        name = self.output("PublishBacklogFunction")
         shown = self._client("lambda").get_function_configuration(FunctionName=name)
         environment: Mapping[str, str] = shown.get("Environment", {}).get("Variables", {})
         return environment
@@ -103,8 +122,8 @@ class Deployment:
 
     @property
     def machine(self) -> str:
-        """ARN of the state machine."""
-        return self.outputs["StateMachineArn"]
+        """ARN of the state machine. Raises OpsError if the stack has none yet."""
+        return self.output("StateMachineArn")
 
     def list_executions(
         self, *, since: datetime | None = None, limit: int | None = None, status: str | None = None
@@ -200,7 +219,7 @@ class Deployment:
 
     def group(self) -> "AutoScalingGroupTypeDef | None":
         """Return the worker group as Auto Scaling describes it; None if there is none of that name."""
-        name = self.outputs["AutoScalingGroupName"]
+        name = self.output("AutoScalingGroupName")
         groups: Sequence[AutoScalingGroupTypeDef] = self._client("autoscaling").describe_auto_scaling_groups(
             AutoScalingGroupNames=[name]
         )["AutoScalingGroups"]
@@ -231,7 +250,7 @@ class Deployment:
     def schedule(self) -> "GetScheduleOutputTypeDef":
         """Return the schedule."""
         found: GetScheduleOutputTypeDef = self._client("scheduler").get_schedule(
-            Name=self.outputs["ScheduleName"]
+            Name=self.output("ScheduleName")
         )
         return found
 

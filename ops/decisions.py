@@ -119,10 +119,13 @@ def replay(
 
 
 def _text_of(stage: str, record: str) -> str:
-    if record == "-":
-        return sys.stdin.read()
-    if record and Path(record).is_file():
-        return Path(record).read_text()
+    try:
+        if record == "-":
+            return sys.stdin.read()
+        if record and Path(record).is_file():
+            return Path(record).read_text()
+    except (OSError, UnicodeError) as exc:
+        raise OpsError(f"{record} can't be read: {exc}", Exit.USAGE) from exc
     if not stage:
         raise OpsError("Name a stage with --stage, or a file.", Exit.USAGE)
     deployment = connect(stage)

@@ -111,7 +111,7 @@ def counts(record: RunRecord) -> dict[str, int]:
         "reclaimed": record.reclaimed,
         "enqueued": record.enqueued,
         "of them resent": record.resent,
-        "of them adopted": record.adopted,
+        "of them possible duplicates": sum(record.duplicates.values()),
         "recovered": record.recovered or 0,
         "quarantined": record.quarantined,
         "refused": record.refused,

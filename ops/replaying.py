@@ -13,7 +13,7 @@ from video_reclaim.scaling.records import Decision
 
 OF_0_1_0 = (
     "A record of version 0.1.0 can't be replayed: the scaling rule has changed since, so the same inputs may give "
-    "another answer. Replay it with version 0.1.0: `python -m simulation.replay FILE`."
+    "another answer. Replay it in a checkout of version 0.1.0: `python -m simulation.replay FILE`."
 )
 
 
@@ -25,7 +25,7 @@ def read_decisions(text: str) -> list[Decision]:
 
     Raises:
         OpsError: a record can't be read; the message names the field. One of version 0.1.0 is refused: the
-            scaling rule has changed since, so a different answer would say nothing about the record.
+            scaling rule has changed since (docs/decisions/0017).
     """
     try:
         found = list(_find(json.loads(text)))

@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import ClientError
 from msgspec import UNSET
 
 from ops.aws import Deployment
 from ops.durations import show_duration, show_time
-from ops.errors import Exit, OpsError
+from ops.errors import Exit, OpsError, describe_aws_error
 from ops.executions import Execution, counts, meaning, redrive_refusal, summary
 from ops.screen import Stage, console, duration, now, say, table
 from ops.stages import connect
@@ -152,18 +153,31 @@ def redrive(
         return
     results = []
     for execution in sorted(deployment.describe_all(failed), key=lambda each: each.started):
-        refusal = redrive_refusal(execution, deployment.last_state(execution.arn))
-        succeeded, result = (None, f"not redriven: {refusal}") if refusal else (None, "would be redriven")
-        if not refusal and not dry_run:
-            deployment.redrive(execution.arn)
-            ended = wait(deployment, execution.arn)
-            succeeded, result = ended.status == "SUCCEEDED", f"{ended.status}: {summary(ended)}"
+        succeeded, result = redrive_one(deployment, execution, dry_run=dry_run)
         say(
             f"{show_time(execution.started)}  {execution.name}  {execution.error or execution.status}  {result}"
         )
         results.append(succeeded)
-    say(
-        f"{results.count(True)} succeeded, {results.count(False)} failed again, {results.count(None)} left alone"
-    )
+    say(f"{results.count(True)} succeeded, {results.count(False)} failed, {results.count(None)} left alone")
     if False in results:
         raise typer.Exit(Exit.NOT_DONE)
+
+
+def redrive_one(deployment: Deployment, execution: Execution, *, dry_run: bool) -> tuple[bool | None, str]:
+    """Redrive a failed execution, if that can help, and wait for its end.
+
+    A refusal by AWS counts as a failure and is not raised, so that the other executions are still tried.
+
+    Returns:
+        Whether it succeeded, or None if it was left alone; and a clause about it.
+    """
+    try:
+        if refusal := redrive_refusal(execution, deployment.last_state(execution.arn)):
+            return None, f"not redriven: {refusal}"
+        if dry_run:
+            return None, "would be redriven"
+        deployment.redrive(execution.arn)
+        ended = wait(deployment, execution.arn)
+    except ClientError as exc:
+        return False, describe_aws_error(exc)
+    return ended.status == "SUCCEEDED", f"{ended.status}: {summary(ended)}"

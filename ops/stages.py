@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from ops.aws import Deployment
-from ops.errors import OpsError
+from ops.errors import Exit, OpsError
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = "local"
@@ -22,7 +22,7 @@ def connect(stage: str) -> "Deployment":
     file, if that names one.
 
     Raises:
-        OpsError: no local stack runs.
+        OpsError: no local stack runs, or the stage's file is not JSON.
     """
     if stage == LOCAL:
         return Deployment(stage, _local_session(), _local_endpoint())
@@ -49,8 +49,11 @@ def _local_session() -> boto3.Session:
 
 def _region_of(stage: str) -> str | None:
     """Return the region in the stage's file, else AWS_REGION, else None for what boto3 finds by itself."""
+    file = ROOT / "stages" / f"{stage}.json"
     try:
-        read: dict[str, Any] = json.loads((ROOT / "stages" / f"{stage}.json").read_text())
+        read: dict[str, Any] = json.loads(file.read_text())
     except FileNotFoundError:
         read = {}
+    except ValueError as exc:
+        raise OpsError(f"{file} is not JSON: {exc}", Exit.USAGE) from exc
     return read.get("region") or os.environ.get("AWS_REGION")  # boto3 reads AWS_DEFAULT_REGION only

@@ -29,6 +29,7 @@ class TraceLine(msgspec.Struct, frozen=True):
         silent_since: when the heartbeat was first found missing.
         waiting_since: when the video was first seen UPLOADED.
         queue_oldest_s: age of the oldest message in the queue, seconds.
+        queue_empty_since: when the queue was first found empty, if every look since then found it so.
         delay_s: for how long SQS holds the message back, seconds.
         attempt: which attempt at this video it is.
         error: what PostgreSQL or SQS said.
@@ -44,6 +45,7 @@ class TraceLine(msgspec.Struct, frozen=True):
     silent_since: datetime | None = None
     waiting_since: datetime | None = None
     queue_oldest_s: float | None = None
+    queue_empty_since: datetime | None = None
     delay_s: int | None = None
     attempt: int | None = None
     error: str | None = None
@@ -110,12 +112,13 @@ def evidence(line: TraceLine) -> str:
         parts.append(f"leased by {line.holder}" if line.holder else "leased by nobody")
     if line.lease_until is not None:
         parts.append(f"lease until {show_time(line.lease_until)}")
-    if line.silent_since is not None:
-        silent = show_duration(line.timestamp - line.silent_since)
-        parts.append(f"silent since {show_time(line.silent_since)} ({silent})")
-    if line.waiting_since is not None:
-        waited = show_duration(line.timestamp - line.waiting_since)
-        parts.append(f"waiting since {show_time(line.waiting_since)} ({waited})")
+    for what, since in (
+        ("silent", line.silent_since),
+        ("waiting", line.waiting_since),
+        ("queue empty", line.queue_empty_since),
+    ):
+        if since is not None:
+            parts.append(f"{what} since {show_time(since)} ({show_duration(line.timestamp - since)})")
     if line.queue_oldest_s is not None:
         parts.append(f"oldest message {line.queue_oldest_s:.0f} s")
     if line.attempt is not None:

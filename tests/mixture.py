@@ -44,6 +44,11 @@ class Kind:
         return self.status == "UPLOADED" and self.by.startswith("reclaim:") and self.expired
 
     @property
+    def waits(self) -> bool:
+        """Whether it waits for a worker and nobody is handing it over."""
+        return self.status == "UPLOADED" and not self.by.startswith("reclaim:")
+
+    @property
     def silent(self) -> bool:
         """Whether only the missing heartbeat says so."""
         stuck = self.status == "PROCESSING" and not self.beats and self.session in TENANTS
@@ -118,7 +123,7 @@ def check_main_job(academy, queue, run):
     doubtful = {
         video_id
         for video_id, kind in kinds.items()
-        if kind.session not in TENANTS and (kind.status == "PROCESSING" or kind.orphaned)
+        if kind.session not in TENANTS and (kind.status == "PROCESSING" or kind.orphaned or kind.waits)
     }
     assert len(silent) > 40 > len(at_once) > 0, "both single items and batches are to be seen"
     before = academy.rows()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from dev.chaos.case import Case, Violation, begins_handoff, releases
+from dev.chaos.causes import repeated
 from dev.chaos.evidence import answers
 from dev.chaos.history import PRODUCT, Row, Write
 from dev.chaos.queue import PLATFORM
@@ -29,7 +30,7 @@ def cleared_after_sending(case: Case) -> Iterator[Violation]:
 
 
 def sent_once(case: Case) -> Iterator[Violation]:
-    """A handoff sends one message, unless a fault came between sending and recording it."""
+    """A handoff sends one message, unless `repeated` names what came between sending and recording it."""
     for video, messages in case.accepted.items():
         ours = [m for m in messages if m.details["sender"] in case.began]
         for first, second in itertools.pairwise(ours):
@@ -37,27 +38,9 @@ def sent_once(case: Case) -> Iterator[Violation]:
             if any(begins_handoff(w) for w in between):
                 continue
             sender = first.details["sender"]
-            if sender == second.details["sender"] and calls_to_send(case, sender, video) == 1:
-                continue  # the answer came too late for boto3, which called again
-            if case.failed(sender) or overlap(case, sender, second.details["sender"]):
+            if repeated(case, video, sender, second.details["sender"]):
                 continue
             yield Violation("sent_once", video, second.at, f"{sender} had sent it at {first.at:.3f}")
-
-
-def calls_to_send(case: Case, invocation: str, video: int) -> int:
-    """Return how often an invocation set out to send a message for a video."""
-    return sum(
-        event.details["call"] == "send"
-        and event.details["when"] == "before"
-        and video in event.details["videos"]
-        for event in case.calls[invocation]
-    )
-
-
-def overlap(case: Case, first: str, second: str) -> bool:
-    """Return whether the second invocation began before the first ended: the first was taken for dead."""
-    ended, began = case.ended.get(first), case.began[second]
-    return first != second and (ended is None or began.at < ended.at)
 
 
 def messages_complete(case: Case) -> Iterator[Violation]:

@@ -161,11 +161,11 @@ class Execution:
 
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
-        while True:
+        for retries in itertools.count():
             if self._aborted.is_set():
                 raise Aborted
             try:
-                return self._lambdas.invoke(step, payload)
+                return self._lambdas.invoke(step, {**payload, "retries": retries})
             except LambdaError as exc:
                 retrier = next((r for r in retriers if exc.name in r[0]["ErrorEquals"]), None)
                 if retrier is None:

@@ -30,11 +30,14 @@ QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
 ID, STATUS, TENANT, LEASED_BY, EXPIRED, NOW_S = 0, 1, 2, 3, 6, 8
 """Columns of ``list candidates`` and ``read videos``; the last is the database's clock, seconds since 1970."""
+CLEARINGS = 1 + len(postgres_store._LOCKED_ROW_WAITS_S)
+"""So often a locked row's handoff is tried to be cleared."""
 MASS = staleness._MASS
 """So many workers must be silent, and none heard, for mass silence."""
 QUEUE_EMPTY_FIELD, LOOKED_AT_FIELD = b"queue-empty", b"looked-at"
 HEARTBEAT_SEEN_KEY, WAITING_KEY = platform.HEARTBEAT_SEEN_KEY, platform.WAITING_KEY
 COUNTED_KEY = platform.COUNTED_KEY
+silence_key, reclaims_key = platform.silence_key, platform.reclaims_key
 instance_of = platform.instance_of
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {

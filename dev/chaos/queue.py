@@ -32,6 +32,7 @@ WORKER = "worker"
 
 MAX_RECEIVES = 3
 _MAX_DELAY_S = 900
+_AGES_MINUTES = 10
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 Tell = Callable[..., None]
@@ -67,6 +68,7 @@ class Queue:
     _waiting: deque[_Message] = field(default_factory=deque)
     _delayed: list[_Message] = field(default_factory=list)
     _hidden: dict[str, _Message] = field(default_factory=dict)
+    _uncounted: deque[tuple[float, float]] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadingHTTPServer | None = None
 
@@ -119,6 +121,7 @@ class Queue:
         with self._changed:
             for message in self._all():
                 self.tell("deleted", message=message.id, body=message.body)
+                self._uncount(message)
             self._waiting.clear()
             self._delayed.clear()
             self._hidden.clear()
@@ -129,18 +132,29 @@ class Queue:
             for message in self._all():
                 message.sent_at -= seconds
                 message.visible_at -= seconds
+            self._uncounted = deque((until - seconds, sent - seconds) for until, sent in self._uncounted)
             self._fetch()
 
     def oldest_s(self) -> float | None:
-        """Return what SQS's metric ApproximateAgeOfOldestMessage tells, seconds; None for no message.
+        """Return the maximum of SQS's metric ApproximateAgeOfOldestMessage over 10 minutes, in seconds.
 
-        A message that is received for the third time is left out (AWS, "Available CloudWatch metrics for
-        Amazon SQS"). Delayed messages are left out too, which is not documented and the less favourable case.
+        None for no message. A message that is received for the third time is left out from then on (AWS,
+        "Available CloudWatch metrics for Amazon SQS"). Delayed messages are left out too, which is not
+        documented and the less favourable case. The last point of each message is up to a minute old.
         """
         with self._changed:
             self._fetch()
+            now, minute_s = time.monotonic(), self.visibility_s / 5
+            while self._uncounted and self._uncounted[0][0] < now - _AGES_MINUTES * minute_s:
+                self._uncounted.popleft()
+            ages = [until - minute_s - sent_at for until, sent_at in self._uncounted]
             counted = [m for m in (*self._waiting, *self._hidden.values()) if m.receives < MAX_RECEIVES]
-            return max((time.monotonic() - message.sent_at for message in counted), default=None)
+            ages += [now - message.sent_at for message in counted]
+            return max((age for age in ages if age >= 0), default=None)
+
+    def _uncount(self, message: _Message) -> None:
+        """Note that the age of a message is no longer seen."""
+        self._uncounted.append((time.monotonic(), message.sent_at))
 
     def _all(self) -> list[_Message]:
         return [*self._waiting, *self._delayed, *self._hidden.values()]
@@ -224,6 +238,8 @@ class Queue:
             while self._waiting and len(answer) < most:
                 message = self._waiting.popleft()
                 message.receives += 1
+                if message.receives == MAX_RECEIVES:
+                    self._uncount(message)
                 message.receipt = base64.b64encode(uuid.uuid4().bytes).decode()
                 message.visible_at = time.monotonic() + self.visibility_s
                 self._hidden[message.receipt] = message
@@ -253,6 +269,7 @@ class Queue:
         with self._changed:
             message = self._hidden.pop(receipt, None)
             if message is not None:
+                self._uncount(message)
                 self.tell("deleted", message=message.id, body=message.body)
         return {}
 

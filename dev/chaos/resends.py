@@ -64,7 +64,7 @@ def _may_exist(case: Case, invocation: str, since: float) -> str | None:
     if depth is None:
         return "the depth of the queue was not known"
     if not any(map(int, depth.values())):
-        empty_since = _empty_since(case, listing)
+        empty_since = queue_empty_since(case, listing)
         apart_s = listed_at - empty_since if empty_since is not None else 0.0
         return (
             None if apart_s >= case.timing.empty_looks_apart_s - SAME_MOMENT_S else "it was empty in one look"
@@ -77,7 +77,8 @@ def _may_exist(case: Case, invocation: str, since: float) -> str | None:
     return None
 
 
-def _empty_since(case: Case, listing: str) -> float | None:
+def queue_empty_since(case: Case, listing: str) -> float | None:
+    """Return since when the queue was found empty, as a listing read it: an earlier listing's database time."""
     for event in answers(case.calls[listing], "read heartbeats"):
         for command, answer in zip(event.details["commands"], event.details["answers"], strict=True):
             if command[0] == "HGETALL" and (value := answer.get(product.QUEUE_EMPTY_FIELD)):

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from heapq import heapreplace
 from typing import NamedTuple
 
-from dev.simulation.fleet import BOOT_S, MAX_WORKERS, MIN_WORKERS
+from dev.simulation.group import BOOT_S, MAX_WORKERS, MIN_WORKERS
 from dev.simulation.traces import Trace
 
 BOOT_MEAN_S = sum(BOOT_S) / 2

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dev.simulation.bounds import Bounds
-from dev.simulation.fleet import Outcome
+from dev.simulation.outcome import Outcome
 from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S
 
 RESAMPLES = 400

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from msgspec.structs import replace as varied
 
 from dev.simulation.bounds import Bounds, bounds
-from dev.simulation.fleet import SAFETIES, FleetSimulation, Outcome
+from dev.simulation.fleet import FleetSimulation
+from dev.simulation.group import SAFETIES
 from dev.simulation.measures import SeedRuns
+from dev.simulation.outcome import Outcome
 from dev.simulation.policies import DEFAULT, IDLE_AGENTS, MAKERS, MAXIMUM, RECLAIM, Reclaim
 from dev.simulation.traces import TRACES, make_trace
 from video_reclaim.scaling.records import Policy, Safety

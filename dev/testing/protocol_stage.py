@@ -88,7 +88,7 @@ class Stage:
                 " ROW(leased_by, leased_until, processing_started_at)::text FROM video_video WHERE id = %s",
                 (video,),
             )
-            self.academy.redis.set(f"tenant:{tenant}:video:{video}:silence", f"{at_s:.3f} {lease}")
+            self.academy.redis.set(product.silence_key(tenant, video), f"{at_s:.3f} {lease}")
 
     def wait_long(self, *videos):
         """Record that videos waited unchanged for an hour, in which listings looked and found the queue empty."""
@@ -112,11 +112,14 @@ class Stage:
             (video,),
         )
         counted = {f"{upload} earlier-{number}": now_s - number for number in range(times)}
-        self.academy.redis.zadd(f"tenant:{tenant}:video:{video}:reclaims", counted)
+        self.academy.redis.zadd(product.reclaims_key(tenant, video), counted)
         self.academy.redis.zadd(product.COUNTED_KEY, {f"{tenant}:{video}": now_s})
 
-    def pass_time(self, seconds):
-        """Make everything in Redis and in the queue older by ``seconds``; rows stay as they are."""
+    def pass_time(self, seconds, *, looking=True):
+        """Make everything in Redis and in the queue older by ``seconds``; rows stay as they are.
+
+        Listings go on looking at what waits meanwhile, or don't.
+        """
         store = self.academy.redis
         for key in store.scan_iter():
             left_ms = store.pttl(key)
@@ -125,14 +128,14 @@ class Stage:
             if key.endswith(b":silence"):
                 at, _, rest = store.get(key).decode().partition(" ")
                 store.set(key, f"{float(at) - seconds:.3f} {rest}", keepttl=True)
-        self.age_waits(seconds)
+        self.age_waits(seconds, looking=looking)
         self.queue.pass_time(seconds)
 
-    def age_waits(self, seconds):
-        """Make the recorded waits older, and the time since when the queue is empty, as if listings went on."""
+    def age_waits(self, seconds, *, looking=True):
+        """Make the recorded waits older, and the time since when the queue is empty; see `pass_time`."""
         store = self.academy.redis
         for name, value in store.hgetall(product.WAITING_KEY).items():
-            if name == product.LOOKED_AT_FIELD:
+            if looking and name == product.LOOKED_AT_FIELD:
                 continue
             at, space, rest = value.decode().partition(" ")
             store.hset(product.WAITING_KEY, name, f"{float(at) - seconds:.3f}{space}{rest}")

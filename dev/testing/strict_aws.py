@@ -14,9 +14,10 @@ What is put with a timestamp in the past also waits for `settle`.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partialmethod
 from typing import Any
 from unittest.mock import patch
 
@@ -36,6 +37,7 @@ STEP_FUNCTIONS_AND_LAMBDA = {
 }
 
 Series = tuple[str, str, tuple[tuple[str, str], ...], str]
+Original = Callable[..., Any]
 
 
 @dataclass
@@ -133,77 +135,94 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
         config: moto's; `STEP_FUNCTIONS_AND_LAMBDA` for a test that runs state machines.
     """
     aws = StrictAws()
-    set_desired_capacity = AutoScalingResponse.set_desired_capacity
-    send_message_batch = SQSBackend.send_message_batch
-
-    def put_metric_data(_backend: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
-        aws.put(namespace, metric_data)
-
-    def get_metric_data(response: CloudWatchResponse) -> ActionResult:
-        aws._maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
-        given = response._get_params()
-        start, end = _utc(given["StartTime"]), _utc(given["EndTime"])
-        if start >= end:
-            raise cloudwatch_errors.ValidationError("The parameter EndTime must be greater than StartTime.")
-        first, page = int(given.get("NextToken") or 0), aws.points_per_page
-        results, more = [], False
-        for query in given["MetricDataQueries"]:
-            newest_first = given.get("ScanBy", "TimestampDescending") == "TimestampDescending"
-            points = sorted(aws.get(query, start, end).items(), reverse=newest_first)
-            shown, rest = points[first : first + page], points[first + page :]
-            more = more or bool(rest)
-            results.append(
-                {
-                    "Id": query["Id"],
-                    "Label": query["Id"],
-                    "Timestamps": [at for at, _ in shown],
-                    "Values": [value for _, value in shown],
-                    "StatusCode": "PartialData" if rest else "Complete",
-                }
-            )
-        answer: dict[str, Any] = {"MetricDataResults": results}
-        return ActionResult(answer | ({"NextToken": str(first + page)} if more else {}))
-
-    def set_capacity(response: AutoScalingResponse) -> ActionResult:
-        name, desired = (
-            response._get_param("AutoScalingGroupName"),
-            response._get_int_param("DesiredCapacity"),
-        )
-        group = response.autoscaling_backend.autoscaling_groups.get(name)
-        if group is None:
-            raise autoscaling_errors.ValidationError("AutoScalingGroup name not found - null")
-        if not group.min_size <= desired <= group.max_size:
-            raise autoscaling_errors.ValidationError(
-                f"New SetDesiredCapacity value {desired} is outside {group.min_size} to {group.max_size}."
-            )
-        aws._maybe_fail(aws.scaling_fault, autoscaling_errors.AutoscalingClientError)
-        aws.desired_set.append(desired)
-        return set_desired_capacity(response)
-
-    def describe_refreshes(response: AutoScalingResponse) -> ActionResult:
-        name, most = response._get_param("AutoScalingGroupName"), response._get_int_param("MaxRecords") or 50
-        shown = [{"AutoScalingGroupName": name, "Status": status} for status in aws.refreshes[:most]]
-        return ActionResult({"InstanceRefreshes": shown})
-
-    def send_batch(backend: SQSBackend, queue_name: str, entries: dict[str, dict[str, Any]]) -> Any:
-        backend.get_queue(queue_name)
-        aws._maybe_fail(aws.queue_fault, SQSException)
-        taken = {key: entry for key, entry in entries.items() if entry["Id"] not in aws.refused}
-        messages, failed = send_message_batch(backend, queue_name, taken) if taken else ([], [])
-        for entry in entries.values():
-            if code := aws.refused.get(entry["Id"]):
-                failed.append({"Id": entry["Id"], "SenderFault": False, "Code": code, "Message": code})
-        return messages, failed
-
+    put, get = partialmethod(_put_metric_data, aws), partialmethod(_get_metric_data, aws)
+    resize = partialmethod(_set_desired_capacity, aws, AutoScalingResponse.set_desired_capacity)
+    send = partialmethod(_send_message_batch, aws, SQSBackend.send_message_batch)
+    refreshes = partialmethod(_describe_instance_refreshes, aws)
     with (
-        patch.object(CloudWatchBackend, "put_metric_data", put_metric_data),
-        patch.object(CloudWatchResponse, "get_metric_data", get_metric_data),
-        patch.object(AutoScalingResponse, "set_desired_capacity", set_capacity),
-        patch.object(AutoScalingResponse, "describe_instance_refreshes", describe_refreshes, create=True),
-        patch.object(SQSBackend, "send_message_batch", send_batch),
+        patch.object(CloudWatchBackend, "put_metric_data", put),
+        patch.object(CloudWatchResponse, "get_metric_data", get),
+        patch.object(AutoScalingResponse, "set_desired_capacity", resize),
+        patch.object(AutoScalingResponse, "describe_instance_refreshes", refreshes, create=True),
+        patch.object(SQSBackend, "send_message_batch", send),
         mock_aws(config=config),  # type: ignore[call-overload]
     ):
         yield aws
+
+
+# The calls that are replaced, as methods of moto's classes
+
+
+def _put_metric_data(
+    _backend: CloudWatchBackend, aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]
+) -> None:
+    aws.put(namespace, metric_data)
+
+
+def _get_metric_data(response: CloudWatchResponse, aws: StrictAws) -> ActionResult:
+    aws._maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+    given = response._get_params()
+    start, end = _utc(given["StartTime"]), _utc(given["EndTime"])
+    if start >= end:
+        raise cloudwatch_errors.ValidationError("The parameter EndTime must be greater than StartTime.")
+    first, page = int(given.get("NextToken") or 0), aws.points_per_page
+    results, more = [], False
+    for query in given["MetricDataQueries"]:
+        newest_first = given.get("ScanBy", "TimestampDescending") == "TimestampDescending"
+        points = sorted(aws.get(query, start, end).items(), reverse=newest_first)
+        shown, rest = points[first : first + page], points[first + page :]
+        more = more or bool(rest)
+        results.append(
+            {
+                "Id": query["Id"],
+                "Label": query["Id"],
+                "Timestamps": [at for at, _ in shown],
+                "Values": [value for _, value in shown],
+                "StatusCode": "PartialData" if rest else "Complete",
+            }
+        )
+    answer: dict[str, Any] = {"MetricDataResults": results}
+    return ActionResult(answer | ({"NextToken": str(first + page)} if more else {}))
+
+
+def _set_desired_capacity(response: AutoScalingResponse, aws: StrictAws, original: Original) -> ActionResult:
+    name, desired = (
+        response._get_param("AutoScalingGroupName"),
+        response._get_int_param("DesiredCapacity"),
+    )
+    group = response.autoscaling_backend.autoscaling_groups.get(name)
+    if group is None:
+        raise autoscaling_errors.ValidationError("AutoScalingGroup name not found - null")
+    if not group.min_size <= desired <= group.max_size:
+        raise autoscaling_errors.ValidationError(
+            f"New SetDesiredCapacity value {desired} is outside {group.min_size} to {group.max_size}."
+        )
+    aws._maybe_fail(aws.scaling_fault, autoscaling_errors.AutoscalingClientError)
+    aws.desired_set.append(desired)
+    return original(response)
+
+
+def _describe_instance_refreshes(response: AutoScalingResponse, aws: StrictAws) -> ActionResult:
+    name, most = response._get_param("AutoScalingGroupName"), response._get_int_param("MaxRecords") or 50
+    shown = [{"AutoScalingGroupName": name, "Status": status} for status in aws.refreshes[:most]]
+    return ActionResult({"InstanceRefreshes": shown})
+
+
+def _send_message_batch(
+    backend: SQSBackend,
+    aws: StrictAws,
+    original: Original,
+    queue_name: str,
+    entries: dict[str, dict[str, Any]],
+) -> Any:
+    backend.get_queue(queue_name)
+    aws._maybe_fail(aws.queue_fault, SQSException)
+    taken = {key: entry for key, entry in entries.items() if entry["Id"] not in aws.refused}
+    messages, failed = original(backend, queue_name, taken) if taken else ([], [])
+    for entry in entries.values():
+        if code := aws.refused.get(entry["Id"]):
+            failed.append({"Id": entry["Id"], "SenderFault": False, "Code": code, "Message": code})
+    return messages, failed
 
 
 def make_workers(autoscaling: Any, name: str) -> None:

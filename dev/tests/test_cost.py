@@ -1,6 +1,7 @@
 """The cost model counts what the definition says."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from dev.cost import (
     DOCUMENT,
     IDLE,
     LATER_ALARMS,
+    LOG_BYTES_A_VIDEO,
     Day,
     Deployment,
     batched,
@@ -19,7 +21,11 @@ from dev.cost import (
     run_of,
     used,
 )
+from video_reclaim import log
+from video_reclaim.rules import enqueueing, listing, reclaiming
 from video_reclaim.rules.batching import batches
+from video_reclaim.rules.staleness import Heartbeat, Reason, Strike, Video
+from video_reclaim.rules.waiting import Waits
 
 MACHINE = json.loads(DEFINITION.read_text())
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.1, "Enqueue": 0.1, "PublishBacklog": 0.1}
@@ -61,6 +67,40 @@ def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
     assert idle["alarms"] == (8.0, pytest.approx(0.8))
     assert idle[LATER_ALARMS] == (3.0, pytest.approx(0.3))
     assert idle["Scheduler starts"][1] == 0
+
+
+def test_a_video_logs_as_many_bytes_as_are_counted(capsys, monkeypatch):
+    holder, uuid, now_s = "i-0123456789abcdef0-4711", "0a1b2c3d-0123-4567-89ab-0123456789ab", 1.7e9
+    lease = f'({holder},"2026-11-25 14:00:00.123456+00","2026-11-25 10:00:00.123456+00")'
+    video = Video(
+        id=123_456,
+        status="PROCESSING",
+        tenant_id=1,
+        leased_by=holder,
+        lease=lease,
+        upload="0123456789ab",
+        lease_expired=False,
+        quarantined=False,
+        now_s=now_s,
+    )
+    beats = {video.id: Heartbeat(present=False, strike=Strike(now_s, lease))}
+    todo = reclaiming.Plan({video.id: Reason.SILENT_TWICE}, [video], {video.id: 2})
+    leased, history = reclaiming.Written([video.id]), reclaiming.History(heartbeats=beats)
+    sent = enqueueing.Sent([video.id])
+    for step, lines in {
+        "ListStaleVideos": listing.findings([video], beats, Waits(), {video.id: Reason.SILENT_ONCE}),
+        "Reclaim": reclaiming.outcomes([video.id], [video], todo, history, leased, reclaiming.Written()),
+        "Enqueue": enqueueing.outcomes(sent, todo.attempts, {}),
+    }.items():
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", f"video-reclaim-existing-{step}")
+        write = log.handler(lambda event, _: log.trace(event["lines"]))
+        # EventBridge Scheduler names an execution by two UUIDs.
+        execution = f"arn:aws:states:us-east-1:123456789012:execution:reclaim-videos:{uuid}_{uuid}"
+        write({"execution": execution, "lines": lines}, SimpleNamespace(aws_request_id=uuid))
+
+    written = capsys.readouterr().out
+    assert len(written.splitlines()) == 3
+    assert len(written) == pytest.approx(LOG_BYTES_A_VIDEO, rel=0.03)
 
 
 def test_more_videos_never_cost_less():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dev.bench.dashboard import Day, draw, key_of
+from dev.dashboard import Day, draw, key_of
 from dev.definition import synthesize, widgets
 
 

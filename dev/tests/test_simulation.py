@@ -8,7 +8,8 @@ import pytest
 
 from dev.simulation import fleet, queueing, traces
 from dev.simulation.bounds import BOOT_MEAN_S, bounds
-from dev.simulation.fleet import SAFETIES, FleetSimulation
+from dev.simulation.fleet import FleetSimulation
+from dev.simulation.group import BOOT_S, SAFETIES
 from dev.simulation.measures import bootstrap
 from dev.simulation.policies import (
     IDLE_AGENTS,
@@ -135,7 +136,7 @@ def test_what_is_still_waiting_at_the_end_counts_as_waiting_until_then():
 
 def test_new_workers_boot_before_they_work_and_are_paid_for_it():
     outcome = simulate(trace([0, 1], [1800, 600]), Script(2))
-    assert fleet.BOOT_S[0] <= outcome.waits_s[1] + 1 - APPLIED_S <= fleet.BOOT_S[1]
+    assert BOOT_S[0] <= outcome.waits_s[1] + 1 - APPLIED_S <= BOOT_S[1]
     assert outcome.instance_s == pytest.approx(2 * HOUR_S - APPLIED_S)
 
 
@@ -198,9 +199,9 @@ def test_the_video_of_a_lost_worker_waits_until_its_silence_is_confirmed():
 
 
 def test_the_group_ends_from_its_fullest_zone():
-    group = FleetSimulation(trace(), Script(4), "unprotected", 1, start=4, failures=False)
+    group = FleetSimulation(trace(), Script(4), "unprotected", 1, start=4, failures=False).group
     assert sorted(worker.zone for worker in group.members) == [0, 0, 1, 2]
-    group._apply(3)
+    group.apply(3)
     assert sorted(worker.zone for worker in group.members) == [0, 1, 2]
 
 
@@ -210,7 +211,7 @@ def test_a_video_that_arrives_between_measuring_and_ending_can_lose_its_worker(d
     assert simulate(given, Script(1), start=2).killed == killed
 
 
-def test_turns_count_changes_of_direction_not_steps():
+def test_changes_of_direction_are_counted_not_steps():
     assert simulate(trace(), Script(2, 3, 4, 3, 2, 5, 5)).turns == 2
 
 
@@ -272,7 +273,7 @@ def test_a_count_of_the_queue_may_be_that_of_the_run_before():
 
 
 def test_spot_takes_busy_instances_away_and_the_group_replaces_them(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1000.0)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1000.0)
     outcome = simulate(trace([0, 0], [900, 900]), Script(3), failures=True, start=3, record=True)
     assert outcome.broken > 0
     assert outcome.lost_s > 0
@@ -280,7 +281,7 @@ def test_spot_takes_busy_instances_away_and_the_group_replaces_them(monkeypatch)
 
 
 def test_a_worker_process_that_dies_starts_again_without_a_boot(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 600.0)
     outcome = simulate(trace([0] * 4, [600] * 4, length_s=4 * HOUR_S), Script(1), failures=True)
     assert outcome.broken > 0
@@ -295,7 +296,7 @@ def uneven_zones(safety, policy):
 
 
 def test_rebalancing_ends_busy_instances_only_where_it_is_not_suspended(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
     assert uneven_zones("unprotected", Script(9)).rebalanced > 0
     assert uneven_zones("protected", Script(9)).rebalanced == 0
@@ -305,7 +306,7 @@ def test_rebalancing_ends_busy_instances_only_where_it_is_not_suspended(monkeypa
 
 
 def test_rebalancing_lets_a_hooked_instance_finish(monkeypatch):
-    monkeypatch.setattr(fleet, "SPOT_MEAN_S", 1e12)
+    monkeypatch.setattr("dev.simulation.group.SPOT_MEAN_S", 1e12)
     monkeypatch.setattr(fleet, "DEATH_MEAN_S", 1e12)
     outcome = uneven_zones("hooked", Script(9))
     assert (outcome.rebalanced, outcome.lost_s) == (0, 0)
@@ -338,7 +339,7 @@ def test_the_blind_bound_runs_on_while_anything_is_processing():
 
 
 @pytest.mark.parametrize("name", TRACES)
-def test_a_trace_is_its_seeds_and_has_an_outage_of_each_source_a_day(name):
+def test_a_trace_depends_on_its_seed_and_has_one_outage_of_each_source_a_day(name):
     one = make_trace(name, 3)
     assert one == make_trace(name, 3)
     assert one != make_trace(name, 4)
@@ -458,7 +459,7 @@ def test_target_tracking_does_not_take_a_little_less_for_low():
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_contender_stays_within_the_limits_and_alike_for_the_same_seed(name):
+def test_a_policy_stays_within_the_limits_and_repeats_for_the_same_seed(name):
     given = make_trace("endless trickle", 2, at_most_days=1)
     first, second = (
         FleetSimulation(given, MAKERS[name](), "unprotected", 2, high=8, record=True).run() for _ in range(2)

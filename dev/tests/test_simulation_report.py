@@ -8,9 +8,9 @@ import pytest
 from dev.simulation import report
 from dev.simulation.__main__ import main
 from dev.simulation.bounds import Bounds
-from dev.simulation.fleet import Outcome
 from dev.simulation.goals import WAIT_MEAN_MIN, Verdict, verdicts
 from dev.simulation.measures import MEASURES, Interval, SeedRuns, bootstrap, summarize
+from dev.simulation.outcome import Outcome
 from dev.simulation.policies import MAKERS, MAXIMUM
 from dev.simulation.runs import SPARES, safeties_of
 from dev.simulation.traces import TRACES

@@ -1,83 +1,37 @@
 """Each rule finds what breaks it, and nothing else."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
-from dev.chaos import deliveries, duplicates, product, resends, silence, verdicts
-from dev.chaos.case import Case
-from dev.chaos.environment import Timing
-from dev.chaos.history import PRODUCT, Event, History, Row, Write
-
-NOW = 1_000.0
-QUARANTINE_PREFIX = product.QUARANTINE_REASON
-EMPTY_QUEUE = {"visible": "0", "delayed": "0"}
-PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
-WAITING = Row("UPLOADED", "", None, None, None, "{}")
-WORKED_ON = Row("PROCESSING", "w", NOW + 500, "claim-1", None, "{}")
-STUCK = replace(WORKED_ON, leased_until=NOW - 1)
-HANDED = Row("UPLOADED", "reclaim:t", NOW + 900, "claim-1", None, "{}")
-DONE = replace(WAITING, status="READY")
-QUARANTINED = replace(WAITING, status="FAILED", error_reason=f"{QUARANTINE_PREFIX}: 2 times")
-BODY = json.dumps(
-    {
-        "video_id": 1,
-        "file_key": "key",
-        "tenant_id": 1,
-        "tenant_code": "north",
-        "created_at": "2026-01-01T00:00:00+00:00",
-        "attempt": 2,
-    }
+from dev.chaos import deliveries, product, resends, silence, verdicts
+from dev.chaos.history import Event
+from dev.tests.histories import (
+    BODY,
+    CLEARED,
+    DONE,
+    EMPTY_QUEUE,
+    HANDED,
+    NOW,
+    QUARANTINE_PREFIX,
+    STUCK,
+    TAKEN,
+    WAITING,
+    WORKED_ON,
+    accepted,
+    began,
+    call,
+    case_of,
+    ended,
+    invocation,
+    judged,
+    mget,
+    row_of,
+    step,
+    write,
 )
 
-
-def write(at, before, after, who=PRODUCT):
-    return Write(int(at), at, at, who, 1, before, after)
-
-
-def accepted(at, sender="Enqueue-1", body=BODY, delay_s=0):
-    details = {"message": f"m{at}", "body": body, "sender": sender, "delay_s": delay_s}
-    return Event(at, "accepted", details)
-
-
-def began(at, invocation="Enqueue-1"):
-    details = {"invocation": invocation, "step": invocation.split("-")[0], "event": {"videos": [1]}}
-    return Event(at, "began", details)
-
-
-def ended(at, invocation="Enqueue-1", error=None, faults=()):
-    return Event(at, "ended", {"invocation": invocation, "error": error, "faults": list(faults)})
-
-
-def deleted(at, of):
-    return Event(at, "deleted", {"message": of.details["message"], "body": BODY})
-
-
-def call(at, invocation, name, when, **details):
-    return Event(at, "call", {"invocation": invocation, "call": name, "when": when, **details})
-
-
-def step(at, event, worker="w", of=None):
-    message = {"message": of.details["message"]} if of else {}
-    return {"event": event, "worker": worker, "video": 1, "at": at, "began": at - 0.01, **message}
-
-
-def judged(rule, *events, **given):
-    return [violation.what for violation in rule(case_of(*events, **given))]
-
-
-def case_of(*events, told=(), waiting=()):
-    history = History(
-        [event for event in events if isinstance(event, Write)],
-        [event for event in events if isinstance(event, Event)],
-        list(told),
-    )
-    return Case(history, Timing(max_reclaims=1), 60.0, waiting=frozenset(waiting))
-
-
-TAKEN = write(1001.0, STUCK, HANDED)
-CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"))
+PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +84,7 @@ CLEARED = write(1003.0, HANDED, replace(WAITING, processing_started_at="claim-1"
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_finds_what_must_not_be(rule, events):
+def test_a_violation_is_found(rule, events):
     assert judged(rule, *events)
 
 
@@ -140,27 +94,7 @@ def test_a_reclaim_as_it_should_be_breaks_no_rule(rule):
     assert not judged(rule, *events, waiting={1})
 
 
-ARN = {"execution": "arn:aws:states:::execution:m:x", "input": {"release": [2]}, "videos": [1]}
 SEEN, UNSEEN = ("EXISTS", product.HEARTBEAT_SEEN_KEY), ("EXISTS", "x")
-
-
-def invocation(name, began_at, ended_at):
-    """The beginning and the end of an invocation; all of them belong to one execution."""
-    step = {"List": "ListStaleVideos"}.get(name.split("-")[0], name.split("-")[0])
-    return (
-        Event(began_at, "began", {"invocation": name, "step": step, "event": ARN}),
-        Event(ended_at, "ended", {"invocation": name, "error": None, "faults": []}),
-    )
-
-
-def row_of(video, now, leased_by="w"):
-    return (video, "PROCESSING", 1, leased_by, "lease", "upload", False, False, now)
-
-
-def mget(*pairs):
-    """A command that asks for keys of video 1, and its answer."""
-    keys = [f"tenant:1:video:{video}:{name}" for video, name, _ in pairs]
-    return ("MGET", *keys), [value for *_, value in pairs]
 
 
 class TestSilence:
@@ -335,93 +269,6 @@ def test_only_what_an_operator_names_is_released(video, reason, found):
     assert not judged(verdicts.known_steps, *events)
 
 
-USERS = accepted(1000.0, "platform")
-OURS = accepted(1002.0)
-AGAIN = accepted(1005.0, "Enqueue-2")
-RENEWED = write(1004.5, HANDED, HANDED)
-BEGUN = (began(1001), began(1004, "Enqueue-2"))
-CLAIMED = write(1000.6, WAITING, STUCK, who="w")
-
-
-@pytest.mark.parametrize(
-    ("events", "told", "cause"),
-    [
-        pytest.param([OURS, accepted(1005.0, "platform")], [], "a user's retry or upload", id="user"),
-        pytest.param([OURS, accepted(1005.0, "worker")], [], "a worker's requeue", id="requeue"),
-        pytest.param(
-            [TAKEN, OURS, ended(1003, faults=["the function dies after a send"]), RENEWED, AGAIN],
-            [],
-            "a function crashed after sending",
-            id="crash",
-        ),
-        pytest.param(
-            [TAKEN, OURS, ended(1003, faults=["the function's answer is lost"]), RENEWED, AGAIN],
-            [],
-            "a lost answer of a function",
-            id="lost-answer",
-        ),
-        pytest.param([TAKEN, OURS, ended(1004.2), AGAIN], [], "a lost answer of a function", id="overlap"),
-        pytest.param(
-            [TAKEN, OURS, ended(1003, error="StoreUnavailable"), RENEWED, AGAIN],
-            [],
-            "a failed call after sending",
-            id="failed-call",
-        ),
-        pytest.param(
-            [TAKEN, OURS, call(1001.9, "Enqueue-1", "send", "before", videos=[1]), accepted(1002.5)],
-            [],
-            "a lost answer of SQS, after which boto3 sent again",
-            id="one-call-twice",
-        ),
-        pytest.param([TAKEN, OURS, ended(1003), RENEWED, AGAIN], [], "without a cause", id="no-fault"),
-        pytest.param(
-            [TAKEN, accepted(1001.5, "platform"), OURS],
-            [],
-            "a handoff, during which a user sent a message",
-            id="retry-during-the-handoff",
-        ),
-        pytest.param(
-            [USERS, TAKEN, OURS], [], "a reclaim, while a user's message was out", id="users-is-out"
-        ),
-        pytest.param(
-            [USERS, CLAIMED, TAKEN, OURS],
-            [step(1000.5, "received", of=USERS)],
-            "a reclaim from a worker on the older path, which still had its message",
-            id="older-path",
-        ),
-        pytest.param(
-            [USERS, write(1001.0, WAITING, HANDED), OURS], [], "without a cause", id="sent-again-for-nothing"
-        ),
-        pytest.param(
-            [USERS, write(1001.0, QUARANTINED, HANDED), OURS],
-            [],
-            "a release, while a user's message was out",
-            id="release",
-        ),
-        pytest.param([USERS, TAKEN, OURS, deleted(1000.5, USERS)], [], None, id="the-first-is-gone"),
-        pytest.param(
-            [USERS, TAKEN, OURS, deleted(1000.5, USERS)],
-            [step(1002.5, "refused", of=USERS)],
-            "a reclaim, while a user's message was out",
-            id="deleted-and-not-yet-decided",
-        ),
-    ],
-)
-def test_duplicates_have_a_cause(events, told, cause):
-    case = case_of(*BEGUN, *events, told=told)
-    assert duplicates.duplicates(case) == ({cause: 1} if cause else {})
-    assert bool(list(duplicates.duplicates_have_cause(case))) is (cause == "without a cause")
-
-
-@pytest.mark.parametrize(("others_gone_at", "explained"), [(None, True), (1000.2, False)])
-def test_a_reclaim_sends_a_second_message_only_after_an_earlier_duplicate(others_gone_at, explained):
-    """Ours of 1000.5 is out, and the video was claimed: with the user's, if that was out as well."""
-    gone = [deleted(others_gone_at, USERS)] if others_gone_at else []
-    case = case_of(*BEGUN, USERS, accepted(1000.5), *gone, TAKEN, AGAIN)
-    last = [cause for _, second, cause in duplicates._duplicates(case) if second.at == AGAIN.at]
-    assert last == ["a reclaim, while an earlier duplicate was out" if explained else None]
-
-
 @pytest.mark.parametrize(
     ("row", "given", "found"),
     [
@@ -431,7 +278,7 @@ def test_a_reclaim_sends_a_second_message_only_after_an_earlier_duplicate(others
         pytest.param(DONE, {}, False, id="done"),
     ],
 )
-def test_no_lost_message_is_excused(row, given, found):
+def test_a_lost_message_is_always_a_violation(row, given, found):
     message = accepted(999.0, "platform")
     told = [step(1000, "received", of=message), step(1000.1, "deleted", of=message)]
     events = [message, write(1001.0, WORKED_ON, row, who="platform")]

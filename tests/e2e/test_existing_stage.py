@@ -109,7 +109,7 @@ class TestSecrets:
             platform.clients.secrets.put_secret_value(SecretId=platform.database_secret, SecretString=secret)
         return executions
 
-    def test_the_run_met_the_trouble_that_could_tell(self, after_trouble):
+    def test_the_runs_failed_where_an_error_could_show_a_secret(self, after_trouble):
         assert [one["status"] for one in after_trouble] == ["SUCCEEDED", "FAILED", "FAILED"]
         assert "authentication failed" in after_trouble[1]["cause"]
 

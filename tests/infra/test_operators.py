@@ -53,7 +53,7 @@ def series_of(template):
 
 
 class TestAlarms:
-    def test_each_condition_that_nobody_would_notice_has_an_alarm(self, template):
+    def test_each_condition_has_its_alarm(self, template):
         assert set(alarms_of(template)) == PAGE | NOTIFY
 
     def test_each_alarm_links_to_its_own_entry_in_the_runbook(self, stage, template):
@@ -82,7 +82,7 @@ class TestAlarms:
             assert alarm["Period"] * alarm["EvaluationPeriods"] == 300
             assert alarm["TreatMissingData"] == "breaching"
 
-    def test_runs_that_are_switched_off_are_not_missed(self):
+    def test_no_alarm_waits_for_runs_of_a_schedule_that_is_off(self):
         resources = overridden(schedule={"enabled": False})
         assert set(alarms_of(resources)) == (PAGE | NOTIFY) - {"NoSuccessfulRun", "BacklogUnmeasured"}
 

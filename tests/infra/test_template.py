@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from cdk.stage import stages_in
+from cdk.stage import StageFile, stages_in
 from tests.infra.conftest import MACHINE, ROOT, STAGES, of_type, synthesized
 from video_reclaim import settings
 from video_reclaim.adapters.postgres import session
@@ -20,12 +20,20 @@ READS = {
     "Enqueue": {"Database", "Redis", "Reclaiming", "Queues"},
     "PublishBacklog": {"Database", "Queues", "Metrics", "Scaling", "Workers", "Schedule"},
 }
+SECTIONS = {
+    name: section
+    for name, section in vars(settings).items()
+    if isinstance(section, type) and issubclass(section, msgspec.Struct)
+}
 OPTIONAL = {
     variable(section, field.name)
-    for section in vars(settings).values()
-    if isinstance(section, type) and issubclass(section, msgspec.Struct)
+    for section in SECTIONS.values()
     for field in msgspec.structs.fields(section)
     if not field.required
+}
+NOT_IN_A_STAGE = {
+    "Database": {"statement_seconds"},  # follows from the function's timeout
+    "Queues": {"urls"},  # known once the queues are
 }
 
 OWN = {
@@ -84,6 +92,13 @@ class TestFunctions:
             given = set(function["Environment"]["Variables"])
             assert given <= read, step
             assert read - given <= OPTIONAL, step
+
+    @pytest.mark.parametrize("name", SECTIONS)
+    def test_a_section_of_the_settings_has_the_keys_of_the_stage(self, name):
+        keys = StageFile.model_fields[name.lower()].annotation.model_fields
+        told = {key for key, field in keys.items() if not field.exclude} if name != "Queues" else set()
+        read = {field.name for field in msgspec.structs.fields(SECTIONS[name])}
+        assert read == told | NOT_IN_A_STAGE.get(name, set())
 
     @pytest.mark.parametrize("step", READS)
     def test_the_settings_can_be_read_from_the_variables(self, step):
@@ -163,7 +178,7 @@ class TestWorkflow:
         assert set(re.findall(r"\$\{(\w+)\}", MACHINE)) == set(machine["DefinitionSubstitutions"])
 
 
-class TestWhatIsMade:
+class TestCreatedResources:
     def test_beside_a_platform_nothing_is_made_that_it_has_already(self):
         resources = synthesized("existing").template["Resources"]
         assert {one["Type"] for one in resources.values()} == OWN

@@ -1,6 +1,7 @@
 """Connections as Lambda needs them: verified, bounded in time, kept, and made anew after a failover."""
 
 import json
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
+from video_reclaim import aws
+from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
@@ -114,7 +117,7 @@ class TestVerification:
         with pytest.raises(StoreUnavailable, match="server does not support SSL"):
             Store(self.verified(server, authority.root)).measure_backlog()
 
-    def test_nothing_is_verified_against_no_roots(self, server):
+    def test_verification_without_roots_is_refused(self, server):
         with pytest.raises(InvalidSetting, match="DATABASE_SSL_ROOT_CERT: is needed for verify-full"):
             Store(settings(server.port, ssl_mode="verify-full")).measure_backlog()
 
@@ -133,7 +136,7 @@ class TestVerification:
 SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0)
 
 
-class TestPatience:
+class TestTimeouts:
     def test_a_server_that_accepts_and_never_answers(self, server, monkeypatch):
         monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT_S", 2)
         with (
@@ -151,13 +154,25 @@ class TestPatience:
                 store.measure_backlog()
         assert store.measure_backlog().uploaded == 0
 
-    def test_redis_that_accepts_and_never_answers_says_nothing(self, valkey):
+    def test_redis_that_accepts_and_never_answers_is_unknown(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
             assert redis.look([SILENT]) is None
 
+    def test_a_queue_that_accepts_and_never_answers_is_soon_unknown(self, valkey, monkeypatch):
+        """PublishBacklog asks each queue once and then goes on: it has 90 s for all that it does."""
+        with Relay(valkey.port, mute=True) as relay:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", f"http://127.0.0.1:{relay.port}")
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+                monkeypatch.setenv(name, "eu-central-1")
+            aws.forget()
+            started = time.monotonic()
+            assert sqs.read_depth([f"http://127.0.0.1:{relay.port}/1/videos"]) is None
+            assert time.monotonic() - started < 20
+        aws.forget()
 
-class TestKeeping:
+
+class TestKeptConnections:
     def test_a_warm_environment_holds_one_connection_under_its_name(self, server):
         store = Store(settings(server.port))
         for _ in range(5):
@@ -190,7 +205,7 @@ class TestKeeping:
         assert store.measure_backlog().uploaded == 0
         store._session._drop()
 
-    def test_a_former_primary_is_left_and_not_taken_again_until_it_may_write(self, server):
+    def test_a_former_primary_is_disconnected_until_it_may_write(self, server):
         store = Store(settings(server.port))
         store.measure_backlog()
         try:
@@ -269,7 +284,7 @@ class TestSigningIn:
         assert vault.asked == 2
         store._session._drop()
 
-    def test_users_that_take_turns(self, server, vault):
+    def test_a_secret_with_another_user_is_used(self, server, vault):
         store = Store(settings(server.port, secret_arn=vault.holds(credentials("x", "gone"))))
         admin(server, "DROP ROLE IF EXISTS gone")
         admin(server, "CREATE ROLE gone LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import redis
 
 from video_reclaim.adapters.redis.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import Job
 from video_reclaim.rules.reclaiming import History
 from video_reclaim.rules.staleness import Heartbeat, Strike, Video
-from video_reclaim.rules.waiting import QueueLook, Wait, track
+from video_reclaim.rules.waiting import QueueLook, Wait, Waits, track
 from video_reclaim.settings import Redis, read
 
 NOW_S = 1_700_000_000.0
@@ -133,6 +134,20 @@ class TestWaits:
         academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
         assert heartbeats.look([self.WAITING, replace(self.WAITING, id=8)]).just_retried == {7}
 
+    def test_a_lost_message_is_recorded_with_the_wait(self, heartbeats):
+        waits = track([self.WAITING], {}, set())
+        heartbeats.record_waits(waits, RedisLook(), None)
+        waits.lost = [7]
+        heartbeats.record_waits(waits, RedisLook(), None)
+        assert heartbeats.look([self.WAITING]).waits == {7: Wait(NOW_S, "(,,) file", lost=True)}
+
+    def test_the_wait_is_gone_when_a_user_has_retried_the_video(self, academy, heartbeats):
+        other = replace(self.WAITING, id=8)
+        heartbeats.record_waits(track([self.WAITING, other], {}, set()), RedisLook(), None)
+        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
+        assert heartbeats.read_and_count([self.WAITING, other], {}).waits == {8: Wait(NOW_S, "(,,) file")}
+        assert heartbeats.look([]).waits == {}
+
     def test_the_wait_is_taken_by_the_first_that_reclaims(self, heartbeats):
         heartbeats.record_waits(track([self.WAITING], {}, set()), RedisLook(), None)
         first, second = (heartbeats.read_and_count([self.WAITING], {}) for _ in range(2))
@@ -226,7 +241,7 @@ def test_many_videos_keep_their_own_answers(academy, beats):
     assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
 
 
-class TestRedisThatCannotAnswerSaysNothing:
+class TestRedisDoesNotAnswer:
     @pytest.fixture(
         params=["nobody-there", "silent", "wrong-password"],
     )
@@ -252,7 +267,15 @@ class TestRedisThatCannotAnswerSaysNothing:
         assert broken.record([VIDEO], strikes, RedisLook(), memory_s=60) is False
 
     def test_when_asked_about_jobs(self, broken):
-        assert broken.prepare_jobs([TestJobKeys.JOB]) == {}
+        assert broken.prepare_jobs([TestJobKeys.JOB]) is None
+
+    def test_when_writing(self, broken):
+        assert broken.undo_counts([VIDEO], {VIDEO.id: "l"}) is False
+        assert broken.end_counts([(1, VIDEO.id)]) is False
+        assert broken.forget_status([VIDEO]) is False
+        assert (
+            broken.record_waits(Waits(started=[7], by_id={7: Wait(NOW_S, "i")}), RedisLook(), None) is False
+        )
 
 
 def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
@@ -263,7 +286,14 @@ def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
     assert narrow.look([VIDEO]) is None
 
 
-def test_a_former_primary_is_left_at_once(academy, heartbeats, valkey):
+def test_a_redis_that_is_too_old_for_a_command_is_no_answer(academy, heartbeats, monkeypatch):
+    """Before 6.2, ZRANGE knows no BYSCORE and answers that the syntax is wrong."""
+    old = lambda self, name, start, end, byscore: self.execute_command("ZRANGE", name, start, end, "BY?")  # noqa: E731
+    monkeypatch.setattr(redis.client.Pipeline, "zrange", old)
+    assert heartbeats.read_and_count([VIDEO], {}) == History(answered=False)
+
+
+def test_a_former_primary_is_disconnected_at_once(academy, heartbeats, valkey):
     heartbeats.look([VIDEO])
     academy.redis.replicaof("127.0.0.1", "1")
     try:

@@ -12,7 +12,11 @@ from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim.adapters import autoscaling, cloudwatch, ssm
 from video_reclaim.errors import InvalidInput, InvalidSetting, MetricsUnavailable
 from video_reclaim.metrics import METRICS, Series, series
+from video_reclaim.records import from_builtins
+from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
 from video_reclaim.scaling.records import Group, Point
+from video_reclaim.settings import Metrics
 
 NAMESPACE = "Academy/Workers"
 GROUP = "academy-video-worker-asg"
@@ -116,6 +120,20 @@ class TestReadingBack:
         assert [point.value for point in self.read()] == [21.0, 1.0]
 
     @pytest.mark.parametrize(
+        ("points", "oldest_s"),
+        [
+            pytest.param({}, None, id="no-point"),
+            pytest.param({2: 100.0}, 100.0 + 120 + NOW.second, id="has-grown-older-since"),
+            pytest.param({8: 2000.0, 2: 5.0}, 2000.0, id="not-counted-any-more-since-its-third-receive"),
+            pytest.param({11: 2000.0, 2: 5.0}, 5.0 + 120 + NOW.second, id="long-ago"),
+        ],
+    )
+    def test_the_oldest_message_of_the_last_ten_minutes(self, aws, points, oldest_s):
+        series_ = ("AWS/SQS", "ApproximateAgeOfOldestMessage", (("QueueName", "jobs"),), "Seconds")
+        aws.points[series_] = [(MINUTE - timedelta(minutes=ago), age, True) for ago, age in points.items()]
+        assert cloudwatch.oldest_message_s("jobs", at=NOW) == oldest_s
+
+    @pytest.mark.parametrize(
         "other",
         [
             pytest.param(Series("BacklogCount", "Seconds", ()), id="unit"),
@@ -134,7 +152,7 @@ class TestReadingBack:
         aws.settle()
         assert [point.value for point in self.read()] == [float(value) for value in range(10, 0, -1)]
 
-    def test_cloudwatch_that_fails_says_nothing(self, aws):
+    def test_no_points_are_read_when_cloudwatch_fails(self, aws):
         aws.cloudwatch_fault = "InternalServiceFault"
         assert cloudwatch.maxima(NAMESPACE, BACKLOG, at=NOW, window_s=1200) == ()
 
@@ -142,7 +160,7 @@ class TestReadingBack:
         cloudwatch.put(NAMESPACE, {BACKLOG: None}, at=NOW)
         assert aws.points == {}
 
-    def test_cloudwatch_that_takes_nothing_is_a_named_error(self, aws):
+    def test_a_failed_put_is_a_named_error(self, aws):
         aws.cloudwatch_fault = "InternalServiceFault"
         with pytest.raises(MetricsUnavailable, match=r"^PutMetricData: "):
             self.put(0, 1)
@@ -178,6 +196,15 @@ class TestMeasuring:
         assert values(aws, "DesiredWorkers") == [3.0]
         assert values(aws, "DecisionHeld") == [0.0]
 
+    def test_videos_without_a_tenant_count_as_refused_in_the_first_pass(self, aws):
+        run = {"spared": {"tenantUnknown": 2, "beating": 5}}
+        for retried, refused in ((False, 3.0), (True, 1.0)):
+            done = PassResult([ItemResult(Counts(refused=1))], retried)
+            given = PublishEvent(from_builtins(run, RunRecord), done)
+            measurement = publish_backlog.Measurement(None, {}, (None, None), (None, True))
+            values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
+            assert values_[series("VideosRefused", {})] == refused
+
     def test_messages_being_worked_on_are_not_depth(self, academy, aws):
         aws.sqs.send_message(QueueUrl=aws.urls["Video"][0], MessageBody="{}")
         aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
@@ -198,7 +225,7 @@ class TestMeasuring:
         assert values(aws, "QueueDepth", WorkerType="AI") == []
         assert values(aws, "QueueDepth", WorkerType="Video") == [0.0]
 
-    def test_everything_away_holds(self, academy, aws, environment):
+    def test_the_group_is_held_when_nothing_can_be_measured(self, academy, aws, environment):
         environment.setenv("DATABASE_PORT", "1")
         aws.sqs.delete_queue(QueueUrl=aws.urls["Video"][0])
         answer = published(aws)
@@ -223,7 +250,7 @@ class TestMeasuring:
         published(aws, [{"did": {"redis_away": 1, "redisAway": 1}}])
         assert values(aws, "HeartbeatsTrusted") == [0.0]
 
-    def test_dimensions_of_ones_own_leave_queue_depth_as_it_is(self, academy, aws, environment):
+    def test_other_dimensions_do_not_change_queue_depth(self, academy, aws, environment):
         environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')
         published(aws)
         assert values(aws, "BacklogCount", Stage="test") == [0.0]
@@ -264,7 +291,7 @@ class TestDeciding:
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 12}
         assert list(answer["run"]["decision"]["inputs"]["window"]) == []
 
-    def test_advice_moves_nothing(self, academy, aws, environment):
+    def test_in_advise_mode_the_group_is_not_changed(self, academy, aws, environment):
         environment.setenv("SCALING_MODE", "advise")
         for _ in range(12):
             academy.add("UPLOADED")

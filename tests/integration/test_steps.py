@@ -15,7 +15,7 @@ import reclaim
 from video_reclaim import aws
 from video_reclaim.adapters import sqs as sqs_adapter
 from video_reclaim.adapters.postgres.store import Store
-from video_reclaim.adapters.redis.heartbeats import Heartbeats
+from video_reclaim.adapters.redis.heartbeats import Heartbeats, heartbeats
 from video_reclaim.errors import (
     EnqueueIncomplete,
     InvalidInput,
@@ -63,6 +63,9 @@ def listed(run=None, **given):
 def reclaimed(*videos, execution=EXECUTION, partial=False):
     given = {"videos": list(videos), "input": {}, "execution": execution, "failOnPartial": partial}
     return reclaim.handler(given, None)
+
+
+_NO_ANSWER = {"ResponseMetadata": {"RetryAttempts": 0}}
 
 
 class TestListing:
@@ -124,6 +127,30 @@ class TestListing:
         environment.delenv("DATABASE_HOST")
         with pytest.raises(InvalidInput, match=r"^limit: "):
             listed(limit="ten")
+
+    def test_a_video_that_waits_without_a_tenant_is_told(self, academy):
+        doubtful = academy.add("UPLOADED", tenant=None)
+        academy.add("UPLOADED")
+        answer = listed()
+        assert (answer["batches"], answer["run"]["tenantUnknown"]) == ([], [doubtful])
+        assert answer["run"]["spared"] == {"tenantUnknown": 1}
+
+    @pytest.mark.parametrize("refused", ["hset", "set", "del"])
+    def test_redis_that_takes_no_record_is_not_trusted(self, academy, valkey, environment, refused):
+        """Every write of a listing counts: waits, strikes, and the counts of what has ended."""
+        academy.add("UPLOADED")
+        academy.add()
+        academy.redis.zadd("video-reclaim:counted", {f"1:{academy.add('READY')}": 1})
+        assert listed()["run"]["heartbeatsTrusted"] is True
+        academy.redis.zadd("video-reclaim:counted", {f"1:{academy.add('READY')}": 1})
+        academy.redis.delete("video-reclaim:waiting")
+        commands = ["+@all", f"-{refused}"]
+        academy.redis.acl_setuser(
+            "narrow", reset=True, enabled=True, nopass=True, keys="*", commands=commands
+        )
+        environment.setenv("REDIS_URL", valkey.url.replace("redis://", "redis://narrow:any@"))
+        heartbeats.cache_clear()
+        assert listed()["run"]["heartbeatsTrusted"] is False
 
     def test_a_missing_setting_is_named(self, environment):
         environment.delenv("DATABASE_HOST")
@@ -340,6 +367,21 @@ class TestEnqueueing:
         assert again["did"] == {"reclaimed": 25, "skipped": {"movedOn": 25}}
         assert len(queue.messages()) == 25
 
+    def test_what_may_be_sent_twice_is_counted(self, academy, queue):
+        academy.add(until=-1)
+        orphan = academy.add("UPLOADED", by="reclaim:earlier", until=-1)
+        taken = reclaimed(orphan)
+        assert enqueue.handler({**taken, "retries": 0}, None)["did"]["duplicates"] == {"adopted": 1}
+        video = academy.add(until=-1)
+        again = enqueue.handler({**reclaimed(video), "retries": 1}, None)
+        assert again["did"]["duplicates"] == {"retried": 1}
+
+    def test_redis_away_is_told(self, academy, queue, environment):
+        taken = reclaimed(academy.add(until=-1))
+        heartbeats.cache_clear()
+        environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        assert enqueue.handler(taken, None)["did"] == {"reclaimed": 1, "enqueued": 1, "redisAway": 1}
+
     def test_what_a_worker_has_claimed_meanwhile_stays_with_it(self, academy, queue):
         video = academy.add(until=-1)
         taken = reclaimed(video)
@@ -372,7 +414,9 @@ class TestPartialFailures:
                 if self.failing_with in {int(entry["Id"]) for entry in Entries}:
                     raise real.exceptions.QueueDoesNotExist({"Error": {"Code": "gone"}}, "SendMessageBatch")
                 good = [entry for entry in Entries if int(entry["Id"]) not in self.ids]
-                answer = real.send_message_batch(QueueUrl=QueueUrl, Entries=good) if good else {}
+                answer = (
+                    real.send_message_batch(QueueUrl=QueueUrl, Entries=good) if good else _NO_ANSWER.copy()
+                )
                 answer["Failed"] = [
                     {"Id": e["Id"], "Code": "InternalError", "SenderFault": False}
                     for e in Entries

@@ -124,7 +124,7 @@ class TestListing:
         assert found == {video: True, forever: False}
 
 
-def test_a_session_is_patient_and_writes_times_as_every_other_does(academy, environment, store):
+def test_a_session_has_a_statement_timeout_and_a_fixed_timestamp_format(academy, environment, store):
     """A lease is known by its text: two sessions that wrote it differently would never agree on one."""
     video = academy.add()
     usual = look(store, video)[video].lease
@@ -224,7 +224,7 @@ class TestTake:
         assert "odd" in taken.refused[bad]
         assert academy.state(bad) == ("PROCESSING", "worker-1", True)
 
-    def test_of_nothing_asks_nothing(self, store):
+    def test_an_empty_batch_makes_no_connection(self, store):
         nobody = Store(structs.replace(store._session._settings, port=1))
         assert nobody.lease_for_handoff([], token="t", handoff_s=1).ids == []
 
@@ -274,10 +274,22 @@ class TestHandoff:
         jobs = store.read_handoffs([sent, claimed, adopted], token="t", handoff_s=900)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w' WHERE id = %s", (claimed,))
         academy.sql("UPDATE video_video SET leased_by = 'reclaim:u' WHERE id = %s", (adopted,))
-        assert store.clear_handoffs(jobs, token="t") == 1
+        assert store.clear_handoffs(jobs, token="t").ids == [sent]
         assert academy.state(sent) == ("UPLOADED", "", False)
         assert academy.state(claimed) == ("PROCESSING", "w", True)
         assert academy.state(adopted) == ("UPLOADED", "reclaim:u", True)
+
+    def test_a_row_that_the_database_refuses_to_clear_does_not_stop_its_neighbours(self, academy, store):
+        bad, good = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(2))
+        academy.sql(f"ALTER TABLE video_video ADD CONSTRAINT odd CHECK (id <> {bad} OR leased_by <> '')")
+        try:
+            jobs = store.read_handoffs([bad, good], token="t", handoff_s=900)
+            cleared = store.clear_handoffs(jobs, token="t")
+        finally:
+            academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd")
+        assert (cleared.ids, list(cleared.refused)) == ([good], [bad])
+        assert "odd" in cleared.refused[bad]
+        assert academy.state(bad) == ("UPLOADED", "reclaim:t", True)
 
 
 class TestBacklog:
@@ -309,8 +321,8 @@ class TestBacklog:
         assert "Seq Scan on video_video" not in plan
 
 
-class TestTrouble:
-    def test_nobody_there(self, academy, environment):
+class TestErrors:
+    def test_a_refused_connection_is_a_named_error(self, academy, environment):
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
             listed(Store(read(Database)))

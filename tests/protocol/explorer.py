@@ -174,7 +174,7 @@ class Explorer:
             if before.row is None or before.row[0] not in ("PROCESSING", "UPLOADED"):
                 return "resurrected: the product wrote over a video that was done"
             if before.row[0] == "PROCESSING" and before.alive:
-                return "robbed: a worker that beats lost its video"
+                return "taken: a worker that beats lost its video"
         if after.sent > 1 and not after.excused:
             return "sent twice without a reason"
         return None

@@ -7,104 +7,16 @@ same table in `docs/protocol.md`.
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from unittest import mock
+from dataclasses import dataclass, field
 
 import list_stale_videos
 import reclaim
+from tests.protocol import removals
+from tests.protocol.removals import put, sql
 from video_reclaim.adapters import sqs
-from video_reclaim.adapters.postgres import statements
-from video_reclaim.adapters.redis import heartbeats, values
+from video_reclaim.adapters.postgres import statements, store
+from video_reclaim.adapters.redis import heartbeats, session, values
 from video_reclaim.rules import reclaiming, staleness, waiting
-from video_reclaim.rules.listing import RedisLook
-from video_reclaim.rules.reclaiming import History
-
-
-def sql(name, *changes):
-    """A statement with parts of it replaced."""
-    statement = getattr(statements, name)
-    for part, instead in changes:
-        assert part in statement, f"{name} has changed: look again at what this takes away"
-        statement = statement.replace(part, instead)
-    return lambda: mock.patch.object(statements, name, statement)
-
-
-def put(owner, name, value):
-    return lambda: mock.patch.object(owner, name, value)
-
-
-def sending_is_clearing(url, bodies, delays_s, send=sqs.send):
-    sent = send(url, bodies, delays_s)
-    sent.accepted = list(bodies)
-    return sent
-
-
-def missing_for_unknown(self, videos, claims):
-    heartbeats = {video.id: staleness.Heartbeat(present=False) for video in videos}
-    return History(heartbeats, seen_before=True)
-
-
-class Anyone(str):
-    """A lease that is the same as any other."""
-
-    __hash__ = str.__hash__
-
-    def __eq__(self, other):
-        return True
-
-    def __ne__(self, other):
-        return False
-
-
-def a_strike_against_anyone(value, parse=values.parse_strike):
-    found = parse(value)
-    return found and staleness.Strike(found.at_s, Anyone(found.lease))
-
-
-def handed_over_to_anyone(video, heartbeat, criteria, judge=staleness.judge):
-    if video.handoff_token:
-        return staleness.Reason.ORPHANED
-    return judge(video, heartbeat, criteria)
-
-
-def a_stranger_to_itself(video, heartbeat, criteria, judge=staleness.judge):
-    return judge(video, heartbeat, replace(criteria, own_token=None))
-
-
-def the_first_miss_counts(_video, _strike, _criteria):
-    return staleness.Reason.SILENT_TWICE
-
-
-def believed(heartbeats, **_):
-    return dict(heartbeats)
-
-
-def by_the_wait_alone(due, _waits, _queue):
-    return list(due)
-
-
-def of_a_retry_unaware(videos, recorded, _just_retried, track=waiting.track):
-    return track(videos, recorded, just_retried=())
-
-
-def read_and_left(client, videos):
-    """The waits of videos, which stay as they are."""
-    ids = [str(video.id) for video in videos]
-    found = client.pipeline().hmget(heartbeats.WAITING_KEY, ids).execute()[0] if ids else []
-    waits = {video.id: values.parse_wait(value) for video, value in zip(videos, found, strict=True)}
-    return {video_id: wait for video_id, wait in waits.items() if wait}
-
-
-def without_limit(*given, plan=reclaiming.plan, **named):
-    return plan(*given, **{**named, "max_reclaims": 0})
-
-
-EXPIRED = statements._EXPIRED
-SEEN = f"{statements._STATUS} || ' ' || {statements._LEASE} = seen.\"row\""
-HOLDER = " AND v.leased_by = %(holder)s"
-TERM = " AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
-UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
-TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)"
 
 
 @dataclass(frozen=True)
@@ -123,38 +35,53 @@ class Protection:
             yield
 
 
-def order(scene, path="leased"):
-    return {"scene": scene, "path": path}
-
-
-ORDER = "test_every_order.py::test_no_order_loses_robs_or_repeats"
+ORDER, OVERLAP = (
+    "test_every_order.py::test_no_order_of_steps_breaks_a_rule",
+    {"scene": "overlap", "path": "leased"},
+)
 PROTECTIONS = [
     Protection(
         "second strike",
-        put(staleness, "_judge_silence", the_first_miss_counts),
-        "test_redis_misleads.py::test_a_flush_robs_nobody",
+        put(staleness, "_judge_silence", removals.the_first_miss_counts),
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_when_redis_is_flushed",
+    ),
+    Protection(
+        "a strike is void after three rounds without a look",
+        put(list_stale_videos, "strike_memory_s", lambda _minutes: 86_400),
+        "test_redis_misleads.py::test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds",
     ),
     Protection(
         "strike tied to the lease",
-        put(values, "parse_strike", a_strike_against_anyone),
-        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_counts_against_nobody",
+        put(values, "parse_strike", removals.a_strike_against_anyone),
+        "test_redis_misleads.py::test_a_strike_under_an_earlier_lease_does_not_count",
     ),
     Protection(
         "Redis error is unknown",
-        put(heartbeats.Heartbeats, "read_and_count", missing_for_unknown),
-        "test_redis_misleads.py::test_a_redis_that_cannot_answer_says_nothing",
+        put(heartbeats.Heartbeats, "read_and_count", removals.missing_for_unknown),
+        "test_redis_misleads.py::test_silence_does_not_count_while_redis_does_not_answer",
         {"failure": "unreachable"},
-        put(
-            heartbeats.Heartbeats,
-            "look",
-            lambda _self, videos: RedisLook(missing_for_unknown(None, videos, {}).heartbeats, seen_ttl_s=9),
-        ),
+        put(heartbeats.Heartbeats, "look", removals.missing_at_first_sight),
+    ),
+    Protection(
+        "a heartbeat of another type is unknown",
+        put(heartbeats, "_heartbeats", removals.nil_is_missing),
+        "test_redis_misleads.py::test_a_heartbeat_of_another_type_is_not_missing",
+    ),
+    Protection(
+        "one key of another type harms nothing else",
+        put(heartbeats, "_execute", removals.the_first_error_counts),
+        "test_redis_misleads.py::test_a_key_of_another_type_harms_no_other_video",
+    ),
+    Protection(
+        "a demoted Redis is left at once",
+        put(session.Session, "_drop", lambda _self: None),
+        "test_redis_misleads.py::test_a_demoted_redis_is_left_for_the_new_primary",
     ),
     Protection(
         "only a Redis that has seen heartbeats counts",
-        put(list_stale_videos, "credible", believed),
-        "test_redis_misleads.py::test_a_redis_that_has_seen_no_heartbeat_robs_nobody",
-        also=put(reclaiming, "credible", believed),
+        put(list_stale_videos, "credible", removals.believed),
+        "test_redis_misleads.py::test_a_worker_keeps_its_video_while_redis_has_seen_no_heartbeat",
+        also=put(reclaiming, "credible", removals.believed),
     ),
     Protection(
         "silence of all workers counts later",
@@ -162,29 +89,32 @@ PROTECTIONS = [
         "test_redis_misleads.py::test_workers_that_cannot_reach_redis_keep_their_videos",
     ),
     Protection(
+        "an instance is gone only if the group answered",
+        removals.an_unknown_group_is_empty,
+        "test_worker_gone.py::test_a_group_that_does_not_answer_has_no_instance_gone",
+    ),
+    Protection(
+        "an instance is gone only if the group has none such",
+        put(list_stale_videos, "strikes_to_keep", removals.whoever_is_silent_is_gone),
+        "test_worker_gone.py::test_a_worker_whose_instance_is_there_is_looked_at_twice",
+    ),
+    Protection(
         "heartbeats looked at afresh",
-        put(
-            heartbeats.Heartbeats,
-            "read_and_count",
-            lambda _self, videos, _claims: History(
-                {v.id: staleness.Heartbeat(False, staleness.Strike(0.0, v.lease)) for v in videos},
-                seen_before=True,
-            ),
-        ),
+        put(heartbeats.Heartbeats, "read_and_count", removals.as_it_was_listed),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",
     ),
-    Protection("fence", sql("LEASE_FOR_HANDOFF", (SEEN, "true")), ORDER, order("overlap")),
+    Protection("fence", sql("LEASE_FOR_HANDOFF", (removals.SEEN, "true")), ORDER, OVERLAP),
     Protection(
         "a handoff's term is no worker's lease",
-        sql("LEASE_FOR_HANDOFF", (EXPIRED, "v.leased_until < now()")),
-        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_is_not_robbed",
-        also=sql("READ_VIDEOS", (EXPIRED, "v.leased_until < now()")),
+        sql("LEASE_FOR_HANDOFF", (removals.EXPIRED, "v.leased_until < now()")),
+        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video",
+        also=sql("READ_VIDEOS", (removals.EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
         "handoff lease",
-        sql("LEASE_FOR_HANDOFF", (TAKEN, "leased_by = '', leased_until = NULL")),
+        sql("LEASE_FOR_HANDOFF", (removals.TAKEN, "leased_by = '', leased_until = NULL")),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
         "orphans are listed",
@@ -193,13 +123,13 @@ PROTECTIONS = [
     ),
     Protection(
         "only orphans are adopted",
-        put(reclaiming, "judge", handed_over_to_anyone),
+        put(reclaiming, "judge", removals.handed_over_to_anyone),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
         "own token is recognized",
-        put(reclaiming, "judge", a_stranger_to_itself),
+        put(reclaiming, "judge", removals.a_stranger_to_itself),
         "test_handoff.py::test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry",
     ),
     Protection(
@@ -208,8 +138,18 @@ PROTECTIONS = [
         "test_races.py::test_a_locked_row_does_not_hold_up_the_others",
     ),
     Protection(
+        "no waiting for locked rows in renewing",
+        sql("READ_HANDOFFS", (" SKIP LOCKED", "")),
+        "test_races.py::test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other",
+    ),
+    Protection(
+        "no waiting for locked rows in clearing",
+        sql("CLEAR_HANDOFFS", (" SKIP LOCKED", "")),
+        "test_races.py::test_a_row_that_stays_locked_keeps_its_token_and_holds_up_no_other",
+    ),
+    Protection(
         "send only what carries the token",
-        sql("READ_HANDOFFS", (HOLDER, "")),
+        sql("READ_HANDOFFS", (removals.HOLDER, "")),
         "test_handoff.py::TestRedriveDaysLater::test_leaves_alone_what_others_are_carrying",
     ),
     Protection(
@@ -218,25 +158,28 @@ PROTECTIONS = [
             "READ_HANDOFFS",
             ("SET leased_until = now() + make_interval(secs => %(handoff_s)s)", "SET title = title"),
         ),
-        "test_races.py::test_nobody_adopts_what_is_about_to_be_sent",
+        "test_races.py::test_a_handoff_that_was_renewed_for_sending_is_not_adopted",
     ),
     Protection(
         "clear only what SQS accepted",
-        put(sqs, "send", sending_is_clearing),
+        put(sqs, "send", removals.sending_is_clearing),
         "test_handoff.py::test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass",
     ),
     Protection(
         "clear only what carries the token",
-        sql("CLEAR_HANDOFFS", (HOLDER, ""), (TERM, "")),
+        sql("CLEAR_HANDOFFS", (removals.HOLDER, ""), (removals.TERM, "")),
         ORDER,
-        order("overlap"),
+        OVERLAP,
     ),
     Protection(
-        "clear only the very handoff", sql("CLEAR_HANDOFFS", (TERM, "")), ORDER, order("late functions")
+        "clear only the very handoff",
+        sql("CLEAR_HANDOFFS", (removals.TERM, "")),
+        ORDER,
+        {**OVERLAP, "scene": "late functions"},
     ),
     Protection(
         "clear only what nobody has claimed",
-        sql("CLEAR_HANDOFFS", (UPLOADED, ""), (HOLDER, ""), (TERM, "")),
+        sql("CLEAR_HANDOFFS", (removals.UPLOADED, ""), (removals.HOLDER, ""), (removals.TERM, "")),
         "test_races.py::test_a_claim_between_sending_and_clearing_keeps_its_lease",
     ),
     Protection(
@@ -254,26 +197,94 @@ PROTECTIONS = [
     Protection(
         "counts of reclaims that did not happen are taken back",
         put(heartbeats.Heartbeats, "undo_counts", lambda *_: None),
-        "test_poison.py::test_a_video_that_was_spared_is_not_counted",
+        "test_poison.py::test_a_video_that_was_not_reclaimed_is_not_counted",
     ),
     Protection(
         "limit to reclaims",
-        put(reclaim, "plan", without_limit),
+        put(reclaim, "plan", removals.without_limit),
         "test_poison.py::test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is",
     ),
     Protection(
+        "a count belongs to one upload",
+        sql("READ_VIDEOS", ("left(md5(v.file_key), 12)", "'any'")),
+        "test_poison.py::test_a_new_upload_starts_afresh",
+    ),
+    Protection(
+        "a count ends when the video is READY",
+        put(store.Store, "read_ended", lambda *_: []),
+        "test_poison.py::test_a_video_that_was_done_in_between_starts_afresh",
+    ),
+    Protection(
+        "a count ends with the quarantine",
+        put(heartbeats.Heartbeats, "end_counts", lambda *_: None),
+        "test_poison.py::test_a_retry_by_hand_starts_the_count_again",
+    ),
+    Protection(
+        "a quarantine deletes the cached status",
+        put(heartbeats.Heartbeats, "forget_status", lambda *_: None),
+        "test_poison.py::test_users_are_shown_that_a_video_was_given_up",
+    ),
+    Protection(
+        "only our own quarantine is released",
+        sql("LEASE_FOR_HANDOFF", (removals.QUARANTINED, removals.FAILED)),
+        "test_releases.py::test_what_failed_for_another_reason_is_not_released",
+        also=sql("READ_VIDEOS", (removals.QUARANTINED, removals.FAILED)),
+    ),
+    Protection(
+        "a release is fenced",
+        sql("LEASE_FOR_HANDOFF", (removals.QUARANTINED, removals.FAILED)),
+        "test_releases.py::test_what_fails_for_another_reason_meanwhile_is_not_released",
+    ),
+    Protection(
         "a message is lost only by the queue's evidence",
-        put(list_stale_videos, "lost", by_the_wait_alone),
+        put(list_stale_videos, "lost", removals.by_the_wait_alone),
         "test_lost_messages.py::test_a_video_that_merely_waits_long_in_a_long_queue_is_not_sent_again",
     ),
     Protection(
+        "an empty queue is looked at twice",
+        put(waiting, "_EMPTY_LOOKS_APART_S", 0),
+        "test_lost_messages.py::test_one_look_at_an_empty_queue_is_not_enough",
+    ),
+    Protection(
+        "a wait belongs to one claim",
+        removals.identified_by(lambda video: video.upload),
+        "test_lost_messages.py::test_a_wait_belongs_to_one_upload_and_one_claim",
+        {"change": "processing_started_at = now()"},
+    ),
+    Protection(
+        "a wait belongs to one upload",
+        removals.identified_by(lambda video: video.lease),
+        "test_lost_messages.py::test_a_wait_belongs_to_one_upload_and_one_claim",
+        {"change": "file_key = 'uploaded-again'"},
+    ),
+    Protection(
+        "waits start again after a gap between looks",
+        put(list_stale_videos, "still_valid", removals.recorded_without_a_look),
+        "test_lost_messages.py::test_a_retry_in_a_gap_between_looks_starts_the_wait_again",
+    ),
+    Protection(
+        "at most 100 messages are sent again in a run",
+        put(list_stale_videos, "MAX_RESENT", 10_000),
+        "test_lost_messages.py::test_at_most_a_hundred_are_sent_in_one_run_those_that_wait_longest_first",
+    ),
+    Protection(
         "a user's retry starts the wait again",
-        put(list_stale_videos, "track", of_a_retry_unaware),
+        put(list_stale_videos, "track", removals.of_a_retry_unaware),
         "test_lost_messages.py::test_a_users_retry_starts_the_wait_again",
     ),
     Protection(
+        "a user's retry is looked for again before the reclaim",
+        put(heartbeats, "_take_waits", removals.taken_unaware),
+        "test_lost_messages.py::test_a_retry_between_listing_and_reclaiming_starts_the_wait_again",
+    ),
+    Protection(
+        "a message is lost during one wait",
+        put(values, "parse_wait", removals.lost_anyway),
+        "test_lost_messages.py::test_a_redrive_days_later_says_nothing_about_what_waits_now",
+    ),
+    Protection(
         "one execution takes a wait",
-        put(heartbeats, "_take_waits", read_and_left),
+        put(heartbeats, "_take_waits", removals.read_and_left),
         "test_lost_messages.py::test_two_executions_at_once_send_it_once",
     ),
     Protection(

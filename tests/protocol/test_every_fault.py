@@ -171,7 +171,7 @@ def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, action):
     assert stage.violated(*rules) == []
 
 
-def test_every_call_of_a_clean_run_is_struck(stage, stuck):
+def test_there_is_a_fault_for_every_call_of_a_clean_run(stage, stuck):
     stage.execute()
     reached = {e.details["call"] for e in stage.record.events if e.kind == "call"}
     assert reached == {call for call, *_ in FAULTS}

@@ -28,7 +28,7 @@ AT_LEAST = {
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("path", ["leased", "careless"])
 @pytest.mark.parametrize("scene", SCENES)
-def test_no_order_loses_robs_or_repeats(academy, path, scene):
+def test_no_order_of_steps_breaks_a_rule(academy, path, scene):
     explorer = Explorer(academy, path=path)
     found = explorer.explore(explorer.begin(**SCENES[scene]))
     assert not found.wrong
@@ -41,10 +41,12 @@ def test_no_order_loses_robs_or_repeats(academy, path, scene):
     [
         pytest.param(("UPLOADED", "", None, None), 0, "function: x", "lost", id="lost"),
         pytest.param(("UPLOADED", "reclaim:A", None, None), 0, "function: x", "stuck", id="stuck"),
-        pytest.param(("UPLOADED", "reclaim:A", "2100", None), 0, "function: x", "robbed", id="robbed"),
+        pytest.param(
+            ("UPLOADED", "reclaim:A", "2100", None), 0, "function: x", "taken", id="taken-from-a-worker"
+        ),
     ],
 )
-def test_the_judge_knows_what_is_wrong(academy, row, messages, action, wrong):
+def test_a_wrong_step_is_found(academy, row, messages, action, wrong):
     explorer = Explorer(academy)
     before = explorer.begin()
     before = type(before)(("PROCESSING", "w", "2100", "t"), 0, True, 0, (), ())

@@ -77,7 +77,7 @@ class TestRedriveDaysLater:
         assert academy.rows() == before
 
 
-def test_nobody_takes_over_while_the_term_runs(stage, academy, expired):
+def test_a_handoff_is_not_adopted_before_its_lease_ends(stage, academy, expired):
     stage.queue.away = True
     stage.execute("first")
     stage.queue.away = False
@@ -93,7 +93,7 @@ def test_an_orphan_is_found_by_the_next_listing(stage, academy):
     assert academy.state(orphan) == ("UPLOADED", "", False)
 
 
-def test_a_clock_that_was_set_back_delays_and_loses_nothing(stage, academy, expired):
+def test_a_clock_that_was_set_back_only_delays(stage, academy, expired):
     """A new primary whose clock is an hour behind: everything written before it lies in its future."""
     stage.queue.away = True
     stage.execute("before")
@@ -118,7 +118,8 @@ def test_the_driver_follows_the_state_machine(stage):
     }
     for first, again in (("Reclaim", "ReclaimAgain"), ("Enqueue", "EnqueueAgain")):
         assert "Catch" in states[first] and "Catch" not in states[again]
-    assert payloads["Enqueue"] == payloads["EnqueueAgain"] == "{% $states.input %}"
+    with_retries = "{% $merge([$states.input, {'retries': $states.context.State.RetryCount}]) %}"
+    assert payloads["Enqueue"] == payloads["EnqueueAgain"] == with_retries
     assert payloads["Reclaim"] == {**payloads["ReclaimAgain"], "failOnPartial": False}
     assert payloads["ReclaimAgain"]["failOnPartial"] is True
     payload = Execution(stage.lambdas, "x")._reclaim_payload([1], fail_on_partial=True)

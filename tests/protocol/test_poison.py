@@ -45,13 +45,40 @@ def test_the_limit_counts_reclaims_and_the_message_tells_which_attempt_it_is(sta
     assert stage.violated(*verdicts.RULES) == []
 
 
-def test_a_retry_by_hand_starts_afresh(stage, academy, poison):
+def test_a_retry_by_hand_starts_the_count_again(stage, academy, poison):
     stage.count(poison, LIMIT)
     stage.execute("quarantines")
     assert academy.state(poison)[0] == "FAILED"
     academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01'")
     stage.execute("reclaims")
     assert attempts(stage) == [2]
+
+
+def test_a_new_upload_starts_afresh(stage, academy, poison):
+    for number in range(LIMIT):
+        stage.execute(f"run-{number}")
+        get_stuck_again(stage, poison)
+    academy.sql("UPDATE video_video SET file_key = 'uploaded-again'")
+    stage.execute("another-upload")
+    assert attempts(stage) == [2]
+
+
+def test_a_video_that_was_done_in_between_starts_afresh(stage, academy, poison):
+    stage.count(poison, LIMIT)
+    academy.sql("UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL")
+    stage.execute("finds-it-done")
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01'")
+    stage.execute("reclaims")
+    assert attempts(stage) == [2]
+
+
+def test_users_are_shown_that_a_video_was_given_up(stage, academy, poison):
+    """The platform reads its cache of the status before the row."""
+    academy.redis.set(f"tenant:1:video:{poison}:status", "PROCESSING", ex=21_600)
+    stage.count(poison, LIMIT)
+    stage.execute()
+    assert academy.state(poison)[0] == "FAILED"
+    assert not academy.redis.exists(f"tenant:1:video:{poison}:status")
 
 
 def test_a_queue_that_is_away_for_hours_quarantines_nothing(stage, academy, poison):
@@ -95,7 +122,7 @@ def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poi
 
 @pytest.mark.parametrize("call", ["read heartbeats and reclaims", "lease for handoff"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
+def test_a_crash_adds_no_attempt(stage, academy, poison, call, when):
     stage.inject_once(call, when, lambda invocation, _: invocation.die())
     stage.execute("crashes")
     stage.calm()
@@ -105,7 +132,7 @@ def test_a_crash_is_worth_no_attempt(stage, academy, poison, call, when):
     assert academy.state(poison)[0] == "UPLOADED"
 
 
-def test_without_redis_nothing_is_counted_and_nothing_is_given_up(stage, academy, poison):
+def test_without_redis_nothing_is_counted_or_quarantined(stage, academy, poison):
     stage.environment.redis_relay.refusing = True
     for number in range(LIMIT + 2):
         stage.execute(f"run-{number}")
@@ -113,7 +140,7 @@ def test_without_redis_nothing_is_counted_and_nothing_is_given_up(stage, academy
         get_stuck_again(stage, poison)
 
 
-def test_a_video_that_was_spared_is_not_counted(stage, academy):
+def test_a_video_that_was_not_reclaimed_is_not_counted(stage, academy):
     """Listed as stale, and heard of again just before it is looked at."""
     video = academy.add(until=3600)
     stage.silence(video)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from dev.chaos import verdicts
+from dev.chaos import product, verdicts
 from dev.chaos.boundary import boundary
 from dev.chaos.environment import Timing
+from dev.local.valkey import Valkey
 from dev.local.worker import Pace
 
 CONFIRM_S = 0.5
@@ -42,7 +43,7 @@ def status(stage, job):
     return stage.academy.state(job.video_id)[0]
 
 
-def test_a_flush_robs_nobody(stage, working):
+def test_a_worker_keeps_its_video_when_redis_is_flushed(stage, working):
     """Another worker sends a heartbeat first, so that this Redis is credible."""
     worker, job = working
     stage.academy.redis.flushall()
@@ -56,7 +57,7 @@ def test_a_flush_robs_nobody(stage, working):
     assert stage.violated() == []
 
 
-def test_a_redis_that_has_seen_no_heartbeat_robs_nobody(stage, working):
+def test_a_worker_keeps_its_video_while_redis_has_seen_no_heartbeat(stage, working):
     """The wrong Redis, or one that lost its data before the first worker sent another heartbeat."""
     _, job = working
     stage.academy.redis.flushall()
@@ -79,7 +80,7 @@ def test_workers_that_cannot_reach_redis_keep_their_videos(stage, academy):
     assert not stage.messages()
 
 
-def test_flushes_again_and_again_rob_nobody(stage, working):
+def test_a_worker_keeps_its_video_through_repeated_flushes(stage, working):
     worker, job = working
     for number in range(4):
         stage.academy.redis.flushall()
@@ -91,7 +92,7 @@ def test_flushes_again_and_again_rob_nobody(stage, working):
     assert status(stage, job) == "PROCESSING"
 
 
-def test_a_worker_that_is_silent_twice_is_relieved(stage, working):
+def test_the_video_of_a_worker_without_a_heartbeat_is_reclaimed_at_the_second_look(stage, working):
     _, job = working
     stage.academy.redis.delete(job.heartbeat_key)
     stage.execute("first-strike")
@@ -104,7 +105,7 @@ def test_a_worker_that_is_silent_twice_is_relieved(stage, working):
     assert stage.violated(*verdicts.RULES) == []
 
 
-def test_a_strike_under_an_earlier_lease_counts_against_nobody(stage, academy, working):
+def test_a_strike_under_an_earlier_lease_does_not_count(stage, academy, working):
     _, job = working
     academy.redis.delete(job.heartbeat_key)
     stage.execute("strike")
@@ -114,8 +115,19 @@ def test_a_strike_under_an_earlier_lease_counts_against_nobody(stage, academy, w
     assert status(stage, job) == "PROCESSING"
 
 
+def test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds(stage, academy, working):
+    """Redis is flushed, the schedule stands still for some minutes, and Redis is flushed again."""
+    worker, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("strike")
+    worker.beat(job)
+    stage.pass_time(stage.environment.timing.strike_memory_s + 1)
+    stage.execute("misses-once")
+    assert status(stage, job) == "PROCESSING"
+
+
 @pytest.mark.parametrize("failure", ["unreachable", "loading"])
-def test_a_redis_that_cannot_answer_says_nothing(platforms_rule, stage, academy, failure):
+def test_silence_does_not_count_while_redis_does_not_answer(platforms_rule, stage, academy, failure):
     stage.environment.timing = platforms_rule
     silent, expired = academy.add(until=3600), academy.add(until=-1)
     relay = stage.environment.redis_relay
@@ -136,7 +148,7 @@ def settings_of(stage, timing):
     return boundary(replace(stage.environment, timing=timing))
 
 
-def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valkey):
+def test_silence_does_not_count_while_redis_refuses_writes(stage, academy, working, valkey):
     """A former primary: heartbeats don't reach it any more, and its data becomes outdated."""
     _, job = working
     academy.redis.delete(job.heartbeat_key)
@@ -149,6 +161,44 @@ def test_a_redis_that_refuses_writes_says_nothing(stage, academy, working, valke
         finally:
             server.execute_command("REPLICAOF", "NO", "ONE")
     assert status(stage, job) == "PROCESSING"
+
+
+def test_a_demoted_redis_is_left_for_the_new_primary(stage, academy, working, tmp_path):
+    """After a failover the name leads to the new primary, but connections to the former one stay open."""
+    _, job = working
+    academy.redis.delete(job.heartbeat_key)
+    stage.execute("connects")
+    academy.redis.delete(f"tenant:1:video:{job.video_id}:silence")
+    with Valkey(tmp_path) as primary, closing(redis.Redis.from_url(primary.url)) as server:
+        server.set(product.HEARTBEAT_SEEN_KEY, "1", ex=86_400)
+        stage.environment.redis_relay.target_port = primary.port
+        academy.redis.replicaof("127.0.0.1", "1")
+        try:
+            stage.execute("is-refused")
+            stage.execute("first-strike")
+            time.sleep(CONFIRM_S)
+            stage.execute("second-strike")
+        finally:
+            academy.redis.replicaof("NO", "ONE")
+    assert status(stage, job) == "UPLOADED"
+
+
+def test_a_heartbeat_of_another_type_is_not_missing(stage, academy):
+    video = academy.add(until=3600)
+    stage.silence(video)
+    academy.redis.lpush(f"tenant:1:video:{video}:heartbeat", "1")
+    stage.execute()
+    assert academy.state(video)[0] == "PROCESSING"
+
+
+def test_a_key_of_another_type_harms_no_other_video(stage, academy):
+    spoilt, other = (academy.add(by=f"worker-{number}", until=3600) for number in range(2))
+    stage.silence(spoilt, other)
+    academy.redis.set(f"tenant:1:video:{spoilt}:reclaims", "not what it should be")
+    academy.redis.set(product.WAITING_KEY, "not what it should be")
+    stage.execute()
+    assert {academy.state(video)[0] for video in (spoilt, other)} == {"UPLOADED"}
+    assert stage.messages() == [spoilt, other]
 
 
 def test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video(stage, working):

@@ -5,13 +5,20 @@ import pytest
 from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable
 from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
-from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, outcomes, output
+from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, did_now, outcomes
+from video_reclaim.rules.enqueueing import output as rules_output
+from video_reclaim.rules.reclaiming import Written
 
 EXECUTION = "arn:aws:states:eu-central-1:123456789012:execution:reclaim:one"
 
 
 def batch(*videos, fail_on_partial=False, **did):
     return Batch(EXECUTION, fail_on_partial, list(videos), [2] * len(videos), Counts(**did))
+
+
+def output(given, sent, *, jobs, cleared=None, redis_answered=True):
+    did = did_now(given, sent, cleared or Written(), jobs=jobs, redis_answered=redis_answered)
+    return rules_output(given, sent, did)
 
 
 REFUSED = Sent(accepted=[1], refused={2: "InvalidMessageContents"})
@@ -24,12 +31,41 @@ def test_what_was_accepted_is_reclaimed_and_enqueued():
         "quarantined": 1,
         "refused": 2,
         "resent": 3,
-        "adopted": 4,
+        "duplicates": {"adopted": 4},
         "skipped": {"beating": 5},
         "redis_away": 1,
     }
     done = output(batch(1, 2, **before), Sent(accepted=[1, 2]), jobs=2)
     assert done == ItemOutput(Counts(reclaimed=2, enqueued=2, **before))
+
+
+@pytest.mark.parametrize(
+    ("retries", "sent", "duplicates"),
+    [
+        pytest.param(0, Sent(accepted=[1, 2]), {"adopted": 1}, id="none-sent-before"),
+        pytest.param(
+            0, Sent(accepted=[1, 2], repeated=[2]), {"adopted": 1, "answerLost": 1}, id="call-made-twice"
+        ),
+        pytest.param(1, Sent(accepted=[1, 2], repeated=[2]), {"adopted": 1, "retried": 2}, id="tried-before"),
+        pytest.param(2, Sent(), {"adopted": 1}, id="nothing-sent"),
+    ],
+)
+def test_messages_that_may_be_second_ones_are_counted_by_cause(retries, sent, duplicates):
+    given = batch(1, 2, duplicates={"adopted": 1})
+    given.retries = retries
+    done = output(given, sent, jobs=len(sent.accepted))
+    assert done.did.duplicates == duplicates
+    assert given.did.duplicates == {"adopted": 1}
+
+
+def test_a_row_that_could_not_be_cleared_was_sent_and_is_counted_as_refused():
+    done = output(batch(1, 2, refused=3), Sent(accepted=[1, 2]), jobs=2, cleared=Written([1], {2: "odd"}))
+    assert (done.did.enqueued, done.did.reclaimed, done.did.refused, done.error) == (2, 2, 4, "")
+
+
+@pytest.mark.parametrize(("before", "answered", "away"), [(0, True, 0), (0, False, 1), (1, True, 1)])
+def test_redis_counts_as_away_if_either_step_found_it_so(before, answered, away):
+    assert output(batch(redis_away=before), Sent(), jobs=0, redis_answered=answered).did.redis_away == away
 
 
 def test_an_item_without_videos_fails_nothing():
@@ -154,13 +190,14 @@ def test_the_event_is_read_and_names_a_missing_field():
 def test_every_message_leaves_a_trace():
     attempts = {1: 2, 2: 3, 3: 4, 4: 5}
     sent = Sent(accepted=[1, 4], refused={2: "bad"}, not_sent=[3], error="throttled")
-    assert list(outcomes(sent, attempts, {4: 250, 3: 9})) == [
+    assert list(outcomes(sent, attempts, {4: 250, 3: 9}, Written(refused={4: "odd"}))) == [
         ("enqueued", {"video": 1, "attempt": 2}),
         ("enqueued", {"video": 4, "attempt": 5, "delay_s": 250}),
         ("not enqueued", {"video": 2, "attempt": 3, "error": "bad"}),
         ("not enqueued", {"video": 3, "attempt": 4, "error": "throttled"}),
+        ("refused", {"video": 4, "error": "odd"}),
     ]
 
 
 def test_without_a_message_there_is_no_trace():
-    assert list(outcomes(Sent(), {1: 2}, {})) == []
+    assert list(outcomes(Sent(), {1: 2}, {}, Written())) == []

@@ -123,6 +123,11 @@ def test_videos_that_merely_wait_are_not_judged():
     assert judge_all(videos, {}, Criteria(30, lost=[2])) == {2: Reason.MESSAGE_LOST}
 
 
+def test_a_waiting_video_without_a_tenant_is_told_even_when_its_message_is_lost():
+    videos = [replace(WAITING, id=id_, tenant_id=None) for id_ in (1, 2)]
+    assert judge_all(videos, {}, Criteria(30, lost=[2])) == dict.fromkeys((1, 2), Reason.TENANT_UNKNOWN)
+
+
 def test_a_named_video_that_is_not_quarantined_is_told():
     ready = replace(LEASED, id=4, status="READY")
     failed = replace(ready, id=5, status="FAILED")
@@ -166,9 +171,9 @@ def test_without_redis_the_longest_wait_is_unknown():
     [
         pytest.param(LEASED, SILENT, True, id="silence-is-known"),
         pytest.param(LEASED, UNKNOWN, False, id="an-unknown-heartbeat-is-not-trusted"),
-        pytest.param(LEASED, None, False, id="neither-is-an-absent-one"),
+        pytest.param(LEASED, None, False, id="an-absent-heartbeat-is-not-trusted"),
         pytest.param(EXPIRED, UNKNOWN, True, id="an-expired-lease-asks-for-no-heartbeat"),
-        pytest.param(WAITING, None, True, id="neither-does-a-waiting-video"),
+        pytest.param(WAITING, None, True, id="a-waiting-video-asks-for-no-heartbeat"),
     ],
 )
 def test_heartbeats_are_trusted_when_all_that_matter_are_known(video, heartbeat, trusted):
@@ -196,21 +201,26 @@ def test_a_later_or_unrecorded_miss_leaves_no_trace(heartbeat):
 
 
 @pytest.mark.parametrize(
-    ("queue", "age"),
+    ("queue", "seen"),
     [
-        pytest.param(QueueLook(NOW_S - 60, None), {}, id="the-queue-is-empty"),
+        pytest.param(
+            QueueLook(NOW_S - 60, None),
+            {"queue_empty_since": "2023-11-14T22:12:20+00:00"},
+            id="the-queue-is-empty",
+        ),
         pytest.param(QueueLook(None, 0.0), {"queue_oldest_s": 0.0}, id="the-oldest-message-has-just-come"),
         pytest.param(QueueLook(None, 5.0), {"queue_oldest_s": 5.0}, id="the-oldest-message-is-5-s-old"),
+        pytest.param(QueueLook(None, None), {}, id="the-age-is-unknown"),
         pytest.param(None, {}, id="the-queue-is-unknown"),
     ],
 )
-def test_a_lost_message_leaves_a_trace_with_the_age_of_the_queue(queue, age):
+def test_a_lost_message_leaves_a_trace_with_what_the_queue_held(queue, seen):
     waits = Waits(now_s=NOW_S, by_id={1: Wait(NOW_S - 900, "a")}, lost=[1], queue=queue)
     [line] = findings([WAITING], {}, waits, {1: Reason.MESSAGE_LOST})
     waiting_since = "2023-11-14T21:58:20+00:00"
     assert line == (
         "message lost",
-        evidence(WAITING, reason="messageLost", waiting_since=waiting_since, **age),
+        evidence(WAITING, reason="messageLost", waiting_since=waiting_since, **seen),
     )
 
 
@@ -283,7 +293,9 @@ def test_what_the_first_look_left_to_the_next_run_is_not_listed_by_the_second():
     [
         pytest.param({}, 2, id="a-recorded-strike-can-be-confirmed"),
         pytest.param({"can_confirm": False}, 0, id="a-strike-that-was-not-recorded-cannot"),
-        pytest.param({"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-spoils-no-other"),
+        pytest.param(
+            {"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-does-not-affect-another-video"
+        ),
         pytest.param({"dry_run": True}, 0, id="a-dry-run-records-no-strike"),
         pytest.param({"earlier": RunRecord()}, 0, id="there-is-no-third-look"),
     ],

@@ -154,13 +154,16 @@ def test_the_evidence_names_what_was_read_and_nothing_that_was_not():
             holder="worker-1",
             lease='(worker-1,"2026-03-01 13:00:00.25+00","2026-03-01 09:00:00+00")',
             silent_since=AT - timedelta(seconds=43),
+            waiting_since=AT - timedelta(minutes=20),
             queue_oldest_s=12.4,
+            queue_empty_since=AT - timedelta(minutes=2),
             attempt=3,
         )
     )
 
     for part in ("worker-1", "2026-03-01 13:00:00", "2026-03-01 11:59:17", "43 s", "12 s", "attempt 3"):
         assert part in seen
+    assert "2026-03-01 11:40:00 (20 min)" in seen and "empty since 2026-03-01 11:58:00 (2 min)" in seen
     assert evidence(line("reclaimed")) == ""
     nobody = evidence(line("reclaimed", holder="", lease='("",,)'))
     assert "nobody" in nobody and "until" not in nobody
@@ -364,8 +367,8 @@ def test_what_is_not_known_is_not_shown_as_0():
 
 
 def test_stop_names_what_still_runs():
-    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")]))
-    assert "No execution is running." in what_keeps_running("mine", [])
+    assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")], "rate(1 minute)"))
+    assert "No execution is running." in what_keeps_running("mine", [], "rate(1 minute)")
 
 
 @pytest.mark.parametrize(

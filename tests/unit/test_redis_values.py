@@ -33,7 +33,8 @@ def test_a_strike_is_written_with_a_time_that_a_person_can_convert():
     "identity", [f"{LEASE} 0123456789ab", "(,,) ab"], ids=["with-lease", "without-lease"]
 )
 def test_a_wait_is_read_as_it_was_written(identity):
-    assert parse_wait(write_wait(Wait(AT_S, identity)).encode()) == Wait(AT_S, identity)
+    for wait in (Wait(AT_S, identity), Wait(AT_S, identity, lost=True)):
+        assert parse_wait(write_wait(wait).encode()) == wait
 
 
 UNREADABLE = [

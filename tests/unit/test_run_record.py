@@ -46,7 +46,10 @@ def through_json(record):
 def test_items_add_up():
     totals = one_pass(
         did(reclaimed=2, quarantined=1, skipped={"movedOn": 1}, enqueued=2, resent=1, redis_away=1),
-        did(reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}, resent=4, adopted=2),
+        did(
+            reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}, resent=4, duplicates={"adopted": 2}
+        ),
+        did(duplicates={"adopted": 1, "retried": 4}),
         did(redis_away=1),
         failed("QueueUnavailable", 2),
         ItemResult(Counts(reclaimed=1), "StoreRefused", 1),
@@ -57,7 +60,7 @@ def test_items_add_up():
         quarantined=1,
         refused=3,
         resent=5,
-        adopted=2,
+        duplicates={"adopted": 3, "retried": 4},
         skipped={"movedOn": 3, "beating": 1},
         redis_away=2,
     )
@@ -93,11 +96,17 @@ def test_the_first_pass_keeps_what_the_listing_said():
 
 def test_the_counts_of_both_passes_add_up():
     counts = did(
-        reclaimed=1, enqueued=2, quarantined=3, refused=4, resent=5, adopted=6, skipped={"movedOn": 5}
+        reclaimed=1,
+        enqueued=2,
+        quarantined=3,
+        refused=4,
+        resent=5,
+        duplicates={"retried": 6},
+        skipped={"movedOn": 5},
     )
     run = add_pass(add_pass(BEGUN, one_pass(counts)), one_pass(counts, retried=True))
     assert (run.reclaimed, run.enqueued, run.quarantined, run.refused) == (2, 4, 6, 8)
-    assert (run.resent, run.adopted, run.skipped) == (10, 12, {"movedOn": 10})
+    assert (run.resent, run.duplicates, run.skipped) == (10, {"retried": 12}, {"movedOn": 10})
 
 
 @pytest.mark.parametrize(
@@ -175,7 +184,7 @@ def test_both_passes_at_once_when_the_first_could_not_be_published():
                 quarantined=3,
                 refused=4,
                 resent=5,
-                adopted=6,
+                duplicates={"adopted": 6},
                 skipped={"beating": 5},
                 failed={"QueueUnavailable": 6},
                 recovered=7,
@@ -193,7 +202,7 @@ def test_a_record_survives_json(record):
 
 
 def test_the_json_form_leaves_out_what_does_not_apply():
-    nothing = {"dryRun": False, "stale": {}, "spared": {}, "skipped": {}, "failed": {}}
+    nothing = {"dryRun": False, "stale": {}, "spared": {}, "duplicates": {}, "skipped": {}, "failed": {}}
     zeros = dict.fromkeys(
         (
             "expiredButBeating",
@@ -204,7 +213,6 @@ def test_the_json_form_leaves_out_what_does_not_apply():
             "quarantined",
             "refused",
             "resent",
-            "adopted",
         ),
         0,
     )
@@ -213,7 +221,10 @@ def test_the_json_form_leaves_out_what_does_not_apply():
 
 def test_the_counts_of_an_item_leave_out_zeros():
     assert to_builtins(Counts()) == {}
-    assert to_builtins(Counts(adopted=2, redis_away=1)) == {"adopted": 2, "redisAway": 1}
+    assert to_builtins(Counts(duplicates={"adopted": 2}, redis_away=1)) == {
+        "duplicates": {"adopted": 2},
+        "redisAway": 1,
+    }
 
 
 def test_the_event_of_publish_backlog_is_read():

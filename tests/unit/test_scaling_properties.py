@@ -186,10 +186,10 @@ def test_never_in_below_the_short_peak_nor_below_both_with_the_spare(given_input
             return ceil(max([*seen, now]) / policy.videos_per_worker)
 
         short, long = workers(policy.peak_window_s), workers(policy.scale_in_window_s)
-        leaving = min(group.draining, ceil(given_inputs.processing / policy.videos_per_worker))
-        needed = min(short + policy.spare_workers, long) - leaving
-        assert decision.desired == group.clamp(needed)
-        assert decision.desired >= group.clamp(short - leaving)
+        waiting = ceil(given_inputs.uploaded / policy.videos_per_worker)
+        needed = min(short + policy.spare_workers, long) - group.draining
+        assert decision.desired == group.clamp(max(needed, waiting))
+        assert decision.desired >= group.clamp(short - group.draining)
 
 
 @patient

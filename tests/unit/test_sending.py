@@ -17,6 +17,7 @@ class Sqs:
 
     def __init__(self):
         self.started, self.failing, self.refused, self.unanswered = [], set(), set(), set()
+        self.repeated = set()
         self.before_call = lambda _first: None
 
     def send_message_batch(self, *, QueueUrl, Entries):
@@ -28,6 +29,7 @@ class Sqs:
         return {
             "Successful": [{"Id": str(v)} for v in ids if v not in self.refused | self.unanswered],
             "Failed": [{"Id": str(v), "Code": "InternalError"} for v in ids if v in self.refused],
+            "ResponseMetadata": {"RetryAttempts": int(ids[0] in self.repeated)},
         }
 
 
@@ -45,6 +47,11 @@ def send(count):
 def test_nothing_to_send_calls_nothing(queue):
     sent = send(0)
     assert (sent.accepted, sent.not_sent, queue.started) == ([], [], [])
+
+
+def test_messages_of_a_call_that_was_made_twice_are_named(queue):
+    queue.repeated, queue.refused = {10}, {12}
+    assert send(30).repeated == [10, 11, *range(13, 20)]
 
 
 def test_calls_overlap(queue):

@@ -88,7 +88,7 @@ def test_under_a_live_lease_only_confirmed_silence_is_stale(video, criteria, hea
     ("heartbeat", "reason"),
     [
         pytest.param(SILENT, Reason.SILENT_TWICE, id="the-first-miss-counts"),
-        pytest.param(struck(600, "other"), Reason.SILENT_TWICE, id="whatever-strike-there-is"),
+        pytest.param(struck(600, "other"), Reason.SILENT_TWICE, id="any-strike"),
         pytest.param(BEATING, Reason.BEATING, id="a-heartbeat-spares"),
         pytest.param(UNKNOWN_HEARTBEAT, Reason.HEARTBEAT_UNKNOWN, id="unknown-is-never-silence"),
     ],
@@ -139,7 +139,7 @@ def test_an_expired_lease(criteria, heartbeat, reason):
         pytest.param(replace(EXPIRED, status="PENDING"), Reason.MOVED_ON, id="a-pending-video-is-left-alone"),
     ],
 )
-def test_outside_of_processing_silence_says_nothing(video, reason):
+def test_outside_of_processing_silence_does_not_count(video, reason):
     assert judge(video, SILENT, RECLAIM) is reason
 
 

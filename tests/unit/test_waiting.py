@@ -3,7 +3,17 @@ from dataclasses import replace
 import pytest
 
 from video_reclaim.rules.staleness import Video
-from video_reclaim.rules.waiting import QueueLook, Wait, Waits, identity, lost, overdue, track
+from video_reclaim.rules.waiting import (
+    QueueLook,
+    Wait,
+    Waits,
+    gap_limit_s,
+    identity,
+    lost,
+    overdue,
+    still_valid,
+    track,
+)
 
 NOW_S = 1_700_000_000.0
 WAITING = Video(
@@ -26,6 +36,18 @@ def since(ago_s, video=WAITING):
 def waiting(**ago_s):
     """Waits by id, written as ``_7=900`` for a video 7 that has waited for 900 s."""
     return Waits(now_s=NOW_S, by_id={int(name[1:]): since(ago) for name, ago in ago_s.items()})
+
+
+@pytest.mark.parametrize(("rate_minutes", "limit_s"), [(1, 300), (4, 300), (5, 960)])
+def test_on_a_fast_schedule_every_retry_of_a_user_is_seen(rate_minutes, limit_s):
+    assert gap_limit_s(rate_minutes) == limit_s
+
+
+def test_waits_start_again_when_nobody_looked_for_too_long():
+    recorded = {1: since(500)}
+    assert still_valid(recorded, NOW_S - 300, now_s=NOW_S, gap_limit_s=300) == recorded
+    assert still_valid(recorded, NOW_S - 301, now_s=NOW_S, gap_limit_s=300) == {}
+    assert still_valid(recorded, None, now_s=NOW_S, gap_limit_s=300) == {}
 
 
 def test_a_video_that_is_seen_waiting_for_the_first_time_starts_its_wait():

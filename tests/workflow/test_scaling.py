@@ -91,7 +91,7 @@ def test_held_while_the_queue_is_unknown(at_nine):
         pytest.param({"mode": "stop"}, 1, [], "unclear", id="malformed"),
     ],
 )
-def test_an_operator_s_order_goes_first_while_it_holds(at_nine, order, hours, desired, reason):
+def test_an_override_takes_precedence_until_it_expires(at_nine, order, hours, desired, reason):
     put_backlog(at_nine, 0, range(2, 26))
     at_nine.aws.settle()
     until = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()

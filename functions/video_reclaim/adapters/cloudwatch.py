@@ -92,13 +92,15 @@ def _dimensions(series: Series) -> "list[DimensionTypeDef]":
 
 
 def oldest_message_s(queue_name: str, *, at: datetime) -> float | None:
-    """Return the age of a queue's oldest message in seconds at the time ``at``; None if it is unknown.
+    """Return the age of a queue's oldest message in seconds in the 10 minutes up to ``at``; None if it is unknown.
 
-    Read from SQS's metric ApproximateAgeOfOldestMessage. A message that is received three times or more is left
-    out of it (AWS, "Available CloudWatch metrics for Amazon SQS"); by then it is in the dead-letter queue.
+    Read from SQS's metric ApproximateAgeOfOldestMessage, which leaves out a message from its third receive on
+    (AWS, "Available CloudWatch metrics for Amazon SQS"). It stays in the queue for another 300 s, so earlier
+    points count as well: they still show its age.
     """
     series = Series("ApproximateAgeOfOldestMessage", "Seconds", (("QueueName", queue_name),))
     points = maxima("AWS/SQS", series, at=at, window_s=_OLDEST_MESSAGE_WINDOW_S)
     if not points:
         return None
-    return points[-1].value + (at - points[-1].at).total_seconds()
+    now_s = points[-1].value + (at - points[-1].at).total_seconds()
+    return max(now_s, *(point.value for point in points))

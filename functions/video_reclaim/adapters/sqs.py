@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -63,8 +63,8 @@ def send(
     give_up_s = time.monotonic() + _TIME_LIMIT_S
     errors: list[str] = []
 
-    def send_chunk(number: int) -> dict[int, str] | None:
-        """Return the refusals of one call by id, '' for accepted; None if it failed or was not started."""
+    def send_chunk(number: int) -> _Answer | None:
+        """Make one call; None if it failed or was not started."""
         if number:  # the first call is always made, so that every retry gets further
             if not errors and time.monotonic() > give_up_s:
                 errors.append(f"SQS is slow: not all of {len(ids)} messages were sent in {_TIME_LIMIT_S} s")
@@ -86,9 +86,23 @@ def send(
         if answer is None:
             sent.not_sent += chunk
             continue
-        sent.accepted += [video_id for video_id in chunk if not answer[video_id]]
-        sent.refused |= {video_id: reason for video_id, reason in answer.items() if reason}
+        accepted = [video_id for video_id in chunk if not answer.reasons[video_id]]
+        sent.accepted += accepted
+        sent.repeated += accepted if answer.repeated else []
+        sent.refused |= {video_id: reason for video_id, reason in answer.reasons.items() if reason}
     return sent
+
+
+class _Answer(NamedTuple):
+    """SQS's answer to one call.
+
+    Attributes:
+        reasons: why it refused a message, by video id; '' for those that it accepted.
+        repeated: boto3 made the call twice.
+    """
+
+    reasons: dict[int, str]
+    repeated: bool
 
 
 def _send_call(
@@ -96,8 +110,8 @@ def _send_call(
     queue_url: str,
     messages: Mapping[int, Mapping[str, object]],
     delays_s: Mapping[int, int],
-) -> dict[int, str]:
-    """Send up to ten messages; return SQS's reason by id, '' for those that it accepted."""
+) -> _Answer:
+    """Send up to ten messages."""
     answer = sqs.send_message_batch(
         QueueUrl=queue_url,
         Entries=[
@@ -111,7 +125,10 @@ def _send_call(
     )
     reasons = {int(entry["Id"]): entry["Code"] for entry in answer.get("Failed", [])}
     reasons |= {int(entry["Id"]): "" for entry in answer.get("Successful", [])}
-    return {video_id: reasons.get(video_id, "not answered") for video_id in messages}
+    return _Answer(
+        {video_id: reasons.get(video_id, "not answered") for video_id in messages},
+        repeated=answer["ResponseMetadata"]["RetryAttempts"] > 0,
+    )
 
 
 _COUNTS: "Sequence[QueueAttributeNameType]" = (

@@ -1,6 +1,19 @@
 """What was done with the videos of one item of a Map."""
 
+from enum import StrEnum
+
 import msgspec
+
+
+class Cause(StrEnum):
+    """Why an earlier message for the same video may be in the queue."""
+
+    ADOPTED = "adopted"
+    """The video was taken over between database and queue: whoever had it crashed, or failed after sending."""
+    RETRIED = "retried"
+    """Enqueue was tried again after an attempt that failed or timed out, perhaps after sending."""
+    ANSWER_LOST = "answerLost"
+    """A call to SQS was repeated because the first one was not answered, or not well."""
 
 
 class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -12,10 +25,9 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
         quarantined: videos set to FAILED after too many reclaims.
         refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
         resent: videos whose lost message is sent again.
-        adopted: videos taken over between database and queue. A message for them may already exist, when an
-            earlier attempt crashed after sending or the answer of SQS was lost.
+        duplicates: messages sent although an earlier one for the same video may be in the queue, by `Cause`.
         skipped: number of videos left alone, by reason.
-        redis_away: 1 when Redis did not answer for this item.
+        redis_away: 1 when Redis could not be read or written for this item.
     """
 
     reclaimed: int = 0
@@ -23,7 +35,7 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
     quarantined: int = 0
     refused: int = 0
     resent: int = 0
-    adopted: int = 0
+    duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
     redis_away: int = 0
 

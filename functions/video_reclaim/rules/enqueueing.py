@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, describe_failures
-from video_reclaim.rules.counts import Counts
+from video_reclaim.rules.counts import Cause, Counts
+from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Reason
 
 
@@ -19,6 +20,7 @@ class Batch(msgspec.Struct, rename="camel"):
         videos: ids of the videos that carry the token.
         attempts: for each of them, the ``attempt`` of its message.
         did: what was done so far.
+        retries: how often this state was tried before, without success.
     """
 
     execution: str
@@ -26,6 +28,7 @@ class Batch(msgspec.Struct, rename="camel"):
     videos: list[int]
     attempts: list[int]
     did: Counts
+    retries: int = 0
 
 
 class ItemOutput(msgspec.Struct, omit_defaults=True):
@@ -48,24 +51,50 @@ class Sent:
 
     Attributes:
         accepted: video ids that SQS accepted.
+        repeated: those of them whose call was made twice, since the first was not answered, or not well.
         refused: SQS's reason, by video id.
         not_sent: video ids of calls that failed as a whole or were not made.
         error: why they were not sent; '' if all were.
     """
 
     accepted: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     not_sent: list[int] = field(default_factory=list)
     error: str = ""
 
 
-def output(batch: Batch, sent: Sent, *, jobs: int) -> ItemOutput:
+def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answered: bool) -> Counts:
+    """Return what was done with the videos of the item, by Reclaim and by this attempt.
+
+    Args:
+        batch: what Enqueue was given.
+        sent: the result of sending.
+        cleared: the result of ending the handoffs. A row that is refused here has its message in the queue.
+        jobs: number of videos that still carried the token; the others moved on.
+        redis_answered: the keys of the jobs could be read and deleted.
+    """
+    skipped = dict(batch.did.skipped)
+    if moved_on := len(batch.videos) - jobs:
+        skipped[Reason.MOVED_ON] = skipped.get(Reason.MOVED_ON, 0) + moved_on
+    return msgspec.structs.replace(
+        batch.did,
+        reclaimed=len(batch.videos) - len(sent.refused) - len(sent.not_sent),
+        enqueued=len(sent.accepted),
+        refused=batch.did.refused + len(cleared.refused),
+        duplicates=batch.did.duplicates | _repeated(batch, sent),
+        skipped=skipped,
+        redis_away=batch.did.redis_away if redis_answered else 1,
+    )
+
+
+def output(batch: Batch, sent: Sent, did: Counts) -> ItemOutput:
     """Return the output of the item, or raise what is left to a retry.
 
     Args:
         batch: what Enqueue was given.
         sent: the result of sending.
-        jobs: number of videos that still carried the token; the others moved on.
+        did: from `did_now`.
 
     Raises:
         QueueUnavailable: a call failed as a whole, and nothing was accepted or everything must be.
@@ -75,17 +104,18 @@ def output(batch: Batch, sent: Sent, *, jobs: int) -> ItemOutput:
     failure = QueueUnavailable if sent.error else EnqueueIncomplete
     if failed and (batch.fail_on_partial or not sent.accepted):
         raise failure(describe_failures(failed))
-    skipped = dict(batch.did.skipped)
-    if moved_on := len(batch.videos) - jobs:
-        skipped[Reason.MOVED_ON] = skipped.get(Reason.MOVED_ON, 0) + moved_on
-    did = msgspec.structs.replace(
-        batch.did, reclaimed=len(batch.videos) - len(failed), enqueued=len(sent.accepted), skipped=skipped
-    )
     return ItemOutput(did, failure.__name__ if failed else "", list(failed))
 
 
+def _repeated(batch: Batch, sent: Sent) -> dict[str, int]:
+    """Count the accepted messages that an earlier attempt, or an earlier call, may have sent already."""
+    if batch.retries and sent.accepted:
+        return {Cause.RETRIED.value: len(sent.accepted)}
+    return {Cause.ANSWER_LOST.value: len(sent.repeated)} if sent.repeated else {}
+
+
 def outcomes(
-    sent: Sent, attempts: Mapping[int, int], delays_s: Mapping[int, int]
+    sent: Sent, attempts: Mapping[int, int], delays_s: Mapping[int, int], cleared: Written
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield what became of each message, as a log message with its details."""
     for video_id in sent.accepted:
@@ -93,3 +123,5 @@ def outcomes(
         yield "enqueued", {"video": video_id, "attempt": attempts[video_id], **delay}
     for video_id, error in (sent.refused | dict.fromkeys(sent.not_sent, sent.error)).items():
         yield "not enqueued", {"video": video_id, "attempt": attempts[video_id], "error": error}
+    for video_id, error in cleared.refused.items():
+        yield "refused", {"video": video_id, "error": error}

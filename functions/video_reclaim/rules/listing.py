@@ -22,7 +22,7 @@ from video_reclaim.rules.staleness import (
     iso,
     judge,
 )
-from video_reclaim.rules.waiting import Wait, Waits
+from video_reclaim.rules.waiting import QueueLook, Wait, Waits
 
 _REPORTED_IDS = 100
 _DRY_RUN_IDS = 1_000
@@ -77,11 +77,14 @@ def with_strikes(
 def judge_all(
     videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria
 ) -> dict[int, Reason]:
-    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown."""
+    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown.
+
+    A waiting video without a tenant is told too: no message can be written for it.
+    """
     return {
         video.id: judge(video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), criteria)
         for video in videos
-        if not video.waits or video.id in criteria.lost
+        if not video.waits or video.id in criteria.lost or video.tenant_id is None
     }
 
 
@@ -194,11 +197,6 @@ def findings(
     videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], waits: Waits, found: Mapping[int, Reason]
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield first misses and lost messages, each as a log message with its evidence."""
-    oldest = (
-        {}
-        if waits.queue is None or waits.queue.oldest_s is None
-        else {"queue_oldest_s": waits.queue.oldest_s}
-    )
     for video in videos:
         details = {"video": video.id, "holder": video.leased_by, "lease": video.lease}
         strike = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).strike
@@ -207,4 +205,13 @@ def findings(
             yield "first miss", details | {"reason": Reason.SILENT_ONCE} | since
         elif found.get(video.id) == Reason.MESSAGE_LOST:
             since = {"waiting_since": iso(waits.by_id[video.id].since_s)}
-            yield "message lost", details | {"reason": Reason.MESSAGE_LOST} | since | oldest
+            yield "message lost", details | {"reason": Reason.MESSAGE_LOST} | since | _evidence(waits.queue)
+
+
+def _evidence(queue: QueueLook | None) -> dict[str, object]:
+    """Return what a look at the queue found, of the two proofs that a message is lost."""
+    if queue is None:
+        return {}
+    if queue.empty_since_s is not None:
+        return {"queue_empty_since": iso(queue.empty_since_s)}
+    return {} if queue.oldest_s is None else {"queue_oldest_s": queue.oldest_s}

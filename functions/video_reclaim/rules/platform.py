@@ -1,7 +1,8 @@
 """Every fact about the platform's tables, columns, keys and messages, and the product's own keys beside them.
 
-SQL statements, Redis keys and message bodies take their names from here, and so do the tests. The tables are
-those of the platform's Django migrations; the product never changes their schema.
+SQL statements, Redis keys and message bodies of the product take their names from here. The tables are those of
+the platform's Django migrations; the product never changes their schema. Tests, and what plays the platform in
+them, spell the names themselves, so that a wrong one here fails.
 """
 
 import re

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from video_reclaim.rules.counts import Counts
+from video_reclaim.rules.counts import Cause, Counts
 from video_reclaim.rules.platform import QUARANTINE_PREFIX, Status
 from video_reclaim.rules.staleness import (
     UNKNOWN_HEARTBEAT,
@@ -101,12 +101,17 @@ def claims_to_count(videos: Iterable[Video], token: str) -> dict[int, str]:
 
 
 def still_lost(videos: Iterable[Video], waits: Mapping[int, Wait], *, lost_after_s: int) -> set[int]:
-    """Return the ids of the videos whose wait is still as recorded and long enough."""
+    """Return the ids of the videos whose wait is still as recorded and long enough.
+
+    A listing must have found the message lost during this very wait. A redrive of an old execution proves nothing
+    about a later wait.
+    """
     return {
         video.id
         for video in videos
         if video.waits
         and (wait := waits.get(video.id))
+        and wait.lost
         and wait.identity == identity(video)
         and video.now_s - wait.since_s >= lost_after_s
     }
@@ -162,11 +167,12 @@ def counts(
     if moved_on:
         skipped[Reason.MOVED_ON] += moved_on
     done = [video for video in todo.lease if video.id in leased.ids]
+    adopted = sum(video.handoff_token not in (None, unsent) for video in done)
     return Counts(
         quarantined=len(quarantined.ids),
         refused=refused,
         resent=sum(video.waits for video in done),
-        adopted=sum(video.handoff_token not in (None, unsent) for video in done),
+        duplicates={Cause.ADOPTED.value: adopted} if adopted else {},
         skipped={str(reason): n for reason, n in skipped.items()},
         redis_away=0 if answered else 1,
     )

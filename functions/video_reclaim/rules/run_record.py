@@ -33,13 +33,14 @@ class RunRecord(msgspec.Struct, rename="camel"):
         left_to_next_run: stale videos beyond the limit.
         tenant_unknown: the first 100 ids of videos without a tenant; absent if there are none.
         videos: of a dry run, the first 1,000 videos with their reasons, stale ones first.
-        reclaimed: videos taken from their workers and handed to the queue. This number and the next five are
+        reclaimed: videos taken from their workers and handed to the queue. This number and the next four are
             sums over both passes.
         enqueued: messages that SQS accepted.
         quarantined: videos set to FAILED after too many reclaims.
         refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
         resent: videos whose lost message was sent again.
-        adopted: videos taken over between database and queue. A message for them may already exist.
+        duplicates: messages sent although an earlier one for the same video may be in the queue, by cause; a
+            sum over both passes.
         skipped: number of listed videos that were left alone when it was their turn, by reason.
         failed: number of videos that failed and were not recovered, by error name.
         recovered: number of videos that failed in the first pass and succeeded in the second.
@@ -63,7 +64,7 @@ class RunRecord(msgspec.Struct, rename="camel"):
     quarantined: int = 0
     refused: int = 0
     resent: int = 0
-    adopted: int = 0
+    duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
     failed: dict[str, int] = msgspec.field(default_factory=dict)
     recovered: int | UnsetType = UNSET
@@ -72,7 +73,7 @@ class RunRecord(msgspec.Struct, rename="camel"):
     scaling_error: str | UnsetType = UNSET
 
 
-_SUMMED = ("reclaimed", "enqueued", "quarantined", "refused", "resent", "adopted")
+_SUMMED = ("reclaimed", "enqueued", "quarantined", "refused", "resent")
 
 
 class PassTotals(msgspec.Struct):
@@ -100,15 +101,17 @@ class PassResult(msgspec.Struct):
 
     def total(self) -> PassTotals:
         """Add up the results."""
-        did, skipped, failed = Counts(), Counter[str](), Counter[str]()
+        did, failed = Counts(), Counter[str]()
+        skipped, duplicates = Counter[str](), Counter[str]()
         for result in self.results:
             for name in _SUMMED:
                 setattr(did, name, getattr(did, name) + getattr(result.did, name))
             did.redis_away += result.did.redis_away
             skipped.update(result.did.skipped)
+            duplicates.update(result.did.duplicates)
             if result.failed:
                 failed[result.error] += result.failed
-        did.skipped = dict(skipped)
+        did.skipped, did.duplicates = dict(skipped), dict(duplicates)
         return PassTotals(did, dict(failed))
 
 
@@ -139,6 +142,7 @@ def add_pass(run: RunRecord, done: PassResult) -> RunRecord:
         run,
         **sums,
         heartbeats_trusted=False if untrusted else run.heartbeats_trusted,
+        duplicates=dict(Counter(run.duplicates) + Counter(totals.did.duplicates)),
         skipped=dict(Counter(run.skipped) + Counter(totals.did.skipped)),
         failed={} if done.retried else failed,
         recovered=recovered if done.retried else run.recovered,

@@ -192,7 +192,7 @@ def _may_be_stuck(video: Video, criteria: Criteria) -> bool:
     if video.status != Status.UPLOADED:
         return video.status == Status.PROCESSING
     if video.waits:
-        return video.id in criteria.lost
+        return video.id in criteria.lost or video.tenant_id is None
     return video.lease_expired or video.handoff_token == criteria.own_token
 
 

@@ -21,7 +21,7 @@ MAX_RESENT = 100
 """At most this many messages are sent again in one run."""
 
 _EMPTY_LOOKS_APART_S = 60
-_RETRY_SEEN_S = 300
+RETRY_SEEN_S = 300
 """For how long the platform's ``cancel_requested`` key tells that a user has retried a video."""
 
 
@@ -32,10 +32,12 @@ class Wait:
     Attributes:
         since_s: the database's clock when it was first seen waiting, seconds since the epoch.
         identity: lease and upload at that time, opaque.
+        lost: a listing found during this wait that the message cannot exist any more.
     """
 
     since_s: float
     identity: str
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,12 @@ def identity(video: Video) -> str:
 
 
 def gap_limit_s(rate_minutes: int) -> int:
-    """Return how many seconds may pass between two looks before waits start again."""
-    return max(_RETRY_SEEN_S, 60 * (3 * rate_minutes + 1))
+    """Return how many seconds may pass between two looks before waits start again.
+
+    A retry by a user can be seen for `RETRY_SEEN_S` seconds. Two rounds of a schedule of up to 4 minutes are never
+    further apart, so a retry is always seen; on a slower schedule the age of the oldest message proves nothing.
+    """
+    return RETRY_SEEN_S if rate_minutes <= 4 else 60 * (3 * rate_minutes + 1)
 
 
 def still_valid(

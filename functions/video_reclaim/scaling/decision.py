@@ -71,9 +71,9 @@ def _size(inputs: Inputs, group: Group, stay: int) -> _Size:
         reason = f"The database is unknown; messages waiting: {known}."
         return _Size(_step(want, stay, inputs), want == stay, reason)
     backlog = uploaded + processing
-    leaving = min(group.draining, _workers(processing, inputs))  # draining instances that may hold a video
-    most = group.clamp(max(stay, group.in_service) + _workers(uploaded, inputs))
-    want = min(group.clamp(_workers(backlog, inputs) - leaving), most)
+    least = _workers(uploaded, inputs)  # instances that drain take nothing of what waits
+    most = group.clamp(max(stay, group.in_service) + least)
+    want = min(group.clamp(max(_workers(backlog, inputs) - group.draining, least)), most)
     reason = f"{uploaded} waiting and {processing} at work ask for {want}, desired {group.desired}."
     if want >= stay:
         return _Size(_step(want, stay, inputs), False, reason)
@@ -87,7 +87,7 @@ def _size(inputs: Inputs, group: Group, stay: int) -> _Size:
         return _Size(stay, True, f"{reason} Not in: the last {minutes} minutes have a hole.")
     short, long = peak(values, backlog, policy.peak_window_s), peak(values, backlog, window_s)
     spared = _workers(short, inputs) + policy.spare_workers
-    keep = group.clamp(min(spared, _workers(long, inputs)) - leaving)
+    keep = group.clamp(max(min(spared, _workers(long, inputs)) - group.draining, least))
     peaks = f"peak {short:g} in {policy.peak_window_s // 60} minutes, {long:g} in {minutes}"
     if keep >= stay:
         return _Size(stay, True, f"{reason} Not in: {peaks}.")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +19,7 @@ CANDIDATES_A_PAGE = 10_000
 """So many rows are held at a time: a few megabytes."""
 
 _LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_RENEWED_ROW_WAITS_S = (0.2, 0.6, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +92,56 @@ class Store:
     def read_handoffs(self, video_ids: Sequence[int], *, token: str, handoff_s: int) -> list[Job]:
         """Return the jobs of the videos that still carry the token.
 
-        No other execution adopts them for at least half of ``handoff_s`` seconds from now.
+        No other execution adopts them for at least half of ``handoff_s`` seconds from now. A row whose lease is to
+        be renewed and that somebody else has locked is tried again for two seconds, then left to a later run.
 
         Raises:
             StoreUnavailable, StoreRefused: at most the term of some handoff leases has changed.
         """
         parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
-        return [Job(*row) for row in self._session.fetch_again_if_lost(statements.READ_HANDOFFS, parameters)]
+        fetch = self._session.fetch_again_if_lost
+        rows = fetch(statements.READ_HANDOFFS, parameters)
+        for wait_s in _RENEWED_ROW_WAITS_S:
+            left = sorted({*video_ids} - {row[0] for row in rows})
+            if not left or not fetch(statements.READ_OWN, {**parameters, "ids": left}):
+                break
+            time.sleep(wait_s)
+            rows += fetch(statements.READ_HANDOFFS, {**parameters, "ids": left})
+        return [Job(*row) for row in rows]
 
-    def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> int:
-        """End the handoffs of these jobs that are still as they were read; return their number.
+    def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> Written:
+        """End the handoffs of these jobs that are still as they were read.
 
-        Rows that somebody else has locked are tried again for a few seconds. A video that stays locked keeps
-        its token: a later run adopts it and sends a second message for this one video. A lost connection is
-        opened again once.
+        Rows that somebody else has locked are tried again for a few seconds. A video that stays locked, or whose
+        row PostgreSQL refuses, keeps its token: a later run adopts it and sends a second message for this one
+        video. A lost connection is opened again once.
 
         Raises:
             StoreUnavailable: the videos may still carry the token and may be sent again, which makes duplicate
                 messages; none is lost.
         """
-        parameters = {
-            "ids": [job.video_id for job in jobs],
-            "untils": sorted({job.handoff_until for job in jobs}),
-            "holder": HANDOFF_PREFIX + token,
-        }
-        fetch = self._session.fetch_again_if_lost
-        cleared = len(fetch(statements.CLEAR_HANDOFFS, parameters))
+        untils = sorted({job.handoff_until for job in jobs})
+        parameters = {"untils": untils, "holder": HANDOFF_PREFIX + token}
+        cleared = self._clear([job.video_id for job in jobs], parameters)
         for wait_s in _LOCKED_ROW_WAITS_S:
-            if cleared == len(jobs) or not fetch(statements.READ_UNCLEARED, parameters):
+            left = [job.video_id for job in jobs if job.video_id not in {*cleared.ids, *cleared.refused}]
+            unclear = {**parameters, "ids": left}
+            if not left or not self._session.fetch_again_if_lost(statements.READ_UNCLEARED, unclear):
                 break
             time.sleep(wait_s)
-            cleared += len(fetch(statements.CLEAR_HANDOFFS, parameters))
+            cleared = _together([cleared, self._clear(left, parameters)])
         return cleared
+
+    def _clear(self, ids: Sequence[int], parameters: Mapping[str, object]) -> Written:
+        try:
+            given = {**parameters, "ids": list(ids)}
+            rows = self._session.fetch_again_if_lost(statements.CLEAR_HANDOFFS, given)
+            return Written([row[0] for row in rows])
+        except RowRefused as exc:
+            if len(ids) == 1:
+                return Written(refused={ids[0]: str(exc)})
+        # One of the rows was refused: find out which.
+        return _together(self._clear([video_id], parameters) for video_id in ids)
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
@@ -138,12 +157,17 @@ class Store:
         except RowRefused as exc:
             if len(videos) == 1:
                 return Written(refused={videos[0].id: str(exc)})
-        result = Written()
-        for video in videos:  # one of the rows was refused: find out which
-            written = self._write(statement, [video], parameters)
-            result.ids.extend(written.ids)
-            result.refused.update(written.refused)
-        return result
+        # One of the rows was refused: find out which.
+        return _together(self._write(statement, [video], parameters) for video in videos)
+
+
+def _together(written: Iterable[Written]) -> Written:
+    """Add up the results of several writes."""
+    result = Written()
+    for one in written:
+        result.ids.extend(one.ids)
+        result.refused.update(one.refused)
+    return result
 
 
 def _json(by_id: Mapping[int, str]) -> str:

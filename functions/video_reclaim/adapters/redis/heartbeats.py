@@ -6,12 +6,14 @@ False, and never raise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import redis
 
 from video_reclaim.adapters.redis import values
+from video_reclaim.adapters.redis.pipelines import ask_heartbeats, execute, read_heartbeats
 from video_reclaim.adapters.redis.session import Session
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import (
@@ -20,7 +22,6 @@ from video_reclaim.rules.platform import (
     WAITING_KEY,
     Job,
     cancel_key,
-    heartbeat_key,
     job_lock_key,
     reclaims_key,
     silence_key,
@@ -36,8 +37,6 @@ _SEEN_REMEMBERED_S = 30 * 86_400
 _WAITS_REMEMBERED_S = 86_400
 _MAX_COUNTED = 1_000
 _COMMANDS_PER_CALL = 5_000
-_VIDEOS_PER_CALL = 2_500
-_COMMANDS_OF_HEARTBEATS, _EXEC = 4, 3
 _QUEUE_EMPTY_FIELD = "queue-empty"
 _LOOKED_AT_FIELD = "looked-at"
 
@@ -64,11 +63,11 @@ class Heartbeats:
             chunks = [keys[i : i + _COMMANDS_PER_CALL] for i in range(0, len(keys), _COMMANDS_PER_CALL)]
             for chunk in chunks:
                 pipeline.mget(chunk)
-            _ask_heartbeats(pipeline, beating)
-            seen_ttl_s, counted, waits, *answers = _execute(pipeline)
+            ask_heartbeats(pipeline, beating)
+            seen_ttl_s, counted, waits, *answers = execute(pipeline)
             counted, waits = counted or [], waits or {}
             cancelled = [value for answer in answers[: len(chunks)] for value in answer]
-            heartbeats = _heartbeats(client, beating, answers[len(chunks) :])
+            heartbeats = read_heartbeats(client, beating, answers[len(chunks) :])
             return RedisLook(
                 heartbeats=heartbeats,
                 seen_ttl_s=seen_ttl_s,
@@ -87,8 +86,8 @@ class Heartbeats:
 
         def conversation(client: redis.Redis) -> dict[int, Heartbeat]:
             pipeline = client.pipeline(transaction=False)
-            _ask_heartbeats(pipeline, beating)
-            return _heartbeats(client, beating, _execute(pipeline))
+            ask_heartbeats(pipeline, beating)
+            return read_heartbeats(client, beating, execute(pipeline))
 
         return self._session.ask("heartbeats", conversation)
 
@@ -118,8 +117,8 @@ class Heartbeats:
                     pipeline.expire(key, RECLAIMS_REMEMBERED_S)
                     pipeline.zadd(COUNTED_KEY, {f"{video.tenant_id}:{video.id}": video.now_s})
                 pipeline.zrange(key, since_s, "+inf", byscore=True)
-            _ask_heartbeats(pipeline, beating)
-            seen, *answers = _execute(pipeline)
+            ask_heartbeats(pipeline, beating)
+            seen, *answers = execute(pipeline)
             history = History(waits=waits, seen_before=bool(seen))
             rest = iter(answers)
             for video in videos:
@@ -136,7 +135,7 @@ class Heartbeats:
                 history.earlier_reclaims[video.id] = max(0, earlier)
                 if added:
                     history.newly_counted.add(video.id)
-            history.heartbeats.update(_heartbeats(client, beating, list(rest)))
+            history.heartbeats.update(read_heartbeats(client, beating, list(rest)))
             return history
 
         unknown = History(newly_counted=set(claims), answered=False)
@@ -144,22 +143,27 @@ class Heartbeats:
             return History()
         return self._session.ask("heartbeats and reclaims", conversation) or unknown
 
-    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> None:
-        """Undo the counts of videos that were not reclaimed. Without Redis the count stays one too high."""
-        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
-        self._send("undo counts", commands)
+    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> bool:
+        """Undo the counts of videos that were not reclaimed; return whether Redis took it.
 
-    def end_counts(self, videos: Iterable[tuple[int, int]]) -> None:
-        """Delete the counts of videos, given as tenant id and video id, so that they start at 0."""
+        Without Redis the count stays one too high.
+        """
+        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
+        return self._send("undo counts", commands)
+
+    def end_counts(self, videos: Iterable[tuple[int, int]]) -> bool:
+        """Delete the counts of videos, given as tenant id and video id; return whether Redis took it."""
         commands: list[Command] = []
         for tenant_id, video_id in videos:
             commands.append(("DEL", reclaims_key(tenant_id, video_id)))
             commands.append(("ZREM", COUNTED_KEY, f"{tenant_id}:{video_id}"))
-        self._send("end counts", commands)
+        return self._send("end counts", commands)
 
-    def forget_status(self, videos: Sequence[Video]) -> None:
-        """Delete the platform's cache of the public status, so that users see the row."""
-        self._send("forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos])
+    def forget_status(self, videos: Sequence[Video]) -> bool:
+        """Delete the platform's cache of the public status, so that users see the row; return whether it went."""
+        return self._send(
+            "forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
+        )
 
     def record(
         self, videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook, *, memory_s: int
@@ -180,13 +184,19 @@ class Heartbeats:
         return self._send("strikes", commands)
 
     def record_waits(self, waits: Waits, look: RedisLook, queue: QueueLook | None) -> bool:
-        """Write the waits that have started and since when the queue is empty; delete what has ended.
+        """Write the waits that have started, those of lost messages, and since when the queue is empty.
+
+        What has ended is deleted.
 
         Return whether Redis took them. A wait that is not recorded starts again, which only delays.
         """
         commands: list[Command] = [
             ("HSET", WAITING_KEY, video_id, values.write_wait(waits.by_id[video_id]))
             for video_id in waits.started
+        ]
+        commands += [
+            ("HSET", WAITING_KEY, video_id, values.write_wait(replace(waits.by_id[video_id], lost=True)))
+            for video_id in waits.lost
         ]
         commands += [("HDEL", WAITING_KEY, video_id) for video_id in waits.ended]
         if queue and queue.empty_since_s is not None:
@@ -200,12 +210,12 @@ class Heartbeats:
             commands.append(("HDEL", WAITING_KEY, _LOOKED_AT_FIELD))
         return self._send("waits", commands)
 
-    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int]:
+    def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int] | None:
         """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
 
         A worker that receives a message while the platform's ``cancel_requested`` key exists drops it, so such a
-        message is delayed by what is left of the key's life. Without an answer nothing is delayed: a message
-        that is dropped is found lost later.
+        message is delayed by what is left of the key's life. Without an answer, None, nothing is to be delayed: a
+        message that is dropped is found lost later.
         """
 
         def conversation(client: redis.Redis) -> list[Any]:
@@ -216,7 +226,9 @@ class Heartbeats:
                 pipeline.delete(job_lock_key(job.video_id))
             return pipeline.execute()
 
-        answers = (self._session.ask("job keys", conversation) if jobs else None) or []
+        answers = self._session.ask("job keys", conversation) if jobs else []
+        if answers is None:
+            return None
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
 
     def _send(self, what: str, commands: Sequence[Command]) -> bool:
@@ -231,66 +243,24 @@ class Heartbeats:
         return not commands or bool(self._session.ask(what, conversation))
 
 
-def _execute(pipeline: Any) -> list[Any]:  # noqa: ANN401 (redis-py's pipeline)
-    """Run a pipeline; a key of another type than expected gives None, so that it harms nothing else."""
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
-    for index, answer in enumerate(answers):
-        if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
-            answers[index] = None
-        elif isinstance(answer, Exception):
-            raise answer
-    return answers
-
-
-def _ask_heartbeats(pipeline: Any, videos: Sequence[Video]) -> None:  # noqa: ANN401 (redis-py's pipeline)
-    """Ask for the values of both keys, and at the same moment how many heartbeat keys exist."""
-    for start in range(0, len(videos), _VIDEOS_PER_CALL):
-        some = videos[start : start + _VIDEOS_PER_CALL]
-        beats = [heartbeat_key(video.tenant_id, video.id) for video in some]
-        pipeline.execute_command("MULTI")
-        pipeline.mget(beats + [silence_key(video.tenant_id, video.id) for video in some])
-        pipeline.exists(*beats)
-        pipeline.execute_command("EXEC")
-
-
-def _heartbeats(client: redis.Redis, videos: Sequence[Video], answers: Sequence[Any]) -> dict[int, Heartbeat]:
-    """Read heartbeats from what `_ask_heartbeats` asked.
-
-    MGET gives nothing for a key that holds no text. Such a key exists all the same, and its heartbeat is
-    unknown. Only if more keys exist than were read, each missing heartbeat is asked about once more.
-    """
-    beats: list[bytes | None] = []
-    strikes: list[bytes | None] = []
-    existing = 0
-    for texts, number in answers[_EXEC::_COMMANDS_OF_HEARTBEATS]:
-        beats += texts[: len(texts) // 2]
-        strikes += texts[len(texts) // 2 :]
-        existing += number
-    heartbeats = {
-        video.id: Heartbeat(beat is not None, values.parse_strike(strike))
-        for video, beat, strike in zip(videos, beats, strikes, strict=True)
-    }
-    missing = [video for video in videos if not heartbeats[video.id].present]
-    if existing > len(videos) - len(missing):
-        pipeline = client.pipeline(transaction=False)
-        for video in missing:
-            pipeline.exists(heartbeat_key(video.tenant_id, video.id))
-        for video, exists in zip(missing, pipeline.execute(), strict=True):
-            if exists:
-                heartbeats[video.id] = Heartbeat(None, heartbeats[video.id].strike)
-    return heartbeats
-
-
 def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
-    """Read and delete the waits of videos in one transaction."""
+    """Read and delete the waits of videos in one transaction.
+
+    A wait is left out if a user has retried the video since the listing: the retry has sent a message.
+    """
     if not videos:
         return {}
     ids = [video.id for video in videos]
     pipeline = client.pipeline(transaction=True)
     pipeline.hmget(WAITING_KEY, [str(video_id) for video_id in ids])
     pipeline.hdel(WAITING_KEY, *[str(video_id) for video_id in ids])
-    found, _deleted = pipeline.execute()
-    waits = {video_id: values.parse_wait(value) for video_id, value in zip(ids, found, strict=True)}
+    pipeline.mget([cancel_key(video.tenant_id, video.id) for video in videos])
+    found, _deleted, retried = pipeline.execute()
+    waits = {
+        video_id: values.parse_wait(value)
+        for video_id, value, retry in zip(ids, found, retried, strict=True)
+        if retry is None
+    }
     return {video_id: wait for video_id, wait in waits.items() if wait is not None}
 
 

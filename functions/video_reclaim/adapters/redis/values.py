@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from video_reclaim.rules.staleness import Strike
 from video_reclaim.rules.waiting import Wait
 
-_GONE = "gone "
+_GONE, _LOST = "gone ", "lost "
 _LATEST_S = 1e11  # a time in the year 5138; also leaves out what is no number
 
 
@@ -23,14 +23,14 @@ def parse_strike(value: bytes | None) -> Strike | None:
 
 
 def write_wait(wait: Wait) -> str:
-    """``<seconds> <identity>``."""
-    return f"{wait.since_s:.3f} {wait.identity}"
+    """``<seconds> <identity>``, or ``<seconds> lost <identity>``."""
+    return f"{wait.since_s:.3f} {_LOST if wait.lost else ''}{wait.identity}"
 
 
 def parse_wait(value: bytes | None) -> Wait | None:
     """Read what `write_wait` wrote."""
     since_s, rest = _number_and_text(value)
-    return None if since_s is None else Wait(since_s, rest)
+    return None if since_s is None else Wait(since_s, rest.removeprefix(_LOST), lost=rest.startswith(_LOST))
 
 
 def parse_waits(fields: Mapping[bytes, bytes]) -> dict[int, Wait]:

@@ -1,4 +1,4 @@
-"""The operators' dashboard on a simulated day: ``python -m dev.bench.dashboard`` (`make dashboard`).
+"""The operators' dashboard on a simulated day: ``python -m dev.dashboard`` (`make dashboard`).
 
 It draws docs/dashboard.png from the dashboard's definition in the template, series by series, under the names
 that are published. The day comes from the fleet of `simulation` under the functions' own decision: uploads by
@@ -67,9 +67,9 @@ class Day(FleetSimulation):
 
     def measure(self, view: View) -> None:
         """Interrupt some busy workers, then publish what this run has measured."""
-        for worker in [one for one in self.members if one.job is not None]:
+        for worker in [one for one in self.group.members if one.job is not None]:
             if self.chance.random() < INTERRUPTIONS_A_MINUTE:
-                self._interrupt(worker)
+                self.group.interrupt(worker)
         self._publish(view)
 
     def _publish(self, view: View) -> None:
@@ -90,7 +90,7 @@ class Day(FleetSimulation):
             "VideosRefused": 0,
             "MessagesLost": 0,
             "VideosResent": 0,
-            "VideosAdopted": 0,
+            "DuplicatesSent": 0,
             "HeartbeatsTrusted": float(redis) if listed else None,
             "DesiredWorkers": decision.desired if decision else None,
             "DecisionHeld": float(decision.held) if decision else None,

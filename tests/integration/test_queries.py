@@ -1,0 +1,131 @@
+"""The saved queries name fields that the functions really log, and compare them with values that they have."""
+
+import json
+import re
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import enqueue
+import list_stale_videos
+import publish_backlog
+import reclaim
+from cdk.queries import DECISIONS, QUERIES, Query
+from dev.chaos.product import LOOKED_AT_FIELD, QUEUE_EMPTY_FIELD, WAITING_KEY
+from tests.integration.test_publishing import SETTINGS
+
+EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
+ALL = {**QUERIES, "Latest decisions, of the dashboard": Query(DECISIONS, ("PublishBacklog",))}
+WORDS = {"and", "as", "asc", "by", "desc", "fields", "filter", "in", "like", "limit", "or", "sort", "stats"}
+
+
+@pytest.fixture
+def logged(academy, environment, capsys):
+    """The log lines of each function, of runs in which it has something to say of every kind."""
+    for name, value in SETTINGS.items():
+        environment.setenv(name, value)
+    with mock_aws():
+        sqs = boto3.client("sqs")
+        url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
+        environment.setenv("QUEUES_URLS", json.dumps({"Video": [url]}))
+        silent, waiting = academy.add(), academy.add("UPLOADED")
+        wait_for_an_hour(academy, waiting)
+        list_videos()  # finds the queue empty
+        sqs.send_message(QueueUrl=url, MessageBody="{}")
+        environment.setattr(list_stale_videos.cloudwatch, "oldest_message_s", lambda *_, **__: 5.0)
+        list_videos()  # finds a message
+        lines = {"ListStaleVideos": read(capsys)}
+        academy.strike(silent, ago_s=60)
+        given = {"videos": [silent, waiting], "input": {}, "execution": EXECUTION, "failOnPartial": False}
+        taken = reclaim.handler(given, None)
+        lines["Reclaim"] = read(capsys)
+        enqueue.handler(taken, None)
+        lines["Enqueue"] = read(capsys)
+        environment.setenv("DATABASE_PORT", "1")
+        publish = {"input": {}, "run": {"dryRun": False}, "pass": {"results": [], "retried": False}}
+        publish_backlog.store.cache_clear()
+        publish_backlog.handler(publish | {"execution": EXECUTION}, None)
+        lines["PublishBacklog"] = read(capsys)
+    return lines
+
+
+def wait_for_an_hour(academy, video):
+    """Record that a video has waited for an hour, in which every listing found the queue empty."""
+    ((now_s, identity),) = academy.sql(
+        "SELECT date_part('epoch', now()), ROW(leased_by, leased_until, processing_started_at)::text"
+        " || ' ' || left(md5(file_key), 12) FROM video_video WHERE id = %s",
+        (video,),
+    )
+    since_s = f"{now_s - 3600:.3f}"
+    fields = {
+        str(video): f"{since_s} {identity}",
+        QUEUE_EMPTY_FIELD: since_s,
+        LOOKED_AT_FIELD: f"{now_s:.3f}",
+    }
+    academy.redis.hset(WAITING_KEY, mapping=fields)
+
+
+def list_videos():
+    list_stale_videos.handler({"input": {}, "run": {}, "execution": EXECUTION}, None)
+
+
+def read(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def lines_of(query, logged):
+    return [line for function in query.functions or logged for line in logged[function]]
+
+
+def without_texts(query):
+    """The query without its comments, strings and regular expressions."""
+    return re.sub(r'#.*|"[^"]*"|/(?:\\.|[^/\\])+/', " ", query.text)
+
+
+def fields_of(query):
+    """The names in a query that are neither words of the language, functions nor its own names."""
+    text = without_texts(query)
+    own = set(re.findall(r"\bas (\w+)", text))
+    names = set(re.findall(r"(?<![\w@])@?[A-Za-z_]\w*\b(?!\()", text))
+    return names - own - WORDS
+
+
+def not_logged(query, lines):
+    """The fields of a query that no line has; those that begin with @ are of Logs Insights itself."""
+    return {field for field in fields_of(query) if field[0] != "@"} - {
+        field for line in lines for field in line
+    }
+
+
+def never_equal(query, lines):
+    """The fields that a query compares with a text that none has, or with a number although none is one.
+
+    Logs Insights shows a boolean as a number.
+    """
+    texts = re.findall(r'(?<![\w@])(\w+) = "([^"]*)"', query.text)
+    numbers = re.findall(r"(?<![\w@])(\w+) = \d+", without_texts(query))
+    return {field for field, text in texts if not any(line.get(field) == text for line in lines)} | {
+        field for field in numbers if not any(isinstance(line.get(field), int) for line in lines)
+    }
+
+
+def test_queries_name_fields_that_are_logged_and_compare_them_with_values_that_they_have(logged):
+    for name, query in ALL.items():
+        lines = lines_of(query, logged)
+        assert not_logged(query, lines) == set(), name
+        assert never_equal(query, lines) == set(), name
+
+
+def test_the_fields_of_a_query_are_found():
+    query = Query(
+        """# Of which nothing counts.
+fields @timestamp, reason, queue_oldest_s
+| filter message = "decided" and level in ["WARNING"] or ispresent(error) or @message like /Task \\/ timed/
+| stats count(*) as videos, max(@duration) as longest_ms by bin(1h), holder
+| sort longest_ms desc"""
+    )
+    assert fields_of(query) == {
+        *("@timestamp", "@message", "@duration"),
+        *("reason", "queue_oldest_s", "message", "level", "error", "holder"),
+    }

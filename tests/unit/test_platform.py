@@ -1,0 +1,66 @@
+"""The names of the platform's tables, columns, keys and fields, spelled once more: a wrong one is an error nowhere."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from video_reclaim.rules import platform
+from video_reclaim.rules.platform import Column, Job, Status, message
+
+
+def test_tables():
+    assert (platform.VIDEOS, platform.SESSIONS) == ("video_video", "lectures_session")
+    assert (platform.LECTURES, platform.TENANTS) == ("lectures_lecture", "core_tenant")
+
+
+def test_columns():
+    assert set(Column) == {
+        "id",
+        "session_id",
+        "file_key",
+        "status",
+        "leased_by",
+        "leased_until",
+        "processing_started_at",
+        "error_reason",
+    }
+
+
+def test_statuses():
+    assert set(Status) == {"PENDING", "UPLOADED", "PROCESSING", "READY", "FAILED"}
+
+
+@pytest.mark.parametrize("members", [Column, Status], ids=lambda members: members.__name__)
+def test_a_member_has_the_name_of_its_value(members):
+    assert all(member.name == member.value.upper() for member in members)
+
+
+@pytest.mark.parametrize(
+    ("key", "spelled"),
+    [
+        (platform.heartbeat_key(3, 7), "tenant:3:video:7:heartbeat"),
+        (platform.cancel_key(3, 7), "tenant:3:video:7:cancel_requested"),
+        (platform.status_key(3, 7), "tenant:3:video:7:status"),
+        (platform.job_lock_key(7), "job:encode:7:lock"),
+    ],
+)
+def test_keys(key, spelled):
+    assert key == spelled
+
+
+def test_a_message():
+    job = Job(video_id=7, file_key="k", tenant_id=3, tenant_code="north", handoff_until="")
+    body = message(job, attempt=2, at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert json.loads(json.dumps(body)) == {
+        "video_id": 7,
+        "file_key": "k",
+        "tenant_id": 3,
+        "tenant_code": "north",
+        "created_at": "2026-03-01T12:00:00+00:00",
+        "attempt": 2,
+    }
+
+
+def test_a_message_comes_back_for_900_s_at_most():
+    assert platform.WORKER_RECEIVE_LIMIT_S == 900
