@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     seen = measure(settings)
     publish = Publisher(settings.metrics, at, enabled=not dry_run)
     publish.put(measured(settings.metrics, seen, given))
-    decision = decide(decision_inputs(settings, seen, at))
+    decision = decide_for(settings.workers.group_name, decision_inputs(settings, seen, at))
     publish.put(decided(settings.metrics, decision))
     run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
     log.info("decided", **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")})
@@ -178,6 +178,17 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
         "OverrideUnclear": decision.inputs.override_problem is not None,
     }
     return {series(name, settings.dimensions): value for name, value in values.items()}
+
+
+def decide_for(group_name: str, inputs: Inputs) -> Decision:
+    """Decide; before a change, ask whether the group can be changed. If not, it counts as unknown."""
+    decision = decide(inputs)
+    if decision.action == "hold":
+        return decision
+    problem = autoscaling.why_not_to_change(group_name)
+    if problem is None:
+        return decision
+    return decide(msgspec.structs.replace(inputs, group=None, group_problem=problem))
 
 
 def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:

@@ -10,7 +10,7 @@ from dev.bench.servers import Servers, servers
 
 TITLE = "The database step, against other job queues"
 
-BATCH = 100
+BATCH = 150
 WIDTH = 400
 """Bytes of a row, in every contender's table."""
 
