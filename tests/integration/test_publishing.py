@@ -205,6 +205,11 @@ class TestMeasuring:
             values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
             assert values_[series("VideosRefused", {})] == refused
 
+    def test_sums_of_nothing_are_left_out_and_everything_else_is_published(self, academy, aws):
+        published(aws, run=LISTED | {"messagesLost": 0, "longestWaitS": 0})
+        given = {name for _, name, _, _ in aws.points}
+        assert given == {metric.name for metric in METRICS.values() if metric.statistic != "Sum"}
+
     def test_messages_being_worked_on_are_not_depth(self, academy, aws):
         aws.sqs.send_message(QueueUrl=aws.urls["Video"][0], MessageBody="{}")
         aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
