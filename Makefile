@@ -24,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos cost \
+.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos mutants cost \
 	dashboard lock clean
 
 help: ## say what there is
@@ -101,8 +101,8 @@ verify: setup ## check a deployed STAGE; writes nothing but a dry run and metric
 sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
 	$(PY) -m dev.sbom build/sbom.json
 
-shapes: setup ## write the snapshots of the templates anew, tests/infra/shapes/
-	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py
+shapes: setup ## write the snapshots of the templates and the layer anew, tests/infra/shapes/
+	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py tests/infra/test_bundle.py
 
 schemas: setup ## write the JSON Schemas of the record, the override and the input anew, docs/schemas/
 	PYTHONPATH=functions $(PY) -m dev.schemas
@@ -119,13 +119,16 @@ bench-compare: setup ## the last bench against a stored one
 chaos: setup ## ten thousand faults, no violation
 	$(PY) -m dev.chaos
 
+mutants: setup ## deliberate mistakes in the product, and whether its tests notice; ARGS=alarms for one area
+	$(PY) -m dev.mutants $(ARGS)
+
 cost: setup ## cost per month, from the definition
 	$(PY) -m dev.cost
 
 dashboard: setup ## draw docs/dashboard.png
 	$(PY) -m dev.dashboard
 
-lock: $(VENV)/.installed ## make the locks anew
+lock: $(VENV)/.installed ## make the locks anew; then `make shapes`
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url requirements/$$list.in --output-file requirements/$$list.txt || exit 1; done
 	$(VENV)/bin/npm install --package-lock-only

@@ -4,12 +4,16 @@ import compileall
 import hashlib
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
 
 from .sources import CACHE, ROOT
 
@@ -31,14 +35,14 @@ def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -
     Raises:
         subprocess.CalledProcessError: pip failed; its output is on standard error.
     """
-    wheels = _aws_wheels(python) if target == "aws" else []
+    requirements, wheels = recipe(target, python)
     here = "" if target == "aws" else f"{sysconfig.get_platform()} {sys.version_info[:2]}"
-    recipe = repr((LOCK.read_text(), wheels, here, _OF_THIS_MACHINE))
-    folder = CACHE / f"layer-{target}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    ingredients = repr((requirements, wheels, here, _OF_THIS_MACHINE))
+    folder = CACHE / f"layer-{target}-{hashlib.sha256(ingredients.encode()).hexdigest()[:12]}"
     if folder.exists():
         return folder
     partial = folder.with_suffix(f".{os.getpid()}.partial")
-    unpack(partial / "python", wheels)
+    unpack(partial / "python", requirements, wheels)
     if target == "host":
         compileall.compile_dir(
             partial / "python", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -52,11 +56,44 @@ def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -
     return folder
 
 
-def unpack(folder: Path, wheels: list[str]) -> None:
-    """Unpack the lock's wheels into a folder, without what depends on this machine."""
+def recipe(target: Literal["aws", "host"], python: str) -> tuple[str, list[str]]:
+    """Return the requirements of a layer, and pip's options that choose their wheels."""
+    lock = LOCK.read_text()
+    if target == "host":
+        return needed(lock, {}), []
+    return needed(lock, _aws_environment(python)), _aws_wheels(python)
+
+
+def needed(lock: str, environment: Mapping[str, str]) -> str:
+    """Return the requirements of a lock that an environment needs, without their markers.
+
+    pip would evaluate the markers for the interpreter that runs it, whatever ``--python-version`` says.
+
+    Args:
+        lock: pinned requirements with hashes.
+        environment: values of markers that differ from those of the running interpreter.
+    """
+    kept = []
+    for entry in re.split(r"\n(?=\S)", lock):
+        head, continued, hashes = entry.partition("\\\n")
+        if head.startswith("#"):
+            continue
+        requirement = Requirement(head)
+        if requirement.marker is None or requirement.marker.evaluate(dict(environment)):
+            requirement.marker = None
+            kept.append(f"{requirement} {continued}{hashes}")
+    return "\n".join(kept)
+
+
+def unpack(folder: Path, requirements: str, wheels: list[str], interpreter: str = sys.executable) -> None:
+    """Unpack the wheels of requirements into a folder, by an interpreter's pip, without what depends on it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.parent / "requirements.txt"
+    file.write_text(requirements)
     pip = "-m pip install --quiet --no-compile --no-deps --only-binary=:all: --require-hashes"
-    where = ["--requirement", str(LOCK), "--target", str(folder)]
-    subprocess.run([sys.executable, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
+    where = ["--requirement", str(file), "--target", str(folder)]
+    subprocess.run([interpreter, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
+    file.unlink()
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for name in _OF_THIS_MACHINE:
         for path in folder.glob(f"*.dist-info/{name}"):
@@ -69,6 +106,23 @@ def _aws_wheels(python: str) -> list[str]:
         *("--implementation", "cp", "--python-version", python),
         *("--platform", "manylinux_2_28_aarch64", "--platform", "manylinux2014_aarch64"),
     ]
+
+
+def _aws_environment(python: str) -> dict[str, str]:
+    """Return the values of every marker on Lambda; the patch release is Lambda's own choice."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python}.0",
+        "os_name": "posix",
+        "platform_machine": "aarch64",
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def redis_sign_in(scope: Construct, stage: Stage) -> list[iam.PolicyStatement]:
 def send_jobs(scope: Construct, queues: PlatformQueues) -> list[iam.PolicyStatement]:
     """Send to the video queue."""
     key = queues.video.encryption_master_key
-    encrypt = _use_key(scope, key.key_arn, "sqs", ["kms:Decrypt", "kms:GenerateDataKey"]) if key else []
+    encrypt = use_key(scope, key.key_arn, "sqs", ["kms:Decrypt", "kms:GenerateDataKey"]) if key else []
     return [allow(["sqs:SendMessage"], [queues.video.queue_arn]), *encrypt]
 
 
@@ -68,11 +68,11 @@ def observe(scope: Construct, stage: Stage, queues: PlatformQueues) -> list[iam.
 
 
 def _read_secret(scope: Construct, arn: str, key_arn: str | None) -> list[iam.PolicyStatement]:
-    decrypt = _use_key(scope, key_arn, "secretsmanager", ["kms:Decrypt"]) if key_arn else []
+    decrypt = use_key(scope, key_arn, "secretsmanager", ["kms:Decrypt"]) if key_arn else []
     return [allow(["secretsmanager:GetSecretValue"], [arn]), *decrypt]
 
 
-def _use_key(scope: Construct, key_arn: str, service: str, actions: list[str]) -> list[iam.PolicyStatement]:
+def use_key(scope: Construct, key_arn: str, service: str, actions: list[str]) -> list[iam.PolicyStatement]:
     """Use a customer's key, and only through the service that needs it."""
     stack = Stack.of(scope)
     via = {"StringEquals": {"kms:ViaService": f"{service}.{stack.region}.{stack.url_suffix}"}}

@@ -1,6 +1,7 @@
 """The schedule that starts the workflow."""
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
@@ -10,6 +11,7 @@ from constructs import Construct
 
 from . import stage as settings
 from .findings import accept_dead_letters
+from .permissions import allow, use_key
 from .queues import encryption
 
 
@@ -37,6 +39,7 @@ class ReclaimSchedule(Construct):
             encryption_master_key=encryption_key,
         )
         accept_dead_letters(self.undelivered)
+        role = self._role(state_machine, encryption_key)
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",
@@ -50,5 +53,33 @@ class ReclaimSchedule(Construct):
                 dead_letter_queue=self.undelivered,
                 max_event_age=Duration.minutes(1),  # the next start does the same work
                 retry_attempts=2,
+                role=role,
             ),
         )
+
+    def _role(self, state_machine: sfn.IStateMachine, encryption_key: kms.IKey | None) -> iam.Role:
+        """Create the role that the schedule takes, which may use the key of the workflow and of the queue.
+
+        The target adds the permissions to start and to send, but none for the key ("Data at rest encryption",
+        Step Functions Developer Guide; "Key management", Amazon SQS Developer Guide: what a producer needs).
+        """
+        stack = Stack.of(self)
+        of_this_account = {
+            "aws:SourceAccount": stack.account,
+            "aws:SourceArn": stack.format_arn(
+                service="scheduler", resource="schedule-group", resource_name="default"
+            ),
+        }
+        trusted = iam.ServicePrincipal(
+            "scheduler.amazonaws.com", conditions={"StringEquals": of_this_account}
+        )
+        role = iam.Role(self, "Role", assumed_by=trusted)
+        if encryption_key is not None:
+            use = ["kms:Decrypt", "kms:GenerateDataKey"]
+            context = {"kms:EncryptionContext:aws:states:stateMachineArn": state_machine.state_machine_arn}
+            for statement in (
+                *use_key(self, encryption_key.key_arn, "sqs", use),
+                allow(use, [encryption_key.key_arn], {"StringEquals": context}),
+            ):
+                role.add_to_policy(statement)
+        return role

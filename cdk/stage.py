@@ -10,7 +10,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from .fields import Dimensions, KeyArn, Namespace, OverrideParameter, Seconds, Section, Tags, TopicArn
-from .place import refuse_missing_roots, refuse_other_regions
+from .place import (
+    refuse_foreign_dead_letters,
+    refuse_missing_roots,
+    refuse_other_regions,
+    refuse_sharing,
+)
 from .platform import LISTING_CONNECTIONS, Database, Network, Queues, Redis, Workers
 
 STAGES = Path(__file__).parent.parent / "stages"
@@ -167,10 +172,11 @@ class StageFile(Stage):
     tags: Tags = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _is_in_one_region(self) -> Self:
+    def _is_in_one_place(self) -> Self:
         if self.region:
             refuse_missing_roots(self.database, self.region)
             refuse_other_regions(self, self.region)
+        refuse_foreign_dead_letters(self)
         return self
 
     def named(self, name: str) -> Self:
@@ -213,7 +219,10 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
         except ValueError as exc:
             raise InvalidStage(f"overrides: not JSON ({exc})") from exc
     stage = _validated(values, name)
-    refuse_sharing(name, stage, _others(stages, name))
+    try:
+        refuse_sharing(stage, _others(stages, name))
+    except ValueError as exc:
+        raise InvalidStage(f"stages.{name}.{exc}") from exc
     return stage
 
 
@@ -235,36 +244,6 @@ def _others(stages: Mapping[str, object], name: str) -> Mapping[str, StageFile]:
         with suppress(InvalidStage):
             others[other] = _validated(stages[other], other)
     return others
-
-
-def refuse_sharing(name: str, stage: StageFile, others: Mapping[str, StageFile]) -> None:
-    """Refuse a stage that works on the same things as another in the same account and region.
-
-    Raises:
-        InvalidStage: the message begins with the key that the stages share.
-    """
-    for other, theirs in sorted(others.items()):
-        if (stage.account, stage.region) != (theirs.account, theirs.region):
-            continue
-        pairs = {
-            "queues.video": (stage.queues.video, theirs.queues.video),
-            "queues.videoDeadLetter": (stage.queues.video_dead_letter, theirs.queues.video_dead_letter),
-            "workers.groupName": (stage.workers.group_name, theirs.workers.group_name),
-            "scaling.overrideParameter": (
-                stage.scaling.override_parameter,
-                theirs.scaling.override_parameter,
-            ),
-            "metrics": (
-                (stage.metrics.namespace, stage.metrics.dimensions),
-                (theirs.metrics.namespace, theirs.metrics.dimensions),
-            ),
-        }
-        for key, (mine, their) in pairs.items():
-            if mine == their:
-                raise InvalidStage(
-                    f"stages.{name}.{key}: must not be the same as that of the stage {other}, which is in the same "
-                    "account and region"
-                )
 
 
 def _merge(below: Any, above: Any) -> Any:  # noqa: ANN401 (JSON)

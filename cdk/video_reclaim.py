@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsii
-from aws_cdk import Names, RemovalPolicy
+from aws_cdk import Names, RemovalPolicy, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
@@ -21,6 +21,7 @@ from .alarms import OperatorAlarms, Watched, alarms
 from .dashboard import OperatorDashboard
 from .functions import ReclaimFunctions
 from .metrics import METRICS
+from .place import refuse_missing_roots, refuse_unseen_queue
 from .placement import Placement
 from .platform import Database, Network, Redis, Workers
 from .queries import OperatorQueries
@@ -100,7 +101,8 @@ class VideoReclaim(Construct):
             the path of this construct.
         :param settings: when to reclaim, how to scale, how often to run. Default: ``Settings()``.
 
-        :raises InvalidStage: a name or a setting can't be used; the message begins with its key.
+        :raises InvalidStage: a name or a setting can't be used, or the dead-letter queue is in another account or
+            region; the message begins with its key.
         """
         super().__init__(scope, id_)
         self.name = name or Names.unique_resource_name(self, max_length=30, separator="-").lower()
@@ -108,6 +110,11 @@ class VideoReclaim(Construct):
             raise InvalidStage(
                 f"name: has up to 30 lower case letters, digits and hyphens, not {self.name!r}"
             )
+        try:
+            refuse_missing_roots(database, Stack.of(self).region)
+            refuse_unseen_queue(video_dead_letter_queue, Stack.of(self))
+        except ValueError as exc:
+            raise InvalidStage(str(exc)) from exc
         self._prefix = prefix = f"video-reclaim-{self.name}"
         self._stage = stage = self._configure(settings or Settings(), database, redis, worker_group)
         placement = self._place(vpc, vpc_subnets, security_groups, network)

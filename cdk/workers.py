@@ -11,6 +11,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from .findings import accept, accept_lint, accept_wildcard
+from .permissions import use_key
 from .platform import NewWorkers
 
 HOOK_NAME = "finish-encode"
@@ -147,6 +148,10 @@ class WorkerGroup(Construct):
                     actions=[f"{service}:{action}" for action in actions], resources=[resource]
                 )
             )
+        # What a consumer needs: "Key management", Amazon SQS Developer Guide.
+        if key := queue.encryption_master_key:
+            for statement in use_key(self, key.key_arn, "sqs", ["kms:Decrypt"]):
+                role.add_to_policy(statement)
         accept_wildcard(role, self._arn, because="a random id that only Auto Scaling knows")
         return iam.CfnInstanceProfile(self, "Profile", roles=[role.role_name]).attr_arn
 

@@ -17,7 +17,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dev.definition import ROOT, synthesize, widgets
 from dev.simulation.fleet import FleetSimulation
@@ -163,7 +165,7 @@ def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float
     """
     top = min(graph["y"] for graph in graphs)
     rows = 1 + max((graph["y"] - top) // graph["height"] for graph in graphs)
-    figure, axes = plt.subplots(rows, 3, figsize=(18, 3.1 * rows), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(rows, 3, figsize=(18, 3.4 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.set_visible(False)
     for graph in graphs:
@@ -174,16 +176,34 @@ def draw(graphs: list[dict[str, Any]], put: Mapping[Key, list[tuple[float, float
             at_s, values = _points(put[key_of(series)], graph["properties"]["period"], series[-1]["stat"])
             label = series[-1].get("label", series[1])
             axis.plot([s / HOUR_S for s in at_s], values, linewidth=0.9, label=label, drawstyle="steps-post")
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.1), ncols=3, frameon=False)
+        if all(float(value).is_integer() for line in axis.lines for value in line.get_ydata()):
+            axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         for line in graph["properties"].get("annotations", {}).get("horizontal", ()):
-            axis.axhline(line["value"], color=line["color"], linewidth=0.8, linestyle="--")
+            _draw_threshold(axis, line)
         axis.set_xlim(0, DAY_S / HOUR_S)
         axis.set_xticks(range(0, 25, 4), [f"{hour:02}:00" for hour in range(0, 25, 4)])
         axis.set_ylim(0, max(1.05, axis.get_ylim()[1]))
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
-        axis.legend(fontsize=7, loc="upper left", framealpha=0.6, ncols=1 + (len(axis.lines) > 4))
     figure.suptitle("video-reclaim: the dashboard's own graphs, on a simulated day", fontsize=12)
     return figure
+
+
+def _draw_threshold(axis: Axes, line: Mapping[str, Any]) -> None:
+    """Draw the line of an alarm, its label above it."""
+    axis.axhline(line["value"], color=line["color"], linewidth=0.8, linestyle="--")
+    axis.annotate(
+        line["label"],
+        (0.01, line["value"]),
+        (0, 1),
+        axis.get_yaxis_transform(),
+        "offset points",
+        va="bottom",
+        fontsize=6,
+        color=line["color"],
+    )
+    axis.set_ylim(top=max(axis.get_ylim()[1], 1.2 * line["value"]))
 
 
 def _points(put: list[tuple[float, float]], period_s: int, stat: str) -> tuple[list[float], list[float]]:
@@ -211,7 +231,7 @@ def main() -> None:
     day.run()
     figure = draw(widgets(synthesize("existing")), day.put)
     # Without the program's version inside, the same day gives the same file.
-    figure.savefig(PICTURE, dpi=70, metadata={"Software": None})
+    figure.savefig(PICTURE, dpi=90, metadata={"Software": None})
     print(PICTURE)
 
 

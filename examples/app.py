@@ -11,12 +11,12 @@ from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
-from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.connections import database_by_secret, redis_at
+from cdk.platform import Database, Redis
 from cdk.stage import Scaling, Settings
 from cdk.video_reclaim import VideoReclaim
 
@@ -37,23 +37,36 @@ class Academy(Stack):
             self,
             "VideoReclaim",
             vpc=self.vpc,
-            database=database_by_secret(
-                self._secret(database),
-                host=database.instance_endpoint.hostname,
-                port=database.instance_endpoint.port,
-                name="academy",
-            ),
-            redis=redis_at(redis.attr_primary_end_point_address),
+            database=self.database_connection(database),
+            redis=self.redis_connection(redis),
             video_queue=jobs,
             video_dead_letter_queue=dead_letters,
             worker_group=workers,
             alarm_topic=topic,
             encryption_key=self.key,
-            settings=Settings(scaling=Scaling(videos_per_worker=2)),
+            settings=self.settings(),
         )
         database.connections.allow_default_port_from(self.reclaim)
         self._redis_group.connections.allow_from(self.reclaim, ec2.Port.tcp(6379))
         self._accept_findings(database, redis, dead_letters, workers)
+
+    def database_connection(self, database: rds.DatabaseInstance) -> Database:
+        """Return how VideoReclaim signs in to the database."""
+        assert database.secret is not None
+        endpoint = database.instance_endpoint
+        return database_by_secret(database.secret, host=endpoint.hostname, port=endpoint.port, name="academy")
+
+    def redis_connection(self, redis: elasticache.CfnReplicationGroup) -> Redis:
+        """Return how VideoReclaim connects to Redis."""
+        return redis_at(redis.attr_primary_end_point_address)
+
+    def settings(self) -> Settings:
+        """Return what differs from the defaults."""
+        return Settings(scaling=Scaling(videos_per_worker=2))
+
+    def worker_image(self) -> ec2.IMachineImage:
+        """Return the image of the workers' instances."""
+        return ec2.MachineImage.latest_amazon_linux2023(cpu_type=ec2.AmazonLinuxCpuType.ARM_64)
 
     def _key(self) -> kms.Key:
         key = kms.Key(self, "Key", enable_key_rotation=True, removal_policy=RemovalPolicy.DESTROY)
@@ -84,10 +97,6 @@ class Academy(Stack):
             deletion_protection=True,
         )
 
-    def _secret(self, database: rds.DatabaseInstance) -> secretsmanager.ISecret:
-        assert database.secret is not None
-        return database.secret
-
     def _redis(self) -> elasticache.CfnReplicationGroup:
         self._redis_group = ec2.SecurityGroup(self, "RedisGroup", vpc=self.vpc)
         subnets = elasticache.CfnSubnetGroup(
@@ -117,7 +126,7 @@ class Academy(Stack):
             "Workers",
             vpc=self.vpc,
             instance_type=ec2.InstanceType("c7g.xlarge"),
-            machine_image=ec2.MachineImage.latest_amazon_linux2023(cpu_type=ec2.AmazonLinuxCpuType.ARM_64),
+            machine_image=self.worker_image(),
             min_capacity=1,
             max_capacity=20,
             new_instances_protected_from_scale_in=True,

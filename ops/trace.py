@@ -83,6 +83,11 @@ def explain(line: TraceLine) -> str:
             sentence = (
                 f"Set to FAILED, because it had been reclaimed too often{because and f'; now{because}'}"
             )
+        case "refused" if line.reason is None:  # of Enqueue; Reclaim's have a reason
+            sentence = (
+                "Its message was sent, but PostgreSQL refused to end its handoff: another one is sent when the "
+                "handoff lease expires"
+            )
         case "refused":
             sentence = "Not reclaimed: PostgreSQL refused to write its row"
         case "skipped":

@@ -18,7 +18,7 @@ class Cause(StrEnum):
     LOST_BY_SQS = "a lost answer of SQS"
     LOST_BY_POSTGRES = "a lost answer of PostgreSQL"
     FAILED_CALL = "a failed call after sending"
-    LOCKED_ROW = "a row that stayed locked while its handoff was to be cleared"
+    LOCKED_ROW = "a row that could not be written when its handoff was to be cleared"
     DURING_HANDOFF = "a handoff, during which a user or a worker sent a message"
     OLDER_PATH = "a reclaim from a worker on the older path, which still had its message"
     ANOTHER_MESSAGE = "a reclaim of a video that was claimed with another message"
@@ -67,7 +67,8 @@ def _overlap(case: Case, first: str, second: str) -> bool:
 
 
 def _stayed_locked(case: Case, invocation: str, video: int) -> bool:
-    """Return whether an invocation tried to clear a handoff as often as it may, and found the row uncleared."""
-    tried = sum(1 for _ in answers(case.calls[invocation], "clear handoffs"))
+    """Return whether an invocation tried to clear a handoff as often as it may, each time in vain."""
+    cleared = [event.details["rows"] for event in answers(case.calls[invocation], "clear handoffs")]
     left = [event.details["rows"] for event in answers(case.calls[invocation], "read uncleared")]
-    return tried >= product.CLEARINGS and bool(left) and (video,) in map(tuple, left[-1])
+    found = [(video,) in map(tuple, rows) for rows in left[1 - product.CLEARINGS :]]
+    return len(found) == product.CLEARINGS - 1 and all(found) and (video,) not in map(tuple, cleared[-1])

@@ -18,6 +18,7 @@ from dev.chaos.history import PRODUCT, Event, Write
 from dev.chaos.queue import PLATFORM, WORKER
 from dev.chaos.resends import queue_empty_since
 
+_AGES_SEEN_LOOKS = 9
 _COMMIT_S = 0.1
 """A write may be visible this much later than it was recorded."""
 
@@ -72,12 +73,16 @@ def _handoff_before(case: Case, video: int, before: float) -> Write | None:
 
 
 def _carried(case: Case, video: int, invocation: str) -> bool:
-    """Return whether the row carried a handoff when an invocation read which videos to send."""
-    asked_at = answered_at = 0.0
+    """Return whether the row carried a handoff when an invocation read that the video is to be sent."""
+    asked_at, window = 0.0, (0.0, 0.0)
     for event in case.calls[invocation]:
-        if event.details["call"] == "read handoffs":
-            asked_at = event.at if event.details["when"] == "before" else asked_at
-            answered_at = event.at
+        if event.details["call"] != "read handoffs":
+            continue
+        if event.details["when"] == "before":
+            asked_at = event.at
+        elif any(row[0] == video for row in event.details["rows"]):
+            window = asked_at, event.at
+    asked_at, answered_at = window
     rows = [write.before for write in case.writes[video] if asked_at - _COMMIT_S < write.at < answered_at]
     rows += [write.after for write in case.writes[video] if write.at < answered_at][-1:]
     return any(row is not None and row.handoff_token for row in rows)
@@ -143,7 +148,10 @@ def _of_resend(case: Case, video: int, first: Event, taking: Write) -> Cause | N
 
 
 def _first_look(case: Case, listing: str) -> float:
-    """Return when the first of the two looks at the queue was made on which a listing rests."""
+    """Return when the first of the two looks at the queue was made on which a listing rests.
+
+    In a queue that is never empty, the age of a message is seen for 10 minutes after it was deleted.
+    """
     looked_at = max((event.at for event in answers(case.calls[listing], "read depth")), default=0.0)
     empty_since = queue_empty_since(case, listing)
     earlier = [
@@ -152,4 +160,4 @@ def _first_look(case: Case, listing: str) -> float:
         if empty_since is not None and abs(at - empty_since) < SAME_MOMENT_S
         for event in answers(case.calls[name], "read depth")
     ]
-    return max(earlier, default=looked_at - case.timing.empty_looks_apart_s)
+    return max(earlier, default=looked_at - _AGES_SEEN_LOOKS * case.timing.empty_looks_apart_s)

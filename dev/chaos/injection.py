@@ -25,6 +25,7 @@ _WORDS = {
     "read handoffs": "reading the handoffs",
     "clear handoffs": "clearing the handoffs",
     "read unfinished": "asking which videos are finished",
+    "read own": "asking which handoffs were locked",
     "read uncleared": "asking which handoffs are left",
     "read heartbeats": "reading heartbeats",
     "read missing heartbeats": "reading missing heartbeats again",
@@ -50,6 +51,7 @@ _POSTGRES = (
     "quarantine",
     "read handoffs",
     "clear handoffs",
+    "read own",
     "read uncleared",
     "read unfinished",
 )

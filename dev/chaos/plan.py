@@ -33,6 +33,11 @@ class RealPlatform:
         """Return a platform with these ways, named as the attributes. Raises TypeError for another name."""
         return cls(**dict.fromkeys(ways, True))
 
+    @classmethod
+    def all(cls) -> "RealPlatform":
+        """Return a platform with all its ways."""
+        return cls.of(way.name for way in fields(cls))
+
     @property
     def ways(self) -> list[str]:
         """The names of the ways that are on."""

@@ -53,6 +53,7 @@ STATEMENTS: Mapping[str, str] = {
     statements.QUARANTINE: "quarantine",
     statements.READ_HANDOFFS: "read handoffs",
     statements.CLEAR_HANDOFFS: "clear handoffs",
+    statements.READ_OWN: "read own",
     statements.READ_UNCLEARED: "read uncleared",
     statements.READ_UNFINISHED: "read unfinished",
 }
@@ -171,5 +172,6 @@ def replacements(
     yield cloudwatch, "oldest_message_s", oldest_message_s
     yield waiting, "WORKER_RECEIVE_LIMIT_S", timing.receive_limit_s
     yield waiting, "_EMPTY_LOOKS_APART_S", timing.empty_looks_apart_s
-    waits_s = tuple(timing.locked_row_scale * wait_s for wait_s in postgres_store._LOCKED_ROW_WAITS_S)
-    yield postgres_store, "_LOCKED_ROW_WAITS_S", waits_s
+    for name in ("_LOCKED_ROW_WAITS_S", "_RENEWED_ROW_WAITS_S"):
+        waits_s = tuple(timing.locked_row_scale * wait_s for wait_s in getattr(postgres_store, name))
+        yield postgres_store, name, waits_s

@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     Attributes:
         goal: What must be at most the limit.
         trace: Where.
-        limit: The limit.
+        limit: The limit; None: only shown, since the decision has no influence on it.
         values: What was measured, for each kind of group; None: the goal is not set for it, or there is no
             burst.
         best: What the fleet that always runs at its maximum has, where no policy can be better.
@@ -43,21 +43,29 @@ class Verdict(NamedTuple):
 
     goal: str
     trace: str
-    limit: float
+    limit: float | None
     values: tuple[float | None, ...]
     best: float | None = None
 
     def missed(self) -> bool:
         """Tell whether any kind of group misses it."""
-        return any(value is not None and value > self.limit for value in self.values)
+        return any(self.misses(value) for value in self.values)
+
+    def misses(self, value: float | None) -> bool:
+        """Tell whether this value misses it."""
+        return self.limit is not None and value is not None and value > self.limit
 
 
 def verdicts(find: Find) -> Iterator[Verdict]:
-    """Compare our own decision with every goal."""
+    """Compare our own decision with every goal.
+
+    A group rebalances whatever its desired capacity: busy workers that end that way are shown without a limit.
+    """
     for trace in TRACES:
         ours = [find(trace, RECLAIM, safety) for safety in SAFETIES]
         most = find(trace, MAXIMUM, "unprotected")
-        yield Verdict("busy workers ended a day", trace, 0.0, _values(ours, "killed"))
+        yield Verdict("busy workers ended a day by a scale-in", trace, 0.0, _values(ours, "killed"))
+        yield Verdict("busy workers ended a day by rebalancing", trace, None, _values(ours, "rebalanced"))
         best = most["wait_mean_min"].value if trace == MASS_UPLOAD else None
         yield Verdict("mean wait, min", trace, WAIT_MEAN_MIN, _values(ours, "wait_mean_min"), best)
         drains = _values(ours, "drain_p95_min")

@@ -10,18 +10,30 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from dev.simulation.fleet import MAX_WORKERS
-from dev.simulation.goals import WAIT_MEAN_MIN
+from dev.simulation.goals import WAIT_MEAN_MIN, Summary
 from dev.simulation.policies import DEFAULT, IDLE_AGENTS, RECLAIM
-from dev.simulation.report import delay_figures, settings_figures
+from dev.simulation.report import Setting, delay_figures, settings_figures
 from dev.simulation.runs import Results, Run
 from dev.simulation.traces import DAY_S, HOUR_S, TRACES, Trace, make_trace
 from video_reclaim.scaling.records import Safety
 
-SOURCE_COLOURS = {"database": "tab:red", "queue": "tab:orange", "cloudwatch": "tab:purple"}
-COLOURS = {"spare workers": "tab:blue", "short window, min": "tab:green", "long window, min": "tab:purple"}
+SOURCES = {
+    "database": ("tab:red", "database out"),
+    "queue": ("tab:orange", "queue out"),
+    "cloudwatch": ("tab:purple", "CloudWatch out"),
+}
+HIGHEST_AXIS = MAX_WORKERS * 1.3
+GROUPS: tuple[tuple[Safety, str, str, tuple[float, float]], ...] = (
+    ("protected", "o-", "tab:blue", (-6, -15)),
+    ("hooked", "s:", "tab:green", (5.5, 2.5)),
+)
+"""In the trade-off: marker and line, colour, and where the values stand, in points from their marker."""
+
 DRAWN: tuple[tuple[str, Safety], ...] = (
     (RECLAIM, "protected"),
     (RECLAIM, "hooked"),
@@ -56,66 +68,82 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _draw_day(trace: Trace, results: Results) -> Figure:
     figure, axes = plt.subplots(
-        len(DRAWN), 1, sharex=True, sharey=True, figsize=(11, 1.7 * len(DRAWN)), layout="constrained"
+        len(DRAWN), 1, sharex=True, sharey=True, figsize=(11, 1.7 * len(DRAWN) + 0.4), layout="constrained"
     )
-    for axis, (contender, safety) in zip(axes, DRAWN, strict=True):
-        day = [
-            row for row in results.outcomes[Run(trace.name, contender, safety, 0)].series if row[0] < DAY_S
-        ]
-        hours = [row[0] / HOUR_S for row in day]
-        axis.fill_between(hours, [row[1] for row in day], step="post", color="0.85", label="backlog")
-        axis.step(hours, [row[3] for row in day], where="post", color="tab:blue", lw=1.2, label="instances")
-        axis.step(
-            hours, [row[2] for row in day], where="post", color="black", lw=0.8, ls=":", label="desired"
-        )
+    days = [
+        [row for row in results.outcomes[Run(trace.name, *drawn, 0)].series if row[0] < DAY_S]
+        for drawn in DRAWN
+    ]
+    highest = max(max(row[1:]) for day in days for row in day)
+    for axis, day, (contender, safety) in zip(axes, days, DRAWN, strict=True):
+        _draw_fleet(axis, day, min(1.15 * highest, HIGHEST_AXIS))
         for source, from_s, to_s in trace.outages_s:
             if from_s < DAY_S:
-                axis.axvspan(
-                    from_s / HOUR_S,
-                    to_s / HOUR_S,
-                    color=SOURCE_COLOURS[source],
-                    alpha=0.15,
-                    lw=0,
-                    label=f"{source} out",
-                )
+                colour, label = SOURCES[source]
+                axis.axvspan(from_s / HOUR_S, to_s / HOUR_S, color=colour, alpha=0.15, lw=0, label=label)
         axis.set_title(f"{contender}, {safety}", fontsize=9, loc="left")
-        axis.set_ylim(0, MAX_WORKERS * 1.3)
-    axes[0].legend(loc="upper right", ncols=6, fontsize=7, frameon=False)
     axes[-1].set_xlim(0, 24)
+    axes[-1].xaxis.set_major_locator(MultipleLocator(4))
+    axes[-1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[-1].set_xlabel("hour")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
     figure.suptitle(
         f"{trace.name[0].upper()}{trace.name[1:]}: backlog and fleet, first day, first seed", fontsize=11
     )
     return figure
 
 
+def _draw_fleet(axis: Axes, day: list[tuple[float, int, int, int]], top: float) -> None:
+    """Draw backlog and fleet. A backlog that is higher than the axis is cut, and its maximum printed."""
+    hours = [row[0] / HOUR_S for row in day]
+    backlog = [row[1] for row in day]
+    axis.fill_between(hours, backlog, step="post", color="0.85", label="backlog")
+    axis.step(hours, [row[3] for row in day], where="post", color="tab:blue", lw=1.2, label="instances")
+    axis.step(hours, [row[2] for row in day], where="post", color="black", lw=0.8, ls=":", label="desired")
+    axis.set_ylim(0, top)
+    if max(backlog) > top:
+        axis.set_title(f"backlog up to {max(backlog)}, cut at {top:g}", fontsize=9, loc="right")
+
+
 def _draw_trade_off(results: Results) -> Figure:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for varied, group in groupby(settings_figures(results), key=lambda row: row[0]):
-        rows = list(group)
-        colour = COLOURS[varied]
-        for safety, style in (("protected", "o-"), ("hooked", "s:")):
-            points = [
-                (found[safety]["over_clairvoyant"].value, found[safety]["wait_mean_min"].value)  # type: ignore[index]
-                for *_, found in rows
-            ]
-            left.plot(
-                *zip(*points, strict=True), style, ms=4, lw=1, color=colour, label=f"{varied}, {safety}"
-            )
-            for (cost, wait), (_, value, policy, _) in zip(points, rows, strict=True):
-                if policy == DEFAULT:
-                    left.plot([cost], [wait], "o", ms=9, mfc="none", mec="black")
-                else:
-                    left.annotate(f"  {value}", (cost, wait), fontsize=8, color=colour)
-    left.axhline(WAIT_MEAN_MIN, color="0.6", lw=0.8)
-    left.set_title("Spare and windows (circles: default; grey: goal)", fontsize=10)
-    left.set_xlabel("instance-hours, over those of the clairvoyant bound")
-    left.set_ylabel("mean wait, min")
-    left.margins(x=0.08)
-    left.legend(fontsize=7, frameon=False)
-    delays = delay_figures(results)
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    *settings, last = axes.flat
+    for axis, (varied, group) in zip(
+        settings, groupby(settings_figures(results), lambda row: row[0]), strict=True
+    ):
+        _draw_setting(axis, varied, list(group))
+        if axis is not settings[0]:
+            axis.sharex(settings[0])
+            axis.sharey(settings[0])
+    handles, labels = settings[0].get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once, loc="outside lower center", ncols=len(once), fontsize=8)
+    _draw_delays(last, delay_figures(results))
+    return figure
+
+
+def _draw_setting(axis: Axes, varied: str, rows: list[Setting]) -> None:
+    """Draw the curve of one setting in each kind of group; one's values stand above it, the other's below."""
+    for safety, style, colour, offset in GROUPS:
+        points = [
+            (found[safety]["over_clairvoyant"].value, found[safety]["wait_mean_min"].value)
+            for *_, found in rows
+        ]
+        axis.plot(*zip(*points, strict=True), style, ms=4, lw=1, color=colour, label=safety)
+        for point, (_, value, policy, _) in zip(points, rows, strict=True):
+            if policy == DEFAULT:
+                axis.plot(*point, "o", ms=9, mfc="none", mec="black", ls="none", label="default")
+            axis.annotate(f"{value}", point, offset, textcoords="offset points", fontsize=8, color=colour)
+    axis.axhline(WAIT_MEAN_MIN, color="0.6", lw=0.8, label="goal")
+    axis.set_title(varied[0].upper() + varied[1:], fontsize=10)
+    axis.set_xlabel("instance-hours, over those of the clairvoyant bound")
+    axis.set_ylabel("mean wait, min")
+    axis.margins(0.1)
+
+
+def _draw_delays(axis: Axes, delays: list[tuple[float, Summary]]) -> None:
     ended = [summary["killed"] for _, summary in delays]
-    right.errorbar(
+    axis.errorbar(
         [delay_s for delay_s, _ in delays],
         [one.value * 100 for one in ended],
         yerr=(
@@ -127,8 +155,7 @@ def _draw_trade_off(results: Results) -> Figure:
         capsize=3,
         lw=1,
     )
-    right.set_title("Unprotected: delay between measuring and ending", fontsize=10)
-    right.set_xlabel("delay, s")
-    right.set_ylabel("busy workers ended in 100 days")
-    right.set_ylim(bottom=0)
-    return figure
+    axis.set_title("Unprotected: delay between measuring and ending", fontsize=10)
+    axis.set_xlabel("delay, s")
+    axis.set_ylabel("busy workers ended in 100 days")
+    axis.set_ylim(bottom=0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from math import isnan
 from pathlib import Path
 
 from dev.simulation.fleet import SAFETIES
-from dev.simulation.goals import Summary, Verdict, verdicts
+from dev.simulation.goals import MASS_UPLOAD, Find, Summary, Verdict, verdicts
 from dev.simulation.measures import MEASURES, Interval, summarize
 from dev.simulation.policies import DEFAULT, MAKERS, RECLAIM
 from dev.simulation.queueing import Check
@@ -26,10 +26,15 @@ from video_reclaim.scaling.records import Policy, Safety
 
 BEGIN = "<!-- written by make simulate: begin -->"
 END = "<!-- written by make simulate: end -->"
+IN_OVERVIEW = ("wait_mean_min", "over_clairvoyant", "killed", "rebalanced")
 
 
-def settings_figures(results: Results) -> list[tuple[str, int, Policy, dict[Safety, Summary]]]:
-    """Give for each setting of the curve what is varied, its value, the policy, and the figures by group."""
+Setting = tuple[str, int, Policy, dict[Safety, Summary]]
+"""What is varied, its value, the policy, and the figures by group."""
+
+
+def settings_figures(results: Results) -> list[Setting]:
+    """Give the figures of each setting of the curve."""
 
     def figures(policy: Policy, safety: Safety) -> Summary:
         return summarize(results.of(Run("", RECLAIM, safety, 0, policy), CURVE_TRACES, results.curve_seeds))
@@ -68,16 +73,17 @@ def render(results: Results, checks: Sequence[Check]) -> str:
         "### Goals",
         _goals(verdicts(find)),
     ]
+    parts += [
+        "### All traces",
+        f"From the lowest to the highest figure of the traces; the mean wait without the {MASS_UPLOAD}.",
+        _overview(find),
+    ]
     for trace in TRACES:
         days = results.outcomes[Run(trace, RECLAIM, "protected", 0)].length_s / 86_400
         parts += [
             f"### {trace[0].upper()}{trace[1:]}, {days:.0f} {'day' if days == 1 else 'days'}",
             _bounds(results, trace),
-            _table(
-                (f"{contender}, {_group(contender, safety)}", find(trace, contender, safety))
-                for contender in MAKERS
-                for safety in safeties_of(contender)
-            ),
+            _table((name, find(trace, contender, safety)) for name, contender, safety in _contenders()),
         ]
     parts += [
         "### Trade-off: spare and windows",
@@ -114,25 +120,31 @@ def write(path: Path, text: str) -> None:
     path.write_text(insert(path.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
-def _group(contender: str, safety: Safety) -> str:
-    return safety if len(safeties_of(contender)) > 1 else "any group"
+def _contenders() -> Iterator[tuple[str, str, Safety]]:
+    """Give for each policy in each kind of group the name of its row, the policy and the kind."""
+    for contender in MAKERS:
+        safeties = safeties_of(contender)
+        for safety in safeties:
+            yield f"{contender}, {safety if len(safeties) > 1 else 'any group'}", contender, safety
 
 
 def _goals(found: Iterable[Verdict]) -> str:
     def cell(verdict: Verdict, value: float | None) -> str:
         if value is None:
             return "-"
+        if verdict.limit is None:
+            return f"{value:.2f}"
+        missed = verdict.misses(value)
         # Two digits, and more where rounding would hide that a limit is exceeded.
-        text = (
-            f"{value:.2f}" if (round(value, 2) > verdict.limit) == (value > verdict.limit) else f"{value:.3g}"
-        )
-        return f"{text} met" if value <= verdict.limit else f"**{text} missed**"
+        text = f"{value:.2f}" if (round(value, 2) > verdict.limit) == missed else f"{value:.3g}"
+        return f"**{text} missed**" if missed else f"{text} met"
 
     rows = []
     for verdict in found:
         cells = " | ".join(cell(verdict, value) for value in verdict.values)
+        limit = " (no goal)" if verdict.limit is None else f" ≤ {verdict.limit:g}"
         best = "" if verdict.best is None else f" (always the maximum: {verdict.best:.1f})"
-        rows.append(f"| {verdict.trace} | {verdict.goal} ≤ {verdict.limit:g}{best} | {cells} |")
+        rows.append(f"| {verdict.trace} | {verdict.goal}{limit}{best} | {cells} |")
     return "\n".join([_head(["trace", "goal", *SAFETIES]), *rows])
 
 
@@ -142,6 +154,20 @@ def _bounds(results: Results, trace: str) -> str:
     clairvoyant = sum(bound.clairvoyant_s for bound in of_trace) / work_s
     blind = sum(bound.blind_s for bound in of_trace) / work_s
     return f"Instance-hours per work-hour of the bounds: clairvoyant {clairvoyant:.2f}, blind {blind:.2f}."
+
+
+def _overview(find: Find) -> str:
+    columns = [column for column in MEASURES if column.key in IN_OVERVIEW]
+    lines = [_head(["policy, group", *(column.title for column in columns)])]
+    for name, contender, safety in _contenders():
+        cells = []
+        for column in columns:
+            traces = [trace for trace in TRACES if (column.key, trace) != ("wait_mean_min", MASS_UPLOAD)]
+            figures = sorted(find(trace, contender, safety)[column.key].value for trace in traces)
+            low, high = (f"{figure:.{column.digits}f}" for figure in (figures[0], figures[-1]))
+            cells.append(low if low == high else f"{low} to {high}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _table(rows: Iterable[tuple[str, Summary]]) -> str:
@@ -163,7 +189,7 @@ def _cell(interval: Interval, digits: int) -> str:
     return value if low == high else f"{value} [{low}, {high}]"
 
 
-def _settings(rows: Iterable[tuple[str, int, Policy, dict[Safety, Summary]]]) -> str:
+def _settings(rows: Iterable[Setting]) -> str:
     keys = (
         ("mean wait, min", "wait_mean_min", 2),
         ("cost / clairvoyant", "over_clairvoyant", 3),

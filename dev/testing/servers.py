@@ -11,8 +11,11 @@ from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
+from dev.testing.clock import stopped_clock
 
 HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
+__all__ = ["stopped_clock"]
+
 COLUMNS = (
     "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
     " created_at, updated_at"
@@ -50,16 +53,23 @@ class Academy:
     """
 
     def __init__(self, dsn, redis_url):
-        self._connection = psycopg2.connect(dsn)
-        self._connection.autocommit = True
+        self._dsn, self._of_process = dsn, {}
         self.redis = redis.Redis.from_url(redis_url)
 
+    def _connection(self):
+        """The connection of this process: a forked one must not use its parent's."""
+        if os.getpid() not in self._of_process:
+            connection = self._of_process[os.getpid()] = psycopg2.connect(self._dsn)
+            connection.autocommit = True
+        return self._of_process[os.getpid()]
+
     def close(self):
-        self._connection.close()
+        for connection in self._of_process.values():
+            connection.close()
         self.redis.close()
 
     def sql(self, statement, parameters=()):
-        with closing(self._connection.cursor()) as cursor:
+        with closing(self._connection().cursor()) as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 

@@ -129,7 +129,7 @@ def test_a_video_logs_as_many_bytes_as_are_counted(capsys, monkeypatch):
     for step, lines in {
         "ListStaleVideos": listing.findings([video], beats, Waits(), {video.id: Reason.SILENT_ONCE}),
         "Reclaim": reclaiming.outcomes([video.id], [video], todo, history, leased, reclaiming.Written()),
-        "Enqueue": enqueueing.outcomes(sent, todo.attempts, {}),
+        "Enqueue": enqueueing.outcomes(sent, todo.attempts, {}, reclaiming.Written()),
     }.items():
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", f"video-reclaim-existing-{step}")
         write = log.handler(lambda event, _: log.trace(event["lines"]))

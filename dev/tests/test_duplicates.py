@@ -1,7 +1,6 @@
 """A second message for a video has a cause that the judge and the documents know, or it is a violation."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,20 @@ CARRIED = (
     call(1001.6, "Enqueue-1", "read handoffs", "before"),
     call(1001.7, "Enqueue-1", "read handoffs", "after", rows=[(1,)]),
 )
-CLEARINGS = [
-    event
-    for number in range(product.CLEARINGS)
-    for event in (
-        call(1002.2 + number / 100, "Enqueue-1", "clear handoffs", "after", rows=[]),
-        call(1002.2 + number / 100, "Enqueue-1", "read uncleared", "after", rows=[(1,)]),
-    )
-]
+
+
+def clearings(*rows, last=()):
+    """The calls of an invocation that tries to clear its handoffs, and finds these rows uncleared each time."""
+    found = [call(1002.1, "Enqueue-1", "clear handoffs", "after", rows=[])]
+    for number, left in enumerate(rows):
+        found.append(call(1002.2 + number / 10, "Enqueue-1", "read uncleared", "after", rows=left))
+        cleared = last if number == len(rows) - 1 else []
+        found.append(call(1002.25 + number / 10, "Enqueue-1", "clear handoffs", "after", rows=cleared))
+    return found
+
+
+MINE, OTHERS = [(1,)], [(2,)]
+LOCKED = [MINE] * (product.CLEARINGS - 1)
 
 
 def cause_of(*events, told=()):
@@ -57,7 +62,7 @@ def cause_of(*events, told=()):
     return found[0] if found else ""
 
 
-def test_the_documented_causes_are_those_that_the_judge_accepts():
+def test_the_documented_causes_are_those_that_the_rules_accept():
     section = DOCUMENT.read_text().partition("## Second messages")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", section, re.MULTILINE)[1:]
     assert rows == [str(cause) for cause in Cause]
@@ -105,12 +110,15 @@ def test_the_documented_causes_are_those_that_the_judge_accepts():
             Cause.LOST_BY_POSTGRES,
             id="lost-by-postgres",
         ),
-        pytest.param(
-            [TAKEN, OURS, *CLEARINGS, ended(1003), RENEWED, AGAIN], Cause.LOCKED_ROW, id="locked-row"
-        ),
-        pytest.param(
-            [TAKEN, OURS, *CLEARINGS[2:], ended(1003), RENEWED, AGAIN], None, id="locked-and-given-up-early"
-        ),
+        *[
+            pytest.param([TAKEN, OURS, *tried, ended(1003), RENEWED, AGAIN], cause, id=id_)
+            for tried, cause, id_ in [
+                (clearings(*LOCKED), Cause.LOCKED_ROW, "locked"),
+                (clearings(*LOCKED[1:]), None, "locked-and-given-up-early"),
+                (clearings(*LOCKED[1:], OTHERS), None, "another-is-locked"),
+                (clearings(*LOCKED, last=MINE), None, "cleared-at-last"),
+            ]
+        ],
         pytest.param([TAKEN, OURS, ended(1003), RENEWED, AGAIN], None, id="no-fault"),
         pytest.param(
             [TAKEN, OURS, ended(1003, faults=["the function stalls before a send"]), RENEWED, AGAIN],
@@ -225,8 +233,8 @@ class TestResend:
         [
             pytest.param(899.0, True, Cause.PAUSED_WORKER, id="before-the-first-look"),
             pytest.param(950.0, True, None, id="between-the-looks"),
-            pytest.param(939.0, False, Cause.PAUSED_WORKER, id="a-minute-before-the-only-look"),
-            pytest.param(941.0, False, None, id="just-before-the-only-look"),
+            pytest.param(459.0, False, Cause.PAUSED_WORKER, id="ten-minutes-before-the-only-look"),
+            pytest.param(462.0, False, None, id="when-its-age-was-still-seen"),
         ],
     )
     def test_a_worker_pauses_before_its_claim(self, deleted_at, empty, cause):
@@ -245,5 +253,5 @@ def test_all_are_counted():
 def test_the_earlier_duplicate_is_another_message():
     """Ours of 1000.5 is out; the video was claimed with the user's."""
     told = [step(1000.55, "received", of=USERS)]
-    events = [USERS, accepted(1000.5), replace(CLAIMED, at=1000.6), TAKEN, AGAIN]
+    events = [USERS, accepted(1000.5), CLAIMED, TAKEN, AGAIN]
     assert cause_of(*events, told=told) == Cause.ANOTHER_MESSAGE

@@ -87,6 +87,7 @@ def found(**changes):
     def find(trace, contender, safety):
         values = {
             "killed": 0.0,
+            "rebalanced": 0.0,
             "wait_mean_min": WAIT_MEAN_MIN,
             "drain_p95_min": 10.2 if trace == "mass upload" and contender != MAXIMUM else 10.0,
             "over_clairvoyant": 1.05,
@@ -105,6 +106,7 @@ def test_a_goal_that_is_met_exactly_is_met():
     ("changes", "missed"),
     [
         ({"killed": 0.001}, len(TRACES)),
+        ({"rebalanced": 1.0}, 0),  # the decision has no influence on it
         ({"wait_mean_min": 2.01}, len(TRACES)),
         ({"over_clairvoyant": 1.26}, len(TRACES)),
         ({"over_clairvoyant": 1.2}, len(TRACES) - 1),
@@ -123,6 +125,30 @@ def test_a_value_over_its_limit_is_never_rounded_to_it():
     assert "| 0.00 met | **0.004 missed** | - |" in text
 
 
+def test_workers_ended_by_rebalancing_stand_among_the_goals_without_a_verdict():
+    text = report._goals(found(rebalanced=0.25))
+    rows = [line for line in text.splitlines() if "rebalancing" in line]
+    assert len(rows) == len(TRACES)
+    assert all(row.endswith("| 0.25 | 0.25 | 0.25 |") for row in rows)
+
+
+def test_the_overview_spans_the_traces_and_leaves_the_wait_of_a_mass_upload_out():
+    waits = dict(zip(TRACES, (3.0, 1.0, 99.0, 2.0, 1.5), strict=True))
+
+    def find(trace, contender, safety):
+        values = {
+            "wait_mean_min": waits[trace],
+            "over_clairvoyant": 1.25 if trace == "mass upload" else 1.0,
+            "killed": 0.0,
+            "rebalanced": 0.0,
+        }
+        return {key: Interval(value, value, value) for key, value in values.items()}
+
+    rows = report._overview(find).splitlines()[2:]
+    assert len(rows) == sum(len(safeties_of(contender)) for contender in MAKERS)
+    assert all(row.endswith("| 1.00 to 3.00 | 1.00 to 1.25 | 0.00 | 0.00 |") for row in rows)
+
+
 def test_the_text_goes_between_the_markers_and_nowhere_else():
     document = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     once = report.insert(document, "new")
@@ -136,6 +162,17 @@ def test_a_document_without_markers_is_refused(document):
         report.insert(document, "new")
 
 
+@pytest.mark.parametrize(("backlog", "printed"), [(26, ""), (154, "154")])
+def test_a_backlog_over_the_axis_is_printed(backlog, printed):
+    from dev.simulation import plots  # matplotlib takes a second
+
+    figure, axis = plots.plt.subplots()
+    plots._draw_fleet(axis, [(0.0, 1, 1, 1), (60.0, backlog, 20, 20)], 26.0)
+    title = axis.get_title(loc="right")
+    plots.plt.close(figure)
+    assert (printed in title) if printed else not title
+
+
 @pytest.mark.long
 def test_the_command_prints_and_writes_the_same_and_draws(tmp_path, capsys):
     document = tmp_path / "scaling.md"
@@ -145,7 +182,7 @@ def test_the_command_prints_and_writes_the_same_and_draws(tmp_path, capsys):
     assert printed.strip() in document.read_text()
     for contender in MAKERS:
         rows = len(re.findall(rf"^\| {re.escape(contender)}, ", printed, re.MULTILINE))
-        assert rows == len(safeties_of(contender)) * len(TRACES)
+        assert rows == len(safeties_of(contender)) * (len(TRACES) + 1)  # and once in the overview
     assert len(re.findall(r"^\| spare workers: ", printed, re.MULTILINE)) == len(SPARES)
     assert printed.count("(default)") == 3
     drawn = sorted((tmp_path / "scaling").iterdir())

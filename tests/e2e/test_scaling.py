@@ -1,7 +1,11 @@
 """The decision at work on the whole stack: what it reads, what it does to the group, and what it leaves."""
 
 import json
+import math
+import random
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import pytest
 
@@ -14,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("deployed")
 
 
 def put_backlog(deployed, namespace, value, minutes_ago):
-    """Put the backlog of past minutes, as this product's own runs would have put it."""
+    """Put the backlog at these times, in minutes before the current one, as this product's own runs would have."""
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
     deployed.clients.cloudwatch.put_metric_data(
         Namespace=namespace,
@@ -28,6 +32,20 @@ def put_backlog(deployed, namespace, value, minutes_ago):
             for ago in minutes_ago
         ],
     )
+
+
+def jittered_minutes_ago(seed, minutes=25):
+    """When the runs of the last minutes measured, in minutes before the current one.
+
+    A run starts anywhere within its minute (AWS, "Schedule types on EventBridge Scheduler") and measures 3 to 12 s
+    later, perhaps in the next calendar minute. Those of 11, 10 and 8 minutes ago do, that of 9 minutes ago does not.
+    """
+    chance = random.Random(seed)
+    after_s = {ago: chance.uniform(0, 60) + chance.uniform(3, 12) for ago in range(2, minutes + 1)}
+    late, early = (61, 72), (3, 59)
+    for ago, span_s in {11: late, 10: late, 9: early, 8: late, 1: early}.items():
+        after_s[ago] = chance.uniform(*span_s)
+    return [ago - s / 60 for ago, s in after_s.items()]
 
 
 def decision(deployed):
@@ -93,11 +111,29 @@ def test_an_override_is_obeyed_until_it_expires(deployed):
     assert "a launch" not in expired["reason"]
 
 
-def test_single_absent_minutes_and_starts_anywhere_within_them_let_an_idle_fleet_shrink(deployed):
+def test_single_absent_minutes_let_an_idle_fleet_shrink(deployed):
     namespace = deployed.own_namespace()
     deployed.set_desired(9)
     put_backlog(deployed, namespace, 0, [ago for ago in range(1, 26) if ago % 3])
 
+    assert (decision(deployed)["action"], deployed.desired()) == ("scale-in", 1)
+
+
+def test_runs_that_start_anywhere_within_their_minutes_let_an_idle_fleet_shrink(deployed):
+    namespace = deployed.own_namespace()
+    deployed.set_desired(9)
+    by_minute = defaultdict(list)
+    for ago in jittered_minutes_ago(seed=1):
+        by_minute[math.ceil(ago)].append(ago)
+    two_points = by_minute.pop(9)
+    assert (len(two_points), len(by_minute[8])) == (2, 0)
+
+    put_backlog(deployed, namespace, 0, chain.from_iterable(by_minute.values()))
+    assert (decision(deployed)["action"], deployed.desired()) == ("hold", 9), (
+        "both minutes are without a point"
+    )
+
+    put_backlog(deployed, namespace, 0, two_points)
     assert (decision(deployed)["action"], deployed.desired()) == ("scale-in", 1)
 
 

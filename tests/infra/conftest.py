@@ -17,7 +17,7 @@ from dev.local.files import make_scratch_folder
 ROOT = Path(__file__).parents[2]
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 STAGES = sorted(stages_in())
-MACHINE = (ROOT / "state_machines" / "reclaim_videos.asl.json").read_text()
+DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
 
 
 def pytest_collection_modifyitems(items):
@@ -35,7 +35,7 @@ def make_folder():
 def check(make):
     """Synthesize what ``make`` adds to an app, under cdk-nag and CloudFormation's own rules.
 
-    Return the template, the findings as text, the stack's messages and the assembly's folder.
+    Return the template's file, the findings as text and the assembly's folder.
     """
     app = aws_cdk.App(context=CONTEXT, outdir=make_folder())
     aws_cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
@@ -45,7 +45,7 @@ def check(make):
     folder = Path(app.outdir)
     reports = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
     return SimpleNamespace(
-        template=json.loads(next(folder.glob("*.template.json")).read_text()),
+        file=next(folder.glob("*.template.json")),
         findings=[
             f"{violation['ruleName']} {place['constructPath']}: {violation['description']}"
             for report in reports
@@ -56,18 +56,42 @@ def check(make):
     )
 
 
-@cache
 def synthesized(name, overrides="{}"):
-    """Synthesize a stage without checks; return the template, the stack's name and the assembly's folder."""
+    """Synthesize a stage without checks; see `assemble`."""
+    return assemble(json.dumps(stages_in()), name, overrides)
+
+
+def assemble(stages, name, overrides="{}", place=()):
+    """Synthesize a stage of these, as JSON; with ``place``, in a ``cdk.Stage`` of that account and region.
+
+    The same one is synthesized once, but its template is read each time.
+    """
+    made = _assemble(stages, name, overrides, place)
+    return SimpleNamespace(**vars(made), template=json.loads(made.file.read_text()))
+
+
+def assemble_anew(stages, name, overrides="{}"):
+    """Synthesize a stage even if it was synthesized already."""
+    made = _assemble.__wrapped__(stages, name, overrides, ())
+    return json.loads(made.file.read_text())
+
+
+@cache
+def _assemble(stages, name, overrides, place):
     app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
-    VideoReclaimStack(app, name=name, stage=load(stages_in(), name, overrides))
+    scope = aws_cdk.Stage(app, "Prod", env=aws_cdk.Environment(**dict(place))) if place else app
+    VideoReclaimStack(scope, name=name, stage=load(json.loads(stages), name, overrides))
     assembly = app.synth()
-    (stack,) = assembly.stacks
+    (stack,) = assembly.get_nested_assembly("assembly-Prod").stacks if place else assembly.stacks
+    file = Path(stack.template_full_path)
     return SimpleNamespace(
-        template=json.loads(Path(stack.template_full_path).read_text()),
+        file=file,
+        folder=file.parent,
         messages=[f"{message.id}: {message.entry.data}" for message in stack.messages],
-        folder=Path(assembly.directory),
         name=stack.stack_name,
+        account=stack.environment.account,
+        region=stack.environment.region,
+        termination_protection=stack.termination_protection,
     )
 
 
@@ -92,3 +116,26 @@ def template(stage):
 def of_type(resources, kind):
     """The properties of every resource of a type, by logical id."""
     return {id_: one.get("Properties", {}) for id_, one in resources.items() if one["Type"] == kind}
+
+
+def functions(resources):
+    """The four functions' properties by step."""
+    return {
+        one["FunctionName"].split("-")[-1]: one
+        for one in of_type(resources, "AWS::Lambda::Function").values()
+        if "FunctionName" in one
+    }
+
+
+def machine_of(resources):
+    """The state machine's properties."""
+    (machine,) = of_type(resources, "AWS::StepFunctions::StateMachine").values()
+    return machine
+
+
+def states(machine):
+    """Every state by name, those inside Maps too."""
+    for name, state in machine["States"].items():
+        yield name, state
+        if "ItemProcessor" in state:
+            yield from states(state["ItemProcessor"])

@@ -17,9 +17,8 @@ from cdk.stage import InvalidStage
 from cdk.video_reclaim import VideoReclaim
 from examples.app import Academy
 from examples.pipeline import Pipeline
-from tests.infra.conftest import CONTEXT, check, make_folder, of_type, synthesized
+from tests.infra.conftest import CONTEXT, check, functions, make_folder, of_type, synthesized
 from tests.infra.test_rules import lint
-from tests.infra.test_template import functions
 from video_reclaim.metrics import METRICS
 
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
@@ -31,15 +30,19 @@ def example():
     return check(lambda app: Academy(app, "Academy"))
 
 
+def template_of_example():
+    return json.loads(example().file.read_text())
+
+
 @pytest.fixture
 def resources():
-    return example().template["Resources"]
+    return template_of_example()["Resources"]
 
 
 def test_it_has_no_finding():
     assert example().findings == []
     # The rest are of a function that the CDK makes for the VPC.
-    assert [finding for finding in lint(example().template) if "CustomVpc" not in finding] == []
+    assert [finding for finding in lint(template_of_example()) if "CustomVpc" not in finding] == []
 
 
 def test_the_functions_are_told_tokens(resources):
@@ -133,6 +136,46 @@ class TestConstruct:
     def test_what_can_not_be_used_is_refused_by_its_key(self, stack, given, complaint):
         with pytest.raises(InvalidStage, match=f"^{complaint}"):
             self.reclaim(stack, **given)
+
+    PLACE = aws_cdk.Environment(account="123456789012", region="eu-west-1")
+
+    def placed(self, dead_letters, env=PLACE, **given):
+        """The construct in a stack of a known account and region, with a dead-letter queue by its ARN."""
+        stack = aws_cdk.Stack(aws_cdk.App(context=CONTEXT, outdir=make_folder()), "Placed", env=env)
+        return VideoReclaim(
+            stack,
+            "It",
+            name="mine",
+            redis=redis_at("redis"),
+            worker_group="g",
+            video_queue=sqs.Queue(stack, "Jobs"),
+            video_dead_letter_queue=sqs.Queue.from_queue_arn(
+                stack, "Dead", f"arn:aws:sqs:{dead_letters}:dead"
+            ),
+            **{"database": Database(host="db", name="academy", user="u", ssl_mode="require"), **given},
+        )
+
+    @pytest.mark.parametrize(
+        "dead_letters",
+        [
+            pytest.param("eu-west-1:210987654321", id="account"),
+            pytest.param("eu-west-2:123456789012", id="region"),
+        ],
+    )
+    def test_dead_letters_that_no_alarm_sees_are_refused(self, dead_letters):
+        with pytest.raises(InvalidStage, match=r"^video_dead_letter_queue: "):
+            self.placed(dead_letters)
+
+    def test_dead_letters_of_the_same_place_or_of_an_unknown_one_are_accepted(self):
+        assert self.placed("eu-west-1:123456789012")
+        assert self.placed("eu-west-1:123456789012", env=None)
+
+    def test_a_database_without_shipped_roots_is_refused(self):
+        env = aws_cdk.Environment(account="123456789012", region="mx-central-1")
+        verified = Database(host="db", name="academy", user="u")
+        with pytest.raises(InvalidStage, match=r"^database\.sslRootCert: "):
+            self.placed("mx-central-1:123456789012", env, database=verified)
+        assert self.placed("mx-central-1:123456789012", None, database=verified)
 
     def test_iam_authentication_is_for_one_user_of_one_database(self, stack):
         port = aws_cdk.Token.as_number(aws_cdk.Fn.import_value("Port"))

@@ -18,10 +18,9 @@ import publish_backlog
 import reclaim
 from dev.testing.servers import forget_clients
 from dev.testing.strict_aws import make_workers, strict_aws
-from tests.infra.conftest import MACHINE, of_type, synthesized
-from tests.infra.test_template import functions, states
+from tests.infra.conftest import DEFINITION, functions, of_type, states, synthesized
+from tests.infra.references import ACCOUNT, REGION, as_list, granted, role_of, statements, written
 
-ACCOUNT, REGION = "123456789012", "ap-northeast-2"
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
 GROUP = (
     f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/academy-video-worker-asg"
@@ -61,50 +60,8 @@ BY_STEP_FUNCTIONS = {
 EXECUTION = "arn:aws:states:r:1:execution:m:x"
 
 
-def written(value, resources):
-    """Write CloudFormation's references out, as they will be in `ACCOUNT` and `REGION`."""
-    pseudo = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
-    pseudo |= {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION}
-    if isinstance(value, str):
-        return value
-    if "Ref" in value:
-        return pseudo.get(value["Ref"], f"<{value['Ref']}>")
-    if "Fn::GetAtt" in value:
-        id_, attribute = value["Fn::GetAtt"]
-        one = resources[id_]
-        if one["Type"] == "AWS::Lambda::Function" and attribute == "Arn":
-            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{one['Properties']['FunctionName']}"
-        return f"<{id_}.{attribute}>"
-    return "".join(written(part, resources) for part in value["Fn::Join"][1])
-
-
-def statements(resources, role_id):
-    for policy in of_type(resources, "AWS::IAM::Policy").values():
-        if {"Ref": role_id} in policy.get("Roles", []):
-            yield from policy["PolicyDocument"]["Statement"]
-
-
-def as_list(value):
-    return value if isinstance(value, list) else [value]
-
-
-def granted(resources, role_id, effect="Allow"):
-    """Every (action, resource) that a role's policies allow."""
-    return {
-        (action, written(resource, resources))
-        for statement in statements(resources, role_id)
-        if statement["Effect"] == effect
-        for action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
-    }
-
-
 def seen(pairs):
     return {(action, resource) for action, resource in pairs if action not in UNSEEN}
-
-
-def role_of(function):
-    return function["Role"]["Fn::GetAtt"][0]
 
 
 # What an operation is called in a policy, and which resource it is about.
@@ -264,7 +221,7 @@ def test_the_workflow_may_do_what_its_definition_does_and_nothing_more(template)
     (machine,) = of_type(template, "AWS::StepFunctions::StateMachine").values()
     called = functions(template)
     used = set()
-    for _, state in states(json.loads(MACHINE)):
+    for _, state in states(json.loads(DEFINITION.read_text())):
         resource = state.get("Resource", "")
         if resource.endswith(":lambda:invoke"):
             step = re.fullmatch(r"\$\{(\w+)Arn\}", state["Arguments"]["FunctionName"])[1]

@@ -2,18 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
-import aws_cdk
 import pytest
 
 from cdk import functions as constructs
 from cdk.bundle import dependency_layer
-from cdk.stack import VideoReclaimStack
-from cdk.stage import load
-from tests.infra.conftest import CONTEXT, make_folder, of_type
+from tests.infra.conftest import assemble, assemble_anew, functions, of_type
+from tests.infra.references import REGION, as_list, statements, written
 from tests.infra.test_stages import CREATE, LEAST
-from tests.infra.test_template import functions
 
 PLACES = {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws": "eu-west-1"}
 ACCOUNT = "210987654321"
@@ -21,12 +17,8 @@ ACCOUNT = "210987654321"
 
 def synthesize(values, name="mine", **outer):
     """The template of a stage, in an app or in a ``cdk.Stage`` with ``outer``."""
-    app = aws_cdk.App(context=CONTEXT, outdir=make_folder(), builtin_cloud_formation_validation=False)
-    scope = aws_cdk.Stage(app, "Prod", env=aws_cdk.Environment(**outer)) if outer else app
-    VideoReclaimStack(scope, name=name, stage=load({name: values}, name))
-    assembly = app.synth()
-    (stack,) = assembly.get_nested_assembly("assembly-Prod").stacks if outer else assembly.stacks
-    return stack, json.loads(Path(stack.template_full_path).read_text())
+    made = assemble(json.dumps({name: values}), name, place=tuple(sorted(outer.items())))
+    return made, made.template
 
 
 def arns_in(value):
@@ -62,8 +54,8 @@ def test_without_a_region_the_partition_is_the_deployments(values):
 def test_a_pipelines_stage_gives_account_and_region():
     database = {"host": "db", "name": "academy", "user": "u"}
     stack, template = synthesize({**LEAST, "database": database}, account=ACCOUNT, region="eu-west-2")
-    assert (stack.environment.account, stack.environment.region) == (ACCOUNT, "eu-west-2")
-    assert stack.stack_name == "VideoReclaim-mine"
+    assert (stack.account, stack.region) == (ACCOUNT, "eu-west-2")
+    assert stack.name == "VideoReclaim-mine"
     (machine,) = of_type(template["Resources"], "AWS::StepFunctions::StateMachine").values()
     assert "eu-west-2" in json.dumps(template)
     assert machine["StateMachineName"] == "video-reclaim-mine-reclaim-videos"
@@ -84,6 +76,38 @@ class TestRegulated:
         assert disk["Ebs"]["KmsKeyId"] == self.KEY
         (machine,) = of_type(resources, "AWS::StepFunctions::StateMachine").values()
         assert machine["EncryptionConfiguration"]["KmsKeyId"] == self.KEY
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encrypted(cls):
+        """The resources of a stage that creates everything, with a key."""
+        return synthesize({**CREATE, "encryptionKeyArn": cls.KEY})[1]["Resources"]
+
+    def uses_of_the_key(self, resources, role):
+        """What a role may do with the key, by the condition that holds it to one use."""
+        return {
+            (name, written(value, resources)): set(as_list(one["Action"]))
+            for one in statements(resources, role)
+            if one["Resource"] == self.KEY
+            for name, value in one["Condition"]["StringEquals"].items()
+        }
+
+    def test_workers_may_decrypt_the_jobs(self, encrypted):
+        (role,) = [id_ for id_ in of_type(encrypted, "AWS::IAM::Role") if id_.startswith("WorkersRole")]
+        via_sqs = ("kms:ViaService", f"sqs.{REGION}.amazonaws.com")
+        assert self.uses_of_the_key(encrypted, role) == {via_sqs: {"kms:Decrypt"}}
+
+    def test_the_schedule_may_start_the_encrypted_workflow_and_leave_letters(self, encrypted):
+        (schedule,) = of_type(encrypted, "AWS::Scheduler::Schedule").values()
+        role = schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]
+        machine = written(schedule["Target"]["Arn"], encrypted)
+        assert self.uses_of_the_key(encrypted, role) == {
+            ("kms:ViaService", f"sqs.{REGION}.amazonaws.com"): {"kms:Decrypt", "kms:GenerateDataKey"},
+            ("kms:EncryptionContext:aws:states:stateMachineArn", machine): {
+                "kms:Decrypt",
+                "kms:GenerateDataKey",
+            },
+        }
 
     @pytest.mark.parametrize(("retain", "policy"), [(True, "Retain"), (False, "Delete")])
     def test_queues_and_logs_are_kept_or_deleted_with_the_stack(self, retain, policy):
@@ -106,7 +130,8 @@ def test_runtime_and_memory_are_settings(monkeypatch):
     monkeypatch.setattr(  # another version's wheels would have to be fetched
         constructs, "dependency_layer", lambda *asked: built.append(asked) or dependency_layer("aws")
     )
-    _, template = synthesize({**LEAST, "functions": {"memoryMb": 1024, "python": "3.12"}})
+    values = {**LEAST, "functions": {"memoryMb": 1024, "python": "3.12"}}
+    template = assemble_anew(json.dumps({"mine": values}), "mine")
     four = functions(template["Resources"]).values()
     assert built == [("aws", "3.12")]
     assert {(one["MemorySize"], one["Runtime"]) for one in four} == {(1024, "python3.12")}

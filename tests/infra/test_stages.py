@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import ClassVar
 
 import pytest
 
@@ -88,19 +89,44 @@ class TestNames:
         both["mine"]["metrics"] = {"dimensions": {}, "namespace": "Mine"}
         assert load(both, "mine")
 
-    @pytest.mark.parametrize("place", [{"region": "eu-west-2"}, {"account": "123456789012"}], ids=str)
+    PLACE: ClassVar = {"account": "123456789012", "region": "eu-west-1"}
+    DATABASE: ClassVar = {"host": "db", "name": "academy", "user": "u"}
+
+    def two(self, mine, other):
+        return {
+            name: {**stages()["mine"], "database": self.DATABASE, **place}
+            for name, place in (("mine", mine), ("other", other))
+        }
+
+    @pytest.mark.parametrize("place", [{"region": "eu-west-2"}, {"account": "210987654321"}], ids=str)
     def test_another_region_or_account_shares_nothing(self, place):
-        assert load(
-            {
-                "mine": stages()["mine"],
-                "other": {
-                    **stages()["mine"],
-                    **place,
-                    "database": {"host": "db", "name": "academy", "user": "u"},
-                },
-            },
-            "mine",
-        )
+        assert load(self.two(self.PLACE, {**self.PLACE, **place}), "mine")
+
+    @pytest.mark.parametrize("omitted", ["account", "region"])
+    @pytest.mark.parametrize("by", ["mine", "other"])
+    def test_an_omitted_account_or_region_may_be_the_same(self, omitted, by):
+        both = self.two(self.PLACE, self.PLACE)
+        del both[by][omitted]
+        assert refusal(both).startswith("stages.mine.queues.video: must not be the same")
+
+    @pytest.mark.parametrize(
+        ("key", "name"),
+        [
+            pytest.param("video", "jobs", id="queue"),
+            pytest.param("videoDeadLetter", "dead", id="dead-letter-queue"),
+        ],
+    )
+    def test_a_queue_by_name_and_by_arn_is_the_same(self, key, name):
+        both = self.two(self.PLACE, self.PLACE)
+        for stage, queue in (("mine", name), ("other", f"arn:aws:sqs:eu-west-1:123456789012:{name}")):
+            both[stage]["queues"] = {"video": stage, "videoDeadLetter": f"{stage}-dead", key: queue}
+        assert refusal(both).startswith(f"stages.mine.queues.{key}: must not be the same")
+
+    def test_a_queue_of_a_third_account_is_shared_by_stages_of_two_accounts(self):
+        both = self.two(self.PLACE, {**self.PLACE, "account": "210987654321"})
+        for stage in both.values():
+            stage["queues"] = {**stage["queues"], "video": "arn:aws:sqs:eu-west-1:345678901234:jobs"}
+        assert refusal(both).startswith("stages.mine.queues.video: must not be the same")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +259,19 @@ class TestNames:
             },
             "stages.mine: Value error, queues.videoDeadLetter: ",
             id="dead-letters-that-no-alarm-sees",
+        ),
+        pytest.param(
+            {"region": "eu-west-1", "queues": {"videoDeadLetter": "arn:aws:sqs:eu-west-1:123456789012:dead"}},
+            "stages.mine: Value error, queues.videoDeadLetter: with an ARN, give account",
+            id="dead-letters-of-an-account-that-may-be-another",
+        ),
+        pytest.param(
+            {
+                "account": "123456789012",
+                "queues": {"videoDeadLetter": "arn:aws:sqs:eu-west-1:123456789012:d"},
+            },
+            "stages.mine: Value error, queues.videoDeadLetter: with an ARN, give account",
+            id="dead-letters-of-a-region-that-may-be-another",
         ),
         pytest.param(
             {"metrics": {"namespace": "AWS/Mine"}}, "stages.mine.metrics.namespace: ", id="reserved"

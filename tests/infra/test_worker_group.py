@@ -3,7 +3,7 @@
 import pytest
 
 from tests.infra.conftest import of_type, synthesized
-from tests.infra.test_permissions import granted, written
+from tests.infra.references import granted, written
 from tests.infra.test_places import synthesize
 from tests.infra.test_stages import CREATE
 

@@ -53,9 +53,10 @@ def mocked():
 
 
 @pytest.fixture
-def aws(mocked, environment):
+def aws(mocked, environment, stopped_clock):
     """Empty queues, a group of 1 to 20 at 1, no order, no metric, and the settings that name them."""
     mocked.reset()
+    mocked.at = stopped_clock
     for url in mocked.sqs.list_queues().get("QueueUrls", []):
         mocked.sqs.delete_queue(QueueUrl=url)
     urls = {kind: [_queue(mocked, name) for name in names] for kind, names in QUEUES.items()}
@@ -224,6 +225,23 @@ class TestMeasuring:
         assert values(aws, "BacklogCount") == []
         assert values(aws, "QueueDepth", WorkerType="AI") == [0.0]
 
+    def test_a_read_that_the_database_refuses_is_unknown_too(self, academy, aws):
+        academy.sql("ALTER TABLE video_video RENAME COLUMN status TO hidden")
+        try:
+            record = published(aws)["run"]["decision"]
+        finally:
+            academy.sql("ALTER TABLE video_video RENAME COLUMN hidden TO status")
+        assert (record["inputs"]["uploaded"], record["inputs"]["processing"]) == (None, None)
+        assert values(aws, "BacklogCount") == []
+
+    def test_the_video_queue_alone_is_an_input_of_the_decision(self, academy, aws):
+        for kind, count in (("Video", 3), ("AI", 1), ("Messaging", 2)):
+            for _ in range(count):
+                aws.sqs.send_message(QueueUrl=aws.urls[kind][0], MessageBody="{}")
+        aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
+        inputs = published(aws)["run"]["decision"]["inputs"]
+        assert (inputs["visible"], inputs["inFlight"]) == (2, 1)
+
     def test_one_queue_of_two_away_makes_their_sum_unknown(self, academy, aws):
         aws.sqs.delete_queue(QueueUrl=aws.urls["AI"][1])
         published(aws)
@@ -283,7 +301,7 @@ def calm(academy, aws):
     """A group of nine with nothing to do, and a window that was read back."""
     aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
     for minutes_ago in range(1, 21):
-        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
+        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=aws.at - timedelta(minutes=minutes_ago))
     aws.settle()
     return aws
 
@@ -307,7 +325,7 @@ class TestDeciding:
     def test_a_calm_window_that_was_read_back_lets_the_fleet_shrink(self, academy, aws):
         aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
         for minutes_ago in range(1, 21):
-            at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+            at = aws.at - timedelta(minutes=minutes_ago)
             cloudwatch.put(NAMESPACE, {BACKLOG: 4 if minutes_ago == 11 else 2}, at=at)
         # Down to the 2 of the short window and a spare worker.
         aws.settle()

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from msgspec import structs
 
+from video_reclaim.adapters.postgres import store as store_module
 from video_reclaim.adapters.postgres.store import Backlog, Store
 from video_reclaim.errors import StoreRefused, StoreUnavailable
 from video_reclaim.rules.platform import Job
@@ -99,6 +100,18 @@ class TestListing:
         with pytest.raises(StoreUnavailable):
             list(pages)
         assert len(listed(store, page=1)) == 3
+
+    def test_a_video_whose_lease_expired_while_it_waits_is_no_orphan_and_listed_once(self, academy, store):
+        video = academy.add("UPLOADED", by="worker-1", until=-1)
+        assert [found.id for found in listed(store)] == [video]
+
+    def test_of_those_that_wait_the_lowest_ids_are_listed_before_all_others(
+        self, academy, store, monkeypatch
+    ):
+        monkeypatch.setattr(store_module, "MAX_TRACKED", 2)
+        waiting = [academy.add("UPLOADED", id=number) for number in (30, 10, 20)]
+        stuck = [academy.add(started=-10), academy.add(started=-10)]
+        assert [video.id for video in listed(store)] == [waiting[1], waiting[2], *stuck]
 
     def test_tells_tenant_lease_and_whether_it_expired(self, academy, store):
         expired = academy.add(tenant=2, until=-1)
@@ -263,11 +276,47 @@ class TestHandoff:
         ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
         assert left_s > 890
 
-    def test_leaves_a_fresh_lease_as_it_is(self, academy, store):
-        video = academy.add("UPLOADED", by="reclaim:t", until=800)
+    @pytest.mark.parametrize(
+        ("left_s", "renewed"),
+        [
+            pytest.param(800, False, id="fresh"),
+            pytest.param(460, False, id="a-little-more-than-half"),
+            pytest.param(440, True, id="a-little-less-than-half"),
+        ],
+    )
+    def test_renews_a_lease_with_less_than_half_of_its_term_left(self, academy, store, left_s, renewed):
+        video = academy.add("UPLOADED", by="reclaim:t", until=left_s)
         before = academy.rows()
-        assert len(store.read_handoffs([video], token="t", handoff_s=900)) == 1
+        (job,) = store.read_handoffs([video], token="t", handoff_s=900)
+        assert (academy.rows() != before) is renewed
+        assert academy.sql("SELECT leased_until::text FROM video_video") == [(job.handoff_until,)]
+
+    def test_renews_no_lease_of_another_execution_and_none_that_it_was_not_asked_about(self, academy, store):
+        other = academy.add("UPLOADED", by="reclaim:other", until=10)
+        academy.add("UPLOADED", by="reclaim:t", until=10)
+        claimed = academy.add(by="reclaim:t", until=10)
+        before = academy.rows()
+        assert store.read_handoffs([other, claimed], token="t", handoff_s=900) == []
         assert academy.rows() == before
+
+    def test_leaves_out_a_row_that_somebody_holds_and_that_would_have_to_be_renewed(
+        self, academy, store, postgres
+    ):
+        held, short, fresh = (academy.add("UPLOADED", by="reclaim:t", until=left) for left in (10, 10, 900))
+        with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM video_video WHERE id = %s FOR UPDATE", (held,))
+            jobs = store.read_handoffs([held, short, fresh], token="t", handoff_s=900)
+        assert [job.video_id for job in jobs] == [short, fresh]
+
+    def test_reads_jobs_by_id_each_with_its_own_tenant(self, academy, store):
+        last, first = (
+            academy.add("UPLOADED", id=n, tenant=t, by="reclaim:t", until=900) for n, t in ((9, 1), (4, 3))
+        )
+        jobs = store.read_handoffs([last, first], token="t", handoff_s=900)
+        assert [(job.video_id, job.tenant_code, job.file_key) for job in jobs] == [
+            (first, "west", "tenants/3/lecture.mp4"),
+            (last, "north", "tenants/1/lecture.mp4"),
+        ]
 
     def test_clears_only_what_still_carries_the_token(self, academy, store):
         sent, claimed, adopted = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(3))

@@ -48,7 +48,7 @@ PROTECTIONS = [
     Protection(
         "a strike is void after three rounds without a look",
         put(list_stale_videos, "strike_memory_s", lambda _minutes: 86_400),
-        "test_redis_misleads.py::test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds",
+        "test_redis_misleads.py::test_a_strike_does_not_count_after_more_than_three_rounds_without_a_look",
     ),
     Protection(
         "strike tied to the lease",
@@ -75,7 +75,7 @@ PROTECTIONS = [
     Protection(
         "a demoted Redis is left at once",
         put(session.Session, "_drop", lambda _self: None),
-        "test_redis_misleads.py::test_a_demoted_redis_is_left_for_the_new_primary",
+        "test_redis_misleads.py::test_a_demoted_redis_is_disconnected_for_the_new_primary",
     ),
     Protection(
         "only a Redis that has seen heartbeats counts",
@@ -207,12 +207,12 @@ PROTECTIONS = [
     Protection(
         "a count belongs to one upload",
         sql("READ_VIDEOS", ("left(md5(v.file_key), 12)", "'any'")),
-        "test_poison.py::test_a_new_upload_starts_afresh",
+        "test_poison.py::test_a_new_upload_starts_the_count_again",
     ),
     Protection(
         "a count ends when the video is READY",
         put(store.Store, "read_ended", lambda *_: []),
-        "test_poison.py::test_a_video_that_was_done_in_between_starts_afresh",
+        "test_poison.py::test_a_video_that_was_done_in_between_starts_the_count_again",
     ),
     Protection(
         "a count ends with the quarantine",
@@ -222,7 +222,7 @@ PROTECTIONS = [
     Protection(
         "a quarantine deletes the cached status",
         put(heartbeats.Heartbeats, "forget_status", lambda *_: None),
-        "test_poison.py::test_users_are_shown_that_a_video_was_given_up",
+        "test_poison.py::test_users_are_shown_that_a_video_was_quarantined",
     ),
     Protection(
         "only our own quarantine is released",
@@ -280,7 +280,7 @@ PROTECTIONS = [
     Protection(
         "a message is lost during one wait",
         put(values, "parse_wait", removals.lost_anyway),
-        "test_lost_messages.py::test_a_redrive_days_later_says_nothing_about_what_waits_now",
+        "test_lost_messages.py::test_a_redrive_days_later_does_not_judge_what_waits_now",
     ),
     Protection(
         "one execution takes a wait",

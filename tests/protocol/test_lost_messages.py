@@ -266,7 +266,7 @@ def test_a_retry_between_listing_and_reclaiming_starts_the_wait_again(stage, vid
     assert stage.academy.state(video) == ("UPLOADED", "", False)
 
 
-def test_a_redrive_days_later_says_nothing_about_what_waits_now(stage, academy, video):
+def test_a_redrive_days_later_does_not_judge_what_waits_now(stage, academy, video):
     """The upload that was lost is done by then, and another one of the same video waits in a long queue."""
     stage.wait_long(video)
     stage.environment.inject = lambda _i, call, when, _c: (

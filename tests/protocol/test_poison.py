@@ -54,7 +54,7 @@ def test_a_retry_by_hand_starts_the_count_again(stage, academy, poison):
     assert attempts(stage) == [2]
 
 
-def test_a_new_upload_starts_afresh(stage, academy, poison):
+def test_a_new_upload_starts_the_count_again(stage, academy, poison):
     for number in range(LIMIT):
         stage.execute(f"run-{number}")
         get_stuck_again(stage, poison)
@@ -63,7 +63,7 @@ def test_a_new_upload_starts_afresh(stage, academy, poison):
     assert attempts(stage) == [2]
 
 
-def test_a_video_that_was_done_in_between_starts_afresh(stage, academy, poison):
+def test_a_video_that_was_done_in_between_starts_the_count_again(stage, academy, poison):
     stage.count(poison, LIMIT)
     academy.sql("UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL")
     stage.execute("finds-it-done")
@@ -72,7 +72,7 @@ def test_a_video_that_was_done_in_between_starts_afresh(stage, academy, poison):
     assert attempts(stage) == [2]
 
 
-def test_users_are_shown_that_a_video_was_given_up(stage, academy, poison):
+def test_users_are_shown_that_a_video_was_quarantined(stage, academy, poison):
     """The platform reads its cache of the status before the row."""
     academy.redis.set(f"tenant:1:video:{poison}:status", "PROCESSING", ex=21_600)
     stage.count(poison, LIMIT)

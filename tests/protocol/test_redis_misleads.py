@@ -115,7 +115,7 @@ def test_a_strike_under_an_earlier_lease_does_not_count(stage, academy, working)
     assert status(stage, job) == "PROCESSING"
 
 
-def test_a_strike_is_void_when_nobody_looked_for_more_than_three_rounds(stage, academy, working):
+def test_a_strike_does_not_count_after_more_than_three_rounds_without_a_look(stage, academy, working):
     """Redis is flushed, the schedule stands still for some minutes, and Redis is flushed again."""
     worker, job = working
     academy.redis.delete(job.heartbeat_key)
@@ -163,7 +163,7 @@ def test_silence_does_not_count_while_redis_refuses_writes(stage, academy, worki
     assert status(stage, job) == "PROCESSING"
 
 
-def test_a_demoted_redis_is_left_for_the_new_primary(stage, academy, working, tmp_path):
+def test_a_demoted_redis_is_disconnected_for_the_new_primary(stage, academy, working, tmp_path):
     """After a failover the name leads to the new primary, but connections to the former one stay open."""
     _, job = working
     academy.redis.delete(job.heartbeat_key)

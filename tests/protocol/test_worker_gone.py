@@ -21,7 +21,7 @@ def job(academy, stage):
     return job
 
 
-def test_a_worker_whose_instance_is_gone_is_relieved_at_once(stage, academy, job):
+def test_the_video_of_a_worker_whose_instance_is_gone_is_reclaimed_at_once(stage, academy, job):
     stage.instances = {ANOTHER}
     stage.execute()
     assert academy.state(job.video_id)[0] == "UPLOADED"
@@ -52,7 +52,7 @@ def test_a_worker_that_is_heard_again_keeps_its_video_although_its_instance_is_g
     assert not stage.messages()
 
 
-def test_an_instance_that_was_gone_says_nothing_about_the_next_claim(stage, academy, job):
+def test_an_instance_that_was_gone_does_not_count_against_the_next_claim(stage, academy, job):
     stage.instances = {ANOTHER}
     stage.inject_once("read videos", "before", lambda *_: claim_by_another(academy, job))
     stage.execute()
@@ -66,7 +66,7 @@ def claim_by_another(academy, job):
     )
 
 
-def test_the_judge_knows_when_the_group_had_not_answered(stage, academy, job):
+def test_a_group_that_had_not_answered_is_no_evidence(stage, academy, job):
     """The strike says that the instance is gone, which no group had said."""
     stage.instances = {INSTANCE}
     stage.execute("strike")

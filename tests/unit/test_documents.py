@@ -1,4 +1,4 @@
-"""Document links point to existing files and headings; the changelog begins with the project version."""
+"""Documents: links lead somewhere, commands can be pasted, and the changelog begins with the project version."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "dev" / "README.md"]
 
 
 def text_of(document):
@@ -34,6 +34,11 @@ def test_relative_link_points_to_an_existing_file_and_heading(document, target):
     linked = (document.parent / name) if name else document
     assert linked.exists()
     assert not anchor or anchor in anchors(linked)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_command_to_paste_uses_the_environment_of_the_project(document):
+    assert re.findall(r"^\s*python3? -m .*", document.read_text(), re.MULTILINE) == []
 
 
 def test_newest_version_in_the_changelog_is_the_project_version():

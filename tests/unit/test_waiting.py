@@ -43,7 +43,7 @@ def test_on_a_fast_schedule_every_retry_of_a_user_is_seen(rate_minutes, limit_s)
     assert gap_limit_s(rate_minutes) == limit_s
 
 
-def test_waits_start_again_when_nobody_looked_for_too_long():
+def test_waits_start_again_after_too_long_without_a_look():
     recorded = {1: since(500)}
     assert still_valid(recorded, NOW_S - 300, now_s=NOW_S, gap_limit_s=300) == recorded
     assert still_valid(recorded, NOW_S - 301, now_s=NOW_S, gap_limit_s=300) == {}

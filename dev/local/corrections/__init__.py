@@ -24,6 +24,7 @@ Differences that are not corrected; avoid them, or test elsewhere:
 
 from dev.local.corrections import (
     auto_scaling,
+    cloudformation,
     cloudwatch,
     lambda_functions,
     logs,
@@ -52,9 +53,10 @@ def apply() -> None:
     auto_scaling.enforce_capacity_bounds()
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
+    auto_scaling.hold_up_deletions()
     auto_scaling.keep_the_lifecycle_policy()
+    cloudformation.accept_resource_types()
     cloudwatch.evaluate_alarms()
-    logs.accept_query_definitions()
     logs.match_json_patterns()
     scheduler.substitute_attributes()
     scheduler.check_every_second()

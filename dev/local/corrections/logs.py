@@ -1,4 +1,4 @@
-"""Corrections of CloudWatch Logs: saved queries, and filter patterns for JSON."""
+"""Corrections of CloudWatch Logs: filter patterns for JSON."""
 
 import json
 import re
@@ -6,30 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.services import cloudwatch_logs
-from ministack.services.cloudformation import provisioners
 
-from dev.local.corrections.review import EmulatorChanged, reviewed
+from dev.local.corrections.review import reviewed
 
-_TYPE = "AWS::Logs::QueryDefinition"
 Matcher = Callable[[str], bool]
 
 _CONDITION = re.compile(r'\s*\$\.(\w+)\s*=\s*("[^"]*"|-?\d+(?:\.\d+)?)\s*')
-
-
-def accept_query_definitions() -> None:
-    """Let CloudFormation create saved queries.
-
-    AWS stores them for Logs Insights ("AWS::Logs::QueryDefinition", CloudFormation's Template Reference).
-    Ministack refuses the type; here its resources exist in the stack alone.
-    """
-    handlers: dict[str, Any] = vars(provisioners).get("_RESOURCE_HANDLERS", {})
-    if "AWS::Logs::LogGroup" not in handlers or _TYPE in handlers:
-        raise EmulatorChanged(f"ministack's handlers of resource types have changed, or know {_TYPE}")
-    handlers[_TYPE] = {
-        "create": lambda logical_id, _properties, stack: (f"{stack}-{logical_id}", {}),
-        "update": lambda physical_id, _old, _new, *_: (physical_id, {}),
-        "delete": lambda _physical_id, _properties: None,
-    }
 
 
 def match_json_patterns() -> None:

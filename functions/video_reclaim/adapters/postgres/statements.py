@@ -130,7 +130,7 @@ WITH short AS (
     FROM short WHERE {_ID} = short.id
     RETURNING {_ID}, {_LEASED_UNTIL}
 )
-SELECT {_ID}, coalesce(v.{Column.FILE_KEY}, ''), t.id AS tenant_id, t.code AS tenant_code,
+SELECT {_ID}, v.{Column.FILE_KEY}, t.id AS tenant_id, t.code AS tenant_code,
        coalesce(renewed.{Column.LEASED_UNTIL}, {_LEASED_UNTIL})::text AS handoff_until
 FROM {VIDEOS} v
 LEFT JOIN renewed ON renewed.id = {_ID}
