@@ -191,7 +191,7 @@ class TestKeptConnections:
         store = Store(settings(server.port))
         for _ in range(5):
             store.measure_backlog()
-            store.list_candidates()
+            next(store.list_candidates())
         assert len(sessions(server)) == 1
         store._session._drop()
 

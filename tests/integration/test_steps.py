@@ -1,5 +1,6 @@
 """The handlers that move videos, on a real PostgreSQL and a real Redis, with SQS on moto."""
 
+import gc
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,8 @@ import list_stale_videos
 import reclaim
 from video_reclaim import aws
 from video_reclaim.adapters import sqs as sqs_adapter
-from video_reclaim.adapters.redis.heartbeats import heartbeats
+from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.adapters.redis.heartbeats import Heartbeats, heartbeats
 from video_reclaim.errors import (
     EnqueueIncomplete,
     InvalidInput,
@@ -24,6 +26,8 @@ from video_reclaim.errors import (
     StoreUnavailable,
 )
 from video_reclaim.rules.handoff import token_for
+from video_reclaim.rules.platform import QUARANTINE_PREFIX
+from video_reclaim.rules.staleness import Video
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
 ANOTHER = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:second"
@@ -239,6 +243,100 @@ class TestListing:
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable):
             listed()
+
+
+class TestListingInPages:
+    """300 videos whose workers are heard, 50 that are silent and 250 with expired leases, 50 a page."""
+
+    PAGE = 50
+
+    @pytest.fixture
+    def held(self, academy, monkeypatch):
+        """The number of rows that the process holds when a page is asked for, page by page."""
+        academy.sql(
+            "INSERT INTO video_video (session_id, file_key, status, leased_by, leased_until,"
+            " processing_started_at, created_at, updated_at)"
+            " SELECT 1, 'key', 'PROCESSING', 'w-' || i, now() + CASE WHEN i > 350 THEN -1 ELSE 1 END * interval '1 h',"
+            " now() - (1000 - i) * interval '1 s', now(), now() FROM generate_series(1, 600) i"
+        )
+        self.ids = [
+            id_ for (id_,) in academy.sql("SELECT id FROM video_video ORDER BY processing_started_at")
+        ]
+        for video_id in self.ids[:300]:
+            academy.redis.set(f"tenant:1:video:{video_id}:heartbeat", "1", ex=60)
+        held, read = [], Store.list_candidates
+
+        def rows_held():
+            return sum(type(one) is Video for one in gc.get_objects())
+
+        def counted(store):
+            for page in read(store, page=self.PAGE):
+                held.append(rows_held() - before)
+                yield page
+                del page
+
+        gc.collect()
+        before = rows_held()  # tests have videos of their own
+        monkeypatch.setattr(Store, "list_candidates", counted)
+        return held
+
+    def test_counts_are_exact_and_the_oldest_claims_come_first(self, held):
+        found = listed(limit=100)
+        assert found["run"]["stale"] == {"leaseExpired": 250}
+        assert found["run"]["spared"] == {"beating": 300, "silentOnce": 50}
+        assert found["run"]["heartbeatsTrusted"] is True
+        assert found["run"]["leftToNextRun"] == 150
+        assert [video for batch in found["batches"] for video in batch] == self.ids[350:450]
+        assert found["firstMisses"] == 50
+
+    def test_no_more_than_a_few_pages_are_held_however_many_there_are(self, held):
+        listed()
+        assert len(held) == 12
+        assert max(held) <= 3 * self.PAGE
+
+    @pytest.mark.parametrize("heard", [0, 1], ids=["nobody-is-heard", "one-is-heard"])
+    def test_silence_is_judged_by_all_pages(self, academy, held, heard):
+        academy.redis.delete(*[f"tenant:1:video:{video}:heartbeat" for video in self.ids[: 300 - heard]])
+        academy.redis.set("video-reclaim:heartbeat-seen", "1", ex=86_400)
+        listed()
+        for video in self.ids[:350]:
+            if academy.redis.exists(f"tenant:1:video:{video}:silence"):
+                academy.strike(video, ago_s=60)
+        stale = listed()["run"]["stale"]
+        assert stale == {"leaseExpired": 250, **({"silentTwice": 349} if heard else {})}
+
+    @pytest.mark.parametrize(
+        ("call", "answers"),
+        [
+            pytest.param("look_on", None, id="is-not-read"),
+            pytest.param("record", False, id="is-not-recorded"),
+        ],
+    )
+    def test_a_redis_that_goes_away_in_between_is_waited_for_once(self, held, monkeypatch, call, answers):
+        asked, ask = [], getattr(Heartbeats, call)
+
+        def goes_away(self, *given, **named):
+            asked.append(call)
+            return answers if len(asked) == 3 else ask(self, *given, **named)
+
+        monkeypatch.setattr(Heartbeats, call, goes_away)
+        found = listed()
+        assert len(asked) == 3
+        assert found["run"]["heartbeatsTrusted"] is False
+        assert found["run"]["stale"] == {"leaseExpired": 250}
+        assert set(found["run"]["spared"]) == {"beating", "heartbeatUnknown"}
+        assert found["firstMisses"] == 0
+
+    def test_a_video_to_release_is_listed_once_and_first(self, academy, held):
+        released = academy.add("FAILED", started=-10)
+        academy.sql(
+            "UPDATE video_video SET error_reason = %s WHERE id = %s",
+            (f"{QUARANTINE_PREFIX}: 6 times within 7 days.", released),
+        )
+        found = listed(release=[released, self.ids[-1]])
+        ids = [video for batch in found["batches"] for video in batch]
+        assert ids[0] in (released, self.ids[-1]) and len(ids) == len(set(ids)) == 251
+        assert found["run"]["stale"] == {"released": 1, "leaseExpired": 250}
 
 
 class TestReclaiming:
