@@ -455,10 +455,10 @@ class TestReclaiming:
     def test_what_another_execution_left_behind_is_told_and_its_own_only_by_the_second_pass(self, academy):
         video = academy.add(until=-1)
         reclaimed(video)
-        assert "adopted" not in reclaimed(video)["did"]
-        assert reclaimed(video, partial=True)["did"]["adopted"] == 1
+        assert "duplicates" not in reclaimed(video)["did"]
+        assert reclaimed(video, partial=True)["did"]["duplicates"] == {"adopted": 1}
         academy.sql("UPDATE video_video SET leased_until = now() - interval '1 second'")
-        assert reclaimed(video, execution=ANOTHER)["did"]["adopted"] == 1
+        assert reclaimed(video, execution=ANOTHER)["did"]["duplicates"] == {"adopted": 1}
 
     def test_a_lost_message_is_sent_again_only_by_the_first_that_asks_and_only_after_its_time(
         self, academy, environment
@@ -468,8 +468,8 @@ class TestReclaiming:
         listed()
         key, field = "video-reclaim:waiting", str(video)
         at_s, _, identity = academy.redis.hget(key, field).decode().partition(" ")
-        for ago_s, taken in ((890, []), (901, [video])):
-            academy.redis.hset(key, field, f"{float(at_s) - ago_s} {identity}")
+        for ago_s, found, taken in ((890, "lost ", []), (901, "", []), (901, "lost ", [video])):
+            academy.redis.hset(key, field, f"{float(at_s) - ago_s} {found}{identity}")
             answer = reclaimed(video)
             assert answer["videos"] == taken
         assert answer["did"] == {"resent": 1}
