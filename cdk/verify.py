@@ -7,23 +7,14 @@ for on the local stack.
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from .alarms import Watched, alarms
+from .checks import CHECKS, Client, Deployed, Note
 from .sources import ROOT
 from .stage import InvalidStage, StageFile, load, stages_in
-
-Client = Callable[[str], Any]
-"""Makes a boto3 client for a service."""
-
-NAMESPACE = "VideoReclaim/Verify"
-_METRICS_READABLE_S = 180  # "Publishing custom metrics", CloudWatch User Guide: up to two minutes
-_DRY_RUN_S = 300
 
 
 @dataclass(frozen=True)
@@ -33,25 +24,17 @@ class Finding:
     Attributes:
         check: what was checked.
         problem: what is wrong and what to do; '' if nothing is.
+        note: what is worth knowing and not wrong; '' if nothing is.
     """
 
     check: str
     problem: str = ""
+    note: str = ""
 
-
-@dataclass(frozen=True)
-class Deployed:
-    """A deployed stage."""
-
-    name: str
-    stage: StageFile
-    outputs: Mapping[str, str]
-    client: Client
-
-    @property
-    def prefix(self) -> str:
-        """What the names of its resources begin with."""
-        return f"video-reclaim-{self.name}"
+    def __str__(self) -> str:
+        """One line of the output."""
+        kind = "FAIL" if self.problem else "note" if self.note else "ok  "
+        return f"{kind} {self.check}: {self.problem or self.note}".rstrip(": ")
 
 
 def verify(name: str, stage: StageFile, client: Client) -> Iterator[Finding]:
@@ -65,221 +48,48 @@ def verify(name: str, stage: StageFile, client: Client) -> Iterator[Finding]:
     yield Finding("stack", "" if done else f"is {stack['StackStatus']}: see its events in CloudFormation")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     deployed = Deployed(name, stage, outputs, client)
-    for check, problems in _CHECKS.items():
+    for check, problems in CHECKS.items():
+        found: list[str | Note]
         try:
             found = list(problems(deployed))
         except Exception as exc:
             found = [f"can't be checked: {exc}"]
-        yield from (Finding(check, problem) for problem in found or [""])
+        for one in found or [""]:
+            yield Finding(check, note=one.text) if isinstance(one, Note) else Finding(check, one)
 
 
-def _roles(deployed: Deployed) -> Iterator[str]:
-    """What a dry run doesn't do, asked of IAM."""
-    arn = deployed.outputs["StateMachineArn"]
-    _, partition, _, region, account, *_ = arn.split(":")
-    group = f"arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName"
-    queue = deployed.outputs["QueueUrl"].rsplit("/", 1)[1]
-    machine = deployed.client("stepfunctions").describe_state_machine(stateMachineArn=arn)
-    namespace = {
-        "ContextKeyName": "cloudwatch:namespace",
-        "ContextKeyType": "string",
-        "ContextKeyValues": [deployed.stage.metrics.namespace],
-    }
-    asked = [
-        (
-            _role(deployed, "Enqueue"),
-            "sqs:SendMessage",
-            f"arn:{partition}:sqs:{region}:{account}:{queue}",
-            [],
-        ),
-        (_role(deployed, "PublishBacklog"), "cloudwatch:PutMetricData", "*", [namespace]),
-        (
-            machine["roleArn"],
-            "autoscaling:SetDesiredCapacity",
-            f"{group}/{deployed.outputs['AutoScalingGroupName']}",
-            [],
-        ),
-    ]
-    for role, action, resource, context in asked:
-        if context and deployed.stage.bundle == "host":
-            continue  # the emulator takes no context
-        (answer,) = deployed.client("iam").simulate_principal_policy(
-            PolicySourceArn=role, ActionNames=[action], ResourceArns=[resource], ContextEntries=context
-        )["EvaluationResults"]
-        if answer["EvalDecision"] != "allowed":
-            yield (
-                f"{role} may not {action} on {resource} ({answer['EvalDecision']}): a boundary or a policy of the "
-                "organization forbids it"
-            )
-
-
-def _role(deployed: Deployed, step: str) -> str:
-    name = deployed.outputs[f"{step}Function"]
-    return str(deployed.client("lambda").get_function_configuration(FunctionName=name)["Role"])
-
-
-def _dry_run(deployed: Deployed) -> Iterator[str]:
-    states = deployed.client("stepfunctions")
-    arn = states.start_execution(
-        stateMachineArn=deployed.outputs["StateMachineArn"], input=json.dumps({"dryRun": True})
-    )["executionArn"]
-    until = time.monotonic() + _DRY_RUN_S
-    while (shown := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
-        if time.monotonic() > until:
-            yield f"{arn} is still running after {_DRY_RUN_S} s: a function waits for something it can't reach"
-            return
-        time.sleep(1)
-    if shown["status"] != "SUCCEEDED":
-        yield f"{arn} is {shown['status']}: {shown.get('error')}: {shown.get('cause')}"
-        return
-    yield from _problems_of_record(json.loads(shown["output"]))
-
-
-def _problems_of_record(record: Mapping[str, Any]) -> Iterator[str]:
-    if record.get("dryRun") is not True:
-        yield "the record is not that of a dry run: another version of the workflow is deployed"
-    if not record.get("heartbeatsTrusted"):
-        yield "heartbeats are not trusted: Redis can't be reached, or no worker has sent one yet"
-    if record.get("tenantUnknown"):
-        yield f"videos without a tenant, which can't be reclaimed: {record['tenantUnknown'][:5]}"
-    decision = record.get("decision") or {}
-    inputs = decision.get("inputs", {})
-    for source, key in (("the database", "uploaded"), ("the video queue", "visible"), ("the group", "group")):
-        if inputs.get(key) is None:
-            yield f"{source} is unknown to the decision: {decision.get('reason', 'there is none')}"
-    for key in ("metricsError", "scalingError"):
-        if record.get(key):
-            yield f"{key}: {record[key]}"
-
-
-def _metrics(deployed: Deployed) -> Iterator[str]:
-    cloudwatch, now = deployed.client("cloudwatch"), datetime.now(UTC)
-    dimensions = [{"Name": "Stage", "Value": deployed.name}]
-    metric = {"MetricName": "Verified", "Dimensions": dimensions}
-    cloudwatch.put_metric_data(
-        Namespace=NAMESPACE, MetricData=[{**metric, "Value": 1, "Unit": "Count", "Timestamp": now}]
-    )
-    query = {
-        "Id": "verified",
-        "MetricStat": {"Metric": {"Namespace": NAMESPACE, **metric}, "Period": 60, "Stat": "Maximum"},
-    }
-    until = time.monotonic() + _METRICS_READABLE_S
-    while time.monotonic() < until:
-        (found,) = cloudwatch.get_metric_data(
-            MetricDataQueries=[query],
-            StartTime=now - timedelta(minutes=5),
-            EndTime=now + timedelta(minutes=5),
-        )["MetricDataResults"]
-        if found["Values"]:
-            return
-        time.sleep(2)
-    yield f"a value put into {NAMESPACE} can't be read back after {_METRICS_READABLE_S} s"
-
-
-def _alarms(deployed: Deployed) -> Iterator[str]:
-    arn = deployed.outputs["StateMachineArn"]
-    watched = Watched(
-        state_machine_arn=arn,
-        undelivered_queue=f"{deployed.prefix}-undelivered",
-        video_dead_letter_queue=deployed.outputs["DeadLetterQueueUrl"].rsplit("/", 1)[1],
-        dimensions=deployed.stage.metrics.dimensions,
-    )
-    shown = deployed.client("cloudwatch").describe_alarms(
-        AlarmNamePrefix=f"{deployed.prefix}-", MaxRecords=100
-    )
-    found = {alarm["AlarmName"].removeprefix(f"{deployed.prefix}-"): alarm for alarm in shown["MetricAlarms"]}
-    for alarm in alarms(deployed.stage, watched):
-        there = found.get(alarm.name)
-        if there is None:
-            yield f"{alarm.name} is missing: deploy again"
-            continue
-        if there["Threshold"] != alarm.threshold:
-            yield f"{alarm.name} has threshold {there['Threshold']}, the stage {alarm.threshold}: deploy again"
-        if deployed.stage.observability.topic_arn and not there.get("AlarmActions"):
-            yield f"{alarm.name} notifies nobody: deploy again"
-
-
-def _topics(deployed: Deployed) -> Iterator[str]:
-    observability = deployed.stage.observability
-    if not observability.topic_arn:
-        yield "observability.topicArn is not set: no alarm tells anybody"
-    for arn in filter(None, (observability.topic_arn, observability.notify_topic_arn)):
-        attributes = deployed.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
-        if attributes.get("SubscriptionsConfirmed", "0") == "0":
-            yield f"nobody is subscribed to {arn}"
-
-
-def _schedule(deployed: Deployed) -> Iterator[str]:
-    shown = deployed.client("scheduler").get_schedule(Name=f"{deployed.prefix}-reclaim-videos")
-    wanted = "ENABLED" if deployed.stage.schedule.enabled else "DISABLED"
-    if shown["State"] != wanted:
-        yield f"is {shown['State']}, in the stage {wanted}: somebody switched it, or the stage is not deployed"
-    minutes = deployed.stage.schedule.rate_minutes
-    rate = f"rate({minutes} minute{'s' if minutes > 1 else ''})"
-    if shown["ScheduleExpression"] != rate:
-        yield f"is {shown['ScheduleExpression']}, in the stage {rate}: deploy again"
-
-
-def _group(deployed: Deployed) -> Iterator[str]:
-    scaling, name = deployed.client("autoscaling"), deployed.outputs["AutoScalingGroupName"]
-    groups = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    if not groups:
-        yield f"there is no Auto Scaling group {name} in this account and region"
-        return
-    (group,) = groups
-    hooks = scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
-    policy = group.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
-    hooked = policy.get("TerminateHookAbandon") == "retain" and any(
-        hook["LifecycleTransition"].endswith("EC2_INSTANCE_TERMINATING")
-        and hook["DefaultResult"] == "ABANDON"
-        for hook in hooks
-    )
-    if not (group.get("NewInstancesProtectedFromScaleIn") or hooked):
-        yield (
-            "new instances are not protected, and no termination lifecycle hook ends in ABANDON with instances "
-            "retained: the group shrinks only while nothing is waiting or PROCESSING (docs/scaling.md)"
-        )
-    suspended = {process["ProcessName"] for process in group.get("SuspendedProcesses", [])}
-    if not hooked and len(group.get("AvailabilityZones", [])) > 1 and "AZRebalance" not in suspended:
-        yield "AZRebalance is not suspended: Auto Scaling may terminate busy workers (docs/scaling.md)"
-
-
-_CHECKS: Mapping[str, Callable[[Deployed], Iterator[str]]] = {
-    "roles": _roles,
-    "dry run": _dry_run,
-    "metrics": _metrics,
-    "alarms": _alarms,
-    "topics": _topics,
-    "schedule": _schedule,
-    "worker group": _group,
-}
-
-
-def _client(name: str, stage: StageFile) -> Client:
+def _local() -> tuple[str, Client]:
+    """Return the settings that `make up` deployed the stage ``local`` with, as JSON, and its clients."""
     import boto3
 
-    if name == "local":
-        stack = json.loads((Path.cwd() / ".local" / "stack.json").read_text())
-        session = boto3.Session("000000000000", "test", region_name=stack["region"])
-        return lambda service: session.client(service, endpoint_url=stack["endpoint_url"])  # type: ignore[call-overload]
-    session = boto3.Session(region_name=stage.region)
-    return lambda service: session.client(service)  # type: ignore[call-overload]
+    stack = json.loads((Path.cwd() / ".local" / "stack.json").read_text())
+    session = boto3.Session("000000000000", "test", region_name=stack["region"])
+    client: Client = partial(session.client, endpoint_url=stack["endpoint_url"])
+    return json.dumps(stack["settings"]), client
+
+
+def _of_the_account(region: str | None) -> Client:
+    import boto3
+
+    client: Client = partial(boto3.Session(region_name=region).client)
+    return client
 
 
 def main(name: str) -> int:
-    """Print each finding; return 1 if there is a problem."""
+    """Print each finding; return 1 if there is a problem, 2 if the stage can't be read."""
     try:
-        stage = load(stages_in(ROOT / "stages"), name)
+        overrides, client = _local() if name == "local" else (None, None)
+        stage = load(stages_in(ROOT / "stages"), name, overrides)
+    except FileNotFoundError:
+        print("The stage local is not deployed: make up", file=sys.stderr)
+        return 2
     except InvalidStage as exc:
         print(exc, file=sys.stderr)
         return 2
     failed = False
-    for finding in verify(name, stage, _client(name, stage)):
+    for finding in verify(name, stage, client or _of_the_account(stage.region)):
         failed = failed or bool(finding.problem)
-        print(
-            f"{'FAIL' if finding.problem else 'ok  '} {finding.check}: {finding.problem}".rstrip(": "),
-            flush=True,
-        )
+        print(finding, flush=True)
     return int(failed)
 
 

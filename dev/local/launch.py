@@ -103,7 +103,8 @@ def start(
 
         # Synthesis and the start of the servers overlap: each takes seconds.
         cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
-        synth = recorded(cdk.synthesize(merge(own_settings(postgres, valkey), overrides or {})))
+        settings = merge(own_settings(postgres, valkey), overrides or {})
+        synth = recorded(cdk.synthesize(settings))
         undo.callback(emulator.stop)
         emulator.launch()
         record(emulator.child.identity)
@@ -126,7 +127,7 @@ def start(
         progress("Bootstrapped")
         recorded(cdk.deploy(*DIRECT)).wait_done()
         progress("Deployed")
-        stack = _describe(postgres, valkey, emulator, cdk.outputs())
+        stack = _describe(postgres, valkey, emulator, cdk.outputs(), settings)
         undo.pop_all()
     return RunningStack(stack, postgres, valkey, emulator)
 
@@ -149,7 +150,13 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _describe(postgres: Postgres, valkey: Valkey, emulator: Emulator, outputs: Mapping[str, str]) -> Stack:
+def _describe(
+    postgres: Postgres,
+    valkey: Valkey,
+    emulator: Emulator,
+    outputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> Stack:
     try:
         return Stack(
             endpoint_url=emulator.endpoint_url,
@@ -162,6 +169,7 @@ def _describe(postgres: Postgres, valkey: Valkey, emulator: Emulator, outputs: M
             auto_scaling_group=outputs["AutoScalingGroupName"],
             metric_namespace=outputs["MetricNamespace"],
             functions={name: outputs[f"{name}Function"] for name in FUNCTIONS},
+            settings=dict(settings),
         )
     except KeyError as exc:
         raise ChildFailed(f"the deployed stack has no output {exc}") from exc

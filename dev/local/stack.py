@@ -116,7 +116,10 @@ class Clients:
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses and names of a running stack: the fields of ``stack.json``."""
+    """Addresses and names of a running stack: the fields of ``stack.json``.
+
+    ``settings`` are those that differ from ``stages/local.json``.
+    """
 
     endpoint_url: str
     region: str
@@ -128,6 +131,7 @@ class Stack:
     auto_scaling_group: str
     metric_namespace: str
     functions: dict[str, str]
+    settings: dict[str, Any]
 
     @classmethod
     def load(cls, home: Path = HOME) -> "Stack":

@@ -27,6 +27,7 @@ FIELDS = {
     "auto_scaling_group",
     "metric_namespace",
     "functions",
+    "settings",
 }
 
 

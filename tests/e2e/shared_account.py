@@ -35,7 +35,7 @@ class Account:
     """Servers and an emulator, with a database and a Redis of its own for each deployment."""
 
     def __init__(self, logs):
-        self._scratch = make_scratch_folder()
+        self._scratch, self._logs = make_scratch_folder(), logs
         self.postgres = Postgres(self._scratch / "postgres", logs=logs)
         self.valkey = Valkey(self._scratch / "valkey", logs=logs)
         self.emulator = Emulator(self._scratch / "emulator", wait_scale=0.01, logs=logs)
@@ -138,6 +138,33 @@ class Account:
         s3.put_object(Bucket=BUCKET, Key=f"{stack}.json", Body=Path(body).read_bytes())
         return f"{self.emulator.endpoint_url}/{BUCKET}/{stack}.json"
 
+    def create(self, make, stack):
+        """Create a stack; return its status when that has ended."""
+        self.clients.cloudformation.create_stack(
+            StackName=stack, TemplateURL=self.template(make, stack), Capabilities=["CAPABILITY_IAM"]
+        )
+        return self.settled(stack)
+
+    def update(self, make, stack):
+        """Update a stack; return its status when that has ended."""
+        self.clients.cloudformation.update_stack(
+            StackName=stack, TemplateURL=self.template(make, stack), Capabilities=["CAPABILITY_IAM"]
+        )
+        return self.settled(stack)
+
+    def destroy(self, stage):
+        """Remove a stage by the CDK CLI."""
+        cdk = CdkRunner(
+            stage, scratch=self._scratch, logs=self._logs, endpoint_url=self.emulator.endpoint_url
+        )
+        cdk.destroy().wait_done()
+
+    def created(self, stack):
+        """The types of all resources that a stack has ever had."""
+        pages = self.clients.cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
+        events = [event for page in pages for event in page["StackEvents"]]
+        return {one["ResourceType"] for one in events if one["ResourceStatus"] == "CREATE_COMPLETE"}
+
     def resources(self, stack):
         """The resources of a stack by logical id."""
         pages = self.clients.cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
@@ -178,6 +205,16 @@ class Account:
         while (status := self.status(stack)).endswith("_IN_PROGRESS"):
             time.sleep(0.05)
         return status
+
+
+def add_what_fails(stack):
+    """Add a resource to a stack that can't be created, when all others are."""
+    nobody = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:nobody"
+    others = stack.node.find_all()
+    broken = aws_cdk.CfnResource(stack, "Broken", type="Custom::Broken", properties={"ServiceToken": nobody})
+    for other in others:
+        if aws_cdk.CfnResource.is_cfn_resource(other):
+            broken.add_resource_dependency(other)
 
 
 def synthesize(make, folder):

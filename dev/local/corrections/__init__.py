@@ -53,6 +53,7 @@ def apply() -> None:
     auto_scaling.enforce_capacity_bounds()
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
+    auto_scaling.hold_up_deletions()
     auto_scaling.keep_the_lifecycle_policy()
     cloudformation.accept_resource_types()
     cloudwatch.evaluate_alarms()

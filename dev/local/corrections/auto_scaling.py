@@ -93,6 +93,35 @@ def complete_lifecycle_actions() -> None:
     autoscaling._ACTION_MAP["RecordLifecycleActionHeartbeat"] = record_lifecycle_action_heartbeat
 
 
+def hold_up_deletions() -> None:
+    """Fail the deletion of a group by CloudFormation where AWS would wait: for protected and for hooked instances.
+
+    On AWS CloudFormation sets the group's size to 0 and waits until its instances have ended; protected ones do
+    not (aws-cdk#18179), and those in ``Terminating:Wait`` do when their hook is completed. Deleting a hook
+    completes the waiting actions ("DeleteLifecycleHook", Amazon EC2 Auto Scaling API Reference). Ministack
+    deletes a group at once, and only forgets a hook.
+    """
+    delete_group = reviewed(provisioners, "_asg_delete", "cb9fd42fba4b")
+    delete_hook = reviewed(provisioners, "_asg_hook_delete", "b4d765a4267a")
+
+    def group_deleted(name: str, properties: dict[str, Any]) -> None:
+        hooked = _has_termination_hook(name)
+        for one in autoscaling._asgs.get(name, {"Instances": []})["Instances"]:
+            if one["ProtectedFromScaleIn"] or (hooked and one["LifecycleState"] == _WAITING):
+                raise ValueError(f"Group did not stabilize: {one['InstanceId']} does not end")
+        delete_group(name, properties)
+
+    def hook_deleted(physical_id: str, properties: dict[str, Any]) -> None:
+        delete_hook(physical_id, properties)
+        name = properties["AutoScalingGroupName"]
+        if name in autoscaling._asgs and not _has_termination_hook(name):
+            group = autoscaling._asgs[name]
+            group["Instances"] = [one for one in group["Instances"] if one["LifecycleState"] != _WAITING]
+
+    for type_, delete in (("AutoScalingGroup", group_deleted), ("LifecycleHook", hook_deleted)):
+        provisioners._RESOURCE_HANDLERS[f"AWS::AutoScaling::{type_}"]["delete"] = delete
+
+
 def keep_the_lifecycle_policy() -> None:
     """Show a group's instance lifecycle policy, as DescribeAutoScalingGroups does. Ministack forgets it."""
     from_template = reviewed(provisioners, "_asg_fields", "466daa0a0e68")
