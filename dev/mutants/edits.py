@@ -5,7 +5,8 @@ the four handlers, every property, the settings and the SQL; so its operators ar
 
 Left out, by rule:
 
-- the wording of texts for people: docstrings, what is logged, and the messages of exceptions;
+- the wording of texts for people: docstrings, what is logged, the messages of exceptions, and any other string of
+  three words or more;
 - what only a type checker reads: annotations (but for the bounds in them), type variables, imports for typing;
 - None in place of an assigned value or of a call's only argument: the next line crashes, whatever is tested;
 - `zip(…, strict=True)`, which asserts what holds by construction;
@@ -27,6 +28,7 @@ _TYPING = {"TypeVar", "cast"}
 _LOGGING = {"info", "warning"}
 _REPLACED = {"operator_number", "operator_arg_removal", "operator_assignment"}
 _SHOWN = 45
+_PROSE_SPACES = 2
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Finder(cst.CSTVisitor):
             if self._in_annotation and isinstance(node, cst.Integer):
                 yield from _number(node)
             return
-        if isinstance(node, cst.BaseString) and self._in_raise:
+        if isinstance(node, cst.SimpleString) and (self._in_raise or node.value.count(" ") >= _PROSE_SPACES):
             return
         yield from _own(node)
         if isinstance(node, cst.Integer | cst.Float):
