@@ -115,9 +115,16 @@ def test_nobody_adopts_what_is_about_to_be_sent(academy, store):
 def pauses(monkeypatch):
     """What happens in the pauses between attempts to clear; the pauses take no time."""
     actions = []
-    clock = SimpleNamespace(sleep=lambda _seconds: actions.pop(0)() if actions else None)
-    monkeypatch.setattr(store_module, "time", clock)
-    return actions
+    slept_s = []
+
+    def sleep(seconds):
+        slept_s.append(seconds)
+        if actions:
+            actions.pop(0)()
+
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(sleep=sleep))
+    yield actions
+    assert sum(slept_s) <= 10, "the function has a minute, and 20 s of it are for sending"
 
 
 def test_a_claim_between_sending_and_clearing_keeps_its_lease(academy, store, session, pauses):

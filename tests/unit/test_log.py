@@ -44,7 +44,9 @@ def test_every_line_names_time_level_function_request_and_execution(lines, monke
     ]
 
 
-def test_a_later_call_names_its_own_request(lines):
+def test_a_later_call_names_its_own_request(lines, monkeypatch):
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+
     def function(_event, _context):
         log.info("taken")
         return {}
@@ -52,7 +54,9 @@ def test_a_later_call_names_its_own_request(lines):
     for request in ("r-1", "r-2"):
         call(function, context=SimpleNamespace(aws_request_id=request))
     call(function)
-    assert [line["function_request_id"] for line in lines()] == ["r-1", "r-2", ""]
+    found = lines()
+    assert [line["function_request_id"] for line in found] == ["r-1", "r-2", ""]
+    assert {line["function_name"] for line in found} == {"local"}
 
 
 def test_a_detail_that_is_no_json_value_is_written_as_text(lines):

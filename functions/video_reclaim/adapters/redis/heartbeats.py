@@ -203,7 +203,7 @@ class Heartbeats:
                 pipeline.delete(job_lock_key(job.video_id))
             return pipeline.execute()
 
-        answers = (self._session.ask("job keys", conversation) if jobs else None) or []
+        answers = self._session.ask("job keys", conversation) or []
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
 
     def _send(self, what: str, commands: Sequence[Command]) -> bool:
