@@ -41,14 +41,14 @@ class _Area(NamedTuple):
 
 
 AREAS = {
-    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 160),
-    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 80),
-    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 180),
-    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 180),
-    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 120),
-    "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 60),
+    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 130),
+    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 70),
+    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 150),
+    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 150),
+    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 90),
+    "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 50),
     "autoscaling, cloudwatch, ssm": _Area(
-        tuple(f"{_PACKAGE}/adapters/{name}.py" for name in ("autoscaling", "cloudwatch", "ssm")), 80
+        tuple(f"{_PACKAGE}/adapters/{name}.py" for name in ("autoscaling", "cloudwatch", "ssm")), 60
     ),
 }
 
