@@ -14,6 +14,7 @@ import enqueue
 import list_stale_videos
 import reclaim
 from video_reclaim import aws
+from video_reclaim.adapters import cloudwatch
 from video_reclaim.adapters import sqs as sqs_adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats, heartbeats
@@ -190,6 +191,30 @@ class TestListing:
         listed()
         assert academy.redis.keys("*:reclaims") == [f"tenant:1:video:{working}:reclaims".encode()]
         assert academy.redis.zrange("video-reclaim:counted", 0, -1) == [f"1:{working}".encode()]
+
+    @pytest.mark.parametrize(("oldest_s", "lost"), [(50.0, True), (500.0, False)])
+    def test_a_queue_that_is_not_empty_is_asked_for_its_oldest_message_by_name(
+        self, academy, environment, queue, oldest_s, lost
+    ):
+        asked = []
+
+        def oldest_message_s(name, *, at):
+            asked.append(name)
+            assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
+            return oldest_s
+
+        environment.setattr(cloudwatch, "oldest_message_s", oldest_message_s)
+        queue.sqs.send_message(QueueUrl=queue.url, MessageBody="{}")
+        video = academy.add("UPLOADED")
+        listed()
+        assert asked == []  # nothing has waited for long
+        field = academy.redis.hget("video-reclaim:waiting", video).decode()
+        at_s, _, identity = field.partition(" ")
+        academy.redis.hset("video-reclaim:waiting", video, f"{float(at_s) - 1_000} {identity}")
+        answer = listed()
+        assert asked == ["academy-video-jobs"]
+        assert answer["batches"] == ([[video]] if lost else [])
+        assert (answer["run"]["messagesLost"], answer["run"]["longestWaitS"] > 999) == (int(lost), True)
 
     def test_a_dry_run_writes_no_wait(self, academy):
         academy.add("UPLOADED")
