@@ -24,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos cost \
+.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos mutants cost \
 	dashboard lock clean
 
 help: ## say what there is
@@ -118,6 +118,9 @@ bench-compare: setup ## the last bench against a stored one
 
 chaos: setup ## ten thousand faults, no violation
 	$(PY) -m dev.chaos
+
+mutants: setup ## deliberate mistakes in the product, and whether its tests notice; ARGS=alarms for one area
+	$(PY) -m dev.mutants $(ARGS)
 
 cost: setup ## cost per month, from the definition
 	$(PY) -m dev.cost

@@ -13,6 +13,7 @@ from typing import Any
 
 from dev.bench import compare, report
 from dev.definition import ROOT, synthesize, widgets
+from video_reclaim.metrics import METRICS
 
 DOCUMENT = ROOT / "docs" / "cost.md"
 DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
@@ -55,7 +56,10 @@ LOG_BYTES_A_VIDEO = 1_350
 One whose lease has expired has no "first miss". A test compares this with the lines that the functions write.
 """
 
-SINGLE_ITEMS, LARGEST_ITEM, ENTRIES_A_CALL = 40, 100, 10
+METRICS_OF_A_BUSY_RUN = 2
+"""VideosReclaimed and VideosEnqueued: sums are published only when they are not 0."""
+
+SINGLE_ITEMS, LARGEST_ITEM, ENTRIES_A_CALL = 40, 150, 10
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Deployment:
         runs_a_day: executions that the schedule starts.
         memory_gb: of each function.
         queues: number of queues whose depth is read.
-        fixed: amounts that are paid by the month whatever happens.
+        fixed: amounts that are paid by the month whatever happens; of the metrics, those that every run publishes.
     """
 
     runs_a_day: int
@@ -163,6 +167,9 @@ def monthly(
 ) -> dict[str, tuple[float, float]]:
     """Return, by what is paid for, how much of it a month of such days uses, and what that costs."""
     amounts = dict.fromkeys(PRICES, 0.0) | dict(deployment.fixed)
+    if day.videos_a_run:
+        # CloudWatch charges a metric for the hours in which it is published. At most one such run an hour counts.
+        amounts["custom metrics"] += METRICS_OF_A_BUSY_RUN * min(24, day.runs) / 24
     for runs, videos in ((deployment.runs_a_day - day.runs, 0), (day.runs, day.videos_a_run)):
         for name, amount in used(deployment, machine, durations_s, videos).items():
             amounts[name] += amount * runs * DAYS
@@ -205,8 +212,9 @@ def read_deployment(stage: str = "existing") -> tuple[Deployment, Mapping[str, A
         for graph in widgets(template)
         for series in graph["properties"].get("metrics", ())
     }
+    ours = [series for series in shown if series[0] == variables["METRICS_NAMESPACE"]]
     fixed = {
-        "custom metrics": float(sum(series[0] == variables["METRICS_NAMESPACE"] for series in shown)),
+        "custom metrics": float(sum(METRICS[series[1]].statistic != "Sum" for series in ours)),
         "alarms": float(kinds["AWS::CloudWatch::Alarm"]),
         "dashboards": float(kinds["AWS::CloudWatch::Dashboard"]),
     }
@@ -243,7 +251,7 @@ def document(deployment: Deployment, machine: Mapping[str, Any], durations_s: Ma
         "states entered by a run that puts 1,000 silent videos back": f"{run_of(machine, 1_000).total()}",
         "1,000 videos put back in one run": f"${together:.4f}",
         "the same with one Lambda call per video and step": f"${naive:.4f}, {naive / together:.0f} times as much",
-        "warm calls with 100 videos, medians on the local stack": measured,
+        f"warm calls with {LARGEST_ITEM} videos, medians on the local stack": measured,
         "factor for the share of a core of a function with 512 MB": f"{SLOWER:.1f}",
         "interface endpoints of a VPC without NAT, five in two zones": f"${endpoints:.0f} a month",
         "logs, estimated": f"{LOG_BYTES_A_STATE:,} bytes per state, {LOG_BYTES_A_CALL:,} per call, "

@@ -1,7 +1,11 @@
 """List the stale videos in batches of ids, the oldest claim first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from video_reclaim import log
@@ -15,8 +19,6 @@ from video_reclaim.rules.listing import (
     RedisLook,
     add_counts,
     findings,
-    is_trusted,
-    judge_all,
     listing,
     silent_instances,
     with_strikes,
@@ -25,13 +27,14 @@ from video_reclaim.rules.run_record import RunRecord
 from video_reclaim.rules.staleness import (
     Criteria,
     Heartbeat,
+    Strike,
     Video,
-    confirmation_s,
     credible,
     depends_on_heartbeat,
     strike_memory_s,
     strikes_to_keep,
 )
+from video_reclaim.rules.survey import Survey
 from video_reclaim.rules.waiting import (
     MAX_RESENT,
     RETRY_SEEN_S,
@@ -60,48 +63,75 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     request, settings = ExecutionInput.parse(event["input"]), read(Reclaiming)
     earlier = from_builtins(event["run"], RunRecord, strict=False) if event["run"] else None
-    videos = _read_videos(request)
-    look = heartbeats().look(videos) or RedisLook(answered=False)  # read after the rows: see `judge`
-    write = look.answered and not request.dry_run
-    beats, recorded = _watch_heartbeats(videos, look, settings, write=write)
-    waits, waits_recorded = _watch_waits(videos, look, settings, write=write)
-    criteria = _criteria(settings, request, videos, beats, waits, earlier)
-    found, trusted = judge_all(videos, beats, criteria), is_trusted(videos, beats, criteria)
+    write = not request.dry_run
+    with closing(_read_pages(request)) as pages:
+        first = next(pages)
+        look = heartbeats().look(first) or RedisLook(answered=False)  # read after the rows: see `judge`
+        waits, waits_recorded = _watch_waits(first, look, settings, write=write)
+        survey = Survey(_criteria(settings, request, waits, earlier), settings.mass_silence_seconds)
+        heard = _judge_pages(survey, chain([first], pages), look, settings, write=write)
+    log.trace(findings(first, {}, waits, survey.add([video for video in first if video.waits], {})))
+    trusted = _end_counts(look, write=write) and heard and waits_recorded and survey.trusted
+    can_confirm = heard and survey.can_confirm
     listed = listing(
-        found,
-        request,
-        heartbeats_trusted=look.answered and recorded and waits_recorded and trusted,
-        can_confirm=recorded and criteria.confirm_silence_s == settings.confirm_silence_seconds,
-        earlier=earlier,
+        survey.found, request, heartbeats_trusted=trusted, can_confirm=can_confirm, earlier=earlier
     )
-    add_counts(listed.run, videos, beats, waits, answered=look.answered)
-    log.trace(findings(videos, beats, waits, found))
+    add_counts(listed.run, survey.expired_but_beating, waits, answered=look.answered)
     items = batches(listed.ids)
     return {"run": to_builtins(listed.run), "batches": items, "firstMisses": listed.first_misses}
 
 
-def _read_videos(request: ExecutionInput) -> list[Video]:
-    released = store().read_videos(request.release) if request.release else []
-    return list({video.id: video for video in [*released, *store().list_candidates()]}.values())
+def _read_pages(request: ExecutionInput) -> Generator[list[Video], None, None]:
+    """Yield the videos to release and all that may be stuck; at least one page."""
+    page = store().read_videos(request.release) if request.release else []
+    with closing(store().list_candidates()) as pages:
+        for candidates in pages:
+            yield page + [video for video in candidates if video.id not in request.release]
+            page = []
 
 
-def _watch_heartbeats(
-    videos: Sequence[Video], look: RedisLook, settings: Reclaiming, *, write: bool
-) -> tuple[dict[int, Heartbeat], bool]:
-    """Record what is silent; return the heartbeats with their strikes, and whether these were written."""
+def _judge_pages(
+    survey: Survey, pages: Iterable[list[Video]], look: RedisLook, settings: Reclaiming, *, write: bool
+) -> bool:
+    """Judge the videos page by page; return whether Redis answered for all, and took what was to be recorded."""
+    instances = cache(autoscaling.instances)
+    for number, videos in enumerate(pages):
+        if number:
+            found = heartbeats().look_on(videos) if look.answered else None
+            look = RedisLook(answered=False) if found is None else replace(look, heartbeats=found)
+        beats = credible(look.heartbeats, seen_before=look.seen_before or survey.hearing.anybody)
+        strikes = _strikes(videos, beats, settings, instances)
+        recorded = not (write and look.answered) or _record(videos, strikes, look)
+        beats = with_strikes(beats, strikes)
+        claimed = [video for video in videos if not video.waits]  # those that wait come last
+        log.trace(findings(claimed, beats, Waits(), survey.add(claimed, beats)))
+        if not recorded:
+            look = RedisLook(answered=False)  # waiting for it once is enough
+    return look.answered
+
+
+def _strikes(
+    videos: Sequence[Video],
+    beats: Mapping[int, Heartbeat],
+    settings: Reclaiming,
+    instances: Callable[[str], set[str] | None],
+) -> dict[int, Strike | None]:
     spare = settings.expired_but_beating == "spare"
     watched = [video for video in videos if depends_on_heartbeat(video, spare_beating=spare)]
-    beats = credible(look.heartbeats, seen_before=look.seen_before)
     silent = silent_instances(watched, beats)
-    known = autoscaling.instances(read(Workers).group_name) if silent else None
-    strikes = strikes_to_keep(watched, beats, silent - known if known is not None else set())
-    recorded = True
-    if write:
-        memory_s = strike_memory_s(read(Schedule).rate_minutes)
-        recorded = heartbeats().record(videos, strikes, look, memory_s=memory_s)
-        ended = store().read_ended(list(look.counted)) if look.counted else []
-        recorded = heartbeats().end_counts([(look.counted[one], one) for one in ended]) and recorded
-    return with_strikes(beats, strikes), recorded
+    known = instances(read(Workers).group_name) if silent else None
+    return strikes_to_keep(watched, beats, silent - known if known is not None else set())
+
+
+def _record(videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook) -> bool:
+    memory_s = strike_memory_s(read(Schedule).rate_minutes)
+    return heartbeats().record(videos, strikes, look, memory_s=memory_s)
+
+
+def _end_counts(look: RedisLook, *, write: bool) -> bool:
+    """Delete the counts of reclaims of videos that are READY or deleted; return whether Redis took it."""
+    ended = store().read_ended(list(look.counted)) if write and look.counted else []
+    return heartbeats().end_counts([(look.counted[video_id], video_id) for video_id in ended])
 
 
 def _watch_waits(
@@ -118,7 +148,8 @@ def _watch_waits(
     due = overdue(waits, lost_after_s=settings.lost_after_seconds)
     queue = _look_at_queue(look, waits.now_s, retries_seen=limit_s <= RETRY_SEEN_S) if due else None
     waits.lost, waits.queue = lost(due, waits, queue), queue
-    return waits, not write or heartbeats().record_waits(waits, look, queue)
+    written = not write or heartbeats().record_waits(waits, look, queue)
+    return waits, written
 
 
 def _look_at_queue(look: RedisLook, now_s: float, *, retries_seen: bool) -> QueueLook | None:
@@ -136,17 +167,11 @@ def _look_at_queue(look: RedisLook, now_s: float, *, retries_seen: bool) -> Queu
 
 
 def _criteria(
-    settings: Reclaiming,
-    request: ExecutionInput,
-    videos: Sequence[Video],
-    beats: Mapping[int, Heartbeat],
-    waits: Waits,
-    earlier: RunRecord | None,
+    settings: Reclaiming, request: ExecutionInput, waits: Waits, earlier: RunRecord | None
 ) -> Criteria:
-    confirm_s, mass_s = settings.confirm_silence_seconds, settings.mass_silence_seconds
     may_resend = MAX_RESENT - (earlier.resent if earlier else 0)
     return Criteria(
-        confirmation_s(videos, beats, confirm_s=confirm_s, mass_s=mass_s),
+        settings.confirm_silence_seconds,
         spare_beating=settings.expired_but_beating == "spare",
         lost=waits.lost[:may_resend] if settings.lost_messages == "resend" else (),
         released=request.release,

@@ -12,7 +12,7 @@ from video_reclaim import log
 from video_reclaim.adapters import autoscaling, cloudwatch, sqs, ssm
 from video_reclaim.adapters.postgres.store import Backlog, store
 from video_reclaim.errors import InvalidSetting, MetricsUnavailable, StoreRefused, StoreUnavailable
-from video_reclaim.metrics import VIDEO, WORKER_TYPE, Series, series
+from video_reclaim.metrics import METRICS, VIDEO, WORKER_TYPE, Series, series
 from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import PublishEvent, add_pass
@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     seen = measure(settings)
     publish = Publisher(settings.metrics, at, enabled=not dry_run)
     publish.put(measured(settings.metrics, seen, given))
-    decision = decide(decision_inputs(settings, seen, at))
+    decision = decide_for(settings.workers.group_name, decision_inputs(settings, seen, at))
     publish.put(decided(settings.metrics, decision))
     run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
     log.info("decided", **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")})
@@ -141,7 +141,10 @@ class Publisher:
 
 
 def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:
-    """Return the metrics of the measurement and of what one pass of the execution did."""
+    """Return the metrics of the measurement and of what one pass of the execution did.
+
+    Sums of 0 are left out: CloudWatch charges a metric for the hours in which it is published.
+    """
     totals, backlog = given.pass_.total(), seen.backlog
     trusted = add_pass(given.run, given.pass_).heartbeats_trusted
     tenants_missing = given.run.spared.get(Reason.TENANT_UNKNOWN, 0)
@@ -158,7 +161,11 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         "MessagesLost": None if given.pass_.retried else given.run.messages_lost,
         "HeartbeatsTrusted": _known(trusted),
     }
-    own = {series(name, settings.dimensions): value for name, value in values.items()}
+    own = {
+        series(name, settings.dimensions): value
+        for name, value in values.items()
+        if value != 0 or METRICS[name].statistic != "Sum"
+    }
     depths = {
         series("QueueDepth", {WORKER_TYPE: kind}): None if depth is None else depth.visible
         for kind, depth in seen.depths.items()
@@ -178,6 +185,17 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
         "OverrideUnclear": decision.inputs.override_problem is not None,
     }
     return {series(name, settings.dimensions): value for name, value in values.items()}
+
+
+def decide_for(group_name: str, inputs: Inputs) -> Decision:
+    """Decide; before a change, ask whether the group can be changed. If not, it counts as unknown."""
+    decision = decide(inputs)
+    if decision.action == "hold":
+        return decision
+    problem = autoscaling.why_not_to_change(group_name)
+    if problem is None:
+        return decision
+    return decide(msgspec.structs.replace(inputs, group=None, group_problem=problem))
 
 
 def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:

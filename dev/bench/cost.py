@@ -34,7 +34,7 @@ def measure(*, quick: bool, say: Say) -> Section:
 
 
 def _time_functions(repeats: int) -> dict[str, float]:
-    """Return the median seconds of each function's warm call: 100 stale videos, in one batch."""
+    """Return the median seconds of each function's warm call: as many stale videos as a batch holds."""
     with deployed() as here:
         times: dict[str, list[float]] = {step: [] for step in here.running.stack.functions}
         for turn in range(repeats + 1):  # the first is cold

@@ -19,7 +19,7 @@ _PLATFORM = ("the platform's own way, per video", "5", "1", "2", "0", "8")
 
 def measure(*, quick: bool, say: Say) -> Section:
     """Count what one execution asks over stale videos, and one over videos whose workers live."""
-    videos = 4_000 if quick else 10_000  # fewer make smaller batches
+    videos = 6_000 if quick else 10_000  # fewer make smaller batches
     with deployed_behind_relays(dict.fromkeys((*STORES, OTHER_AWS), PAUSE_S)) as here:
         for _ in range(2):  # the first run opens the connections that warm functions keep
             here.prepare(videos)

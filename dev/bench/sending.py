@@ -14,7 +14,7 @@ from dev.local.files import scratch_folder
 from dev.local.stack import Clients
 
 TITLE = "Billed time of Enqueue"
-QUEUE, BATCH = "academy-video-jobs", 100
+QUEUE, BATCH = "academy-video-jobs", 150
 CALLS_AT_ONCE = (1, 2, 5, 10)
 """1 is how Enqueue sent before version 0.2.0."""
 

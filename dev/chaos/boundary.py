@@ -61,7 +61,9 @@ class _Redis(redis.Redis):
             name = product.redis_call(commands)
             invocation.reach(name, "before", self, commands=commands)
             answers: list[Any] = execute(raise_on_error)
-            invocation.reach(name, "after", self, commands=commands, answers=list(answers))
+            invocation.reach(
+                name, "after", self, commands=commands, answers=product.redis_answers(commands, answers)
+            )
             return answers
 
         pipeline.execute = traced  # type: ignore[method-assign]

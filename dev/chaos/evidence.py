@@ -45,7 +45,7 @@ def redis_answer(calls: Sequence[Event], call: str) -> RedisAnswer | None:
             if command[0] == "MGET":
                 for key, value in zip(command[1:], answer, strict=True):
                     found.values[":video:" + str(key).split(":video:")[1]] = value
-            elif command[1] == product.HEARTBEAT_SEEN_KEY:
+            elif command[-1] == product.HEARTBEAT_SEEN_KEY:
                 found.seen = answer >= 0 if command[0] == "TTL" else bool(answer)
     return found
 

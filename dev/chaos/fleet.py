@@ -184,13 +184,16 @@ def _work(name: str, addresses: Addresses, pace: Pace, settings: WorkerSettings,
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which then ends its workers
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
     signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))
-    parent = os.getppid()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     worker.run()
 
 
-def _end_with(parent: int) -> None:
-    """Exit once the process that forks workers is gone: nobody else would end this one."""
-    while os.getppid() == parent:
-        threading.Event().wait(0.5)
-    os._exit(0)
+def _end_with_parent() -> None:
+    """Exit once the process is gone that asked for this one: nobody else would end it.
+
+    The server that forks workers lives for as long as one of them.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)

@@ -60,12 +60,26 @@ STATEMENTS: Mapping[str, str] = {
 """Each SQL statement's name in the record of calls."""
 
 
+def redis_answers(commands: Sequence[tuple[Any, ...]], answers: Sequence[Any]) -> list[Any]:
+    """Return the answer to each command of a pipeline; inside MULTI and EXEC it comes with the EXEC."""
+    found, queued = list(answers), list[int]()
+    for index, (name, *_) in enumerate(commands):
+        if name == "MULTI":
+            queued = []
+        elif name == "EXEC":
+            for position, answer in zip(queued, answers[index], strict=True):
+                found[position] = answer
+        else:
+            queued.append(index)
+    return found
+
+
 def redis_call(commands: Sequence[tuple[Any, ...]]) -> str:
     """Return the name of a pipeline of Redis commands in the record of calls."""
-    first, key = commands[0][0], str(commands[0][1])
+    first, key = next((name, str(words[0])) for name, *words in commands if words)
     if key == WAITING_KEY:
         return "take waits" if first == "HMGET" else "record waits"
-    if first == "TTL":
+    if first in ("TTL", "MGET"):
         return "read heartbeats"
     if first == "EXISTS":
         return "read heartbeats and reclaims" if key == HEARTBEAT_SEEN_KEY else "read missing heartbeats"

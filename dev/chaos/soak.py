@@ -7,8 +7,6 @@ that can be finished is finished, and the rules in `verdicts` are checked agains
 
 import contextlib
 import random
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from dev.chaos.relay import Relay
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.short_lived import ShortLivedWorkers
 from dev.chaos.storm import Storm, random_settings
+from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -227,10 +226,6 @@ class Soak:
 
 
 def soak(plan: Plan, say: Callable[[str], None] = lambda _line: None) -> Outcome:
-    """Run one soak on servers of its own, and delete their folder."""
-    folder = Path(tempfile.mkdtemp(prefix="video-reclaim-chaos-"))
-    folder.chmod(0o755)
-    try:
+    """Run one soak on servers of its own; these, their folder and all workers end with it, or with this process."""
+    with scratch_folder() as folder:
         return Soak(plan, folder, say).run()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -24,8 +24,9 @@ import pytest
 from dev.definition import ROOT
 from dev.mutants.outcome import Outcome
 
-_TEST_LIMIT_S = 15
-_MUTANT_LIMIT_S = 300
+_PATIENCE = 20
+"""A test hangs when it takes so many times as long as the longest one of its file, and 5 s."""
+_MUTANT_LIMIT_S = 600
 _LOGS = ROOT / "build" / "mutants"
 
 Rewrite = Callable[[Path, str], str]
@@ -102,11 +103,12 @@ class _Forks:
         self._run_in_file(session, items)
         items.sort(key=lambda item: self._durations_s[item.nodeid])
         self._run_in_file(session, items[:1])
+        limit_s = 5 + _PATIENCE * self._durations_s[items[-1].nodeid]
         gc.freeze()
-        if failed := self._fork(items, Mutant("", "none", _unchanged)):
+        if failed := self._fork(items, Mutant("", "none", _unchanged), limit_s):
             raise BaselineFailed(f"{failed} fails the second time")
         for mutant in mutants:
-            if noticed_by := self._fork(items, mutant):
+            if noticed_by := self._fork(items, mutant, limit_s):
                 self.noticed[mutant.name] = noticed_by
 
     def _run_in_file(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
@@ -125,27 +127,31 @@ class _Forks:
             if self._failed:
                 return
 
-    def _fork(self, items: Sequence[pytest.Item], mutant: Mutant) -> str:
+    def _fork(self, items: Sequence[pytest.Item], mutant: Mutant, limit_s: float) -> str:
         """Return the test that noticed the mutant; '' if none did."""
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # threads that have ended do no harm
             child = os.fork()
         if not child:
-            self._run_mutant(items, mutant, writing)
+            self._run_mutant(items, mutant, limit_s, writing)
         os.close(writing)
         with os.fdopen(reading) as answer:
             noticed_by = answer.read()
         _, status = os.waitpid(child, 0)
         return noticed_by or ("" if status == 0 else "the process ended")
 
-    def _run_mutant(self, items: Sequence[pytest.Item], mutant: Mutant, writing: int) -> NoReturn:
+    def _run_mutant(
+        self, items: Sequence[pytest.Item], mutant: Mutant, limit_s: float, writing: int
+    ) -> NoReturn:
         def end(noticed_by: str) -> NoReturn:
             os.write(writing, noticed_by.encode())
             os._exit(0)  # what is shared must not be torn down
 
         from dev.testing.servers import forget_clients
 
+        for item in items:
+            item.add_marker(pytest.mark.timeout(limit_s))
         forget_clients()  # connections are the parent's
         threading.Timer(_MUTANT_LIMIT_S, end, ("time limit",)).start()
         try:
@@ -214,7 +220,6 @@ def _run_part(log: Path, mutants: Sequence[Mutant], suites: Sequence[Suite]) -> 
         "--tb=short",
         "-p",
         "no:cacheprovider",
-        f"--timeout={_TEST_LIMIT_S}",
     ]
     os.chdir(ROOT)
     code = pytest.main([*options, *paths], plugins=[forks])

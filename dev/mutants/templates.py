@@ -56,6 +56,10 @@ SUITES = [
 ]
 
 
+_MADE: dict[Path, str] = {}
+"""The templates with the one mistake of this forked process."""
+
+
 class InTemplates:
     """Makes a mistake in the text of a template."""
 
@@ -66,9 +70,11 @@ class InTemplates:
         """Return the text that is read from a file."""
         if not path.name.endswith(".template.json"):
             return text
-        template = opened(json.loads(text))
-        self._mistake.make(template)
-        return json.dumps(closed(template))
+        if path not in _MADE:
+            template = opened(json.loads(text))
+            self._mistake.make(template)
+            _MADE[path] = json.dumps(closed(template))
+        return _MADE[path]
 
 
 def run(processes: int) -> list[Outcome]:

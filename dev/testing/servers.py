@@ -11,8 +11,11 @@ from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
+from dev.testing.clock import stopped_clock
 
 HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
+__all__ = ["stopped_clock"]
+
 COLUMNS = (
     "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
     " created_at, updated_at"

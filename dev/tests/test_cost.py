@@ -1,10 +1,12 @@
 """The cost model counts what the definition says."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+import publish_backlog
 from dev.bench import compare, report
 from dev.cost import (
     DEFINITION,
@@ -12,6 +14,7 @@ from dev.cost import (
     IDLE,
     LATER_ALARMS,
     LOG_BYTES_A_VIDEO,
+    METRICS_OF_A_BUSY_RUN,
     Day,
     Deployment,
     batched,
@@ -22,10 +25,14 @@ from dev.cost import (
     used,
 )
 from video_reclaim import log
+from video_reclaim.metrics import METRICS
 from video_reclaim.rules import enqueueing, listing, reclaiming
 from video_reclaim.rules.batching import batches
+from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
 from video_reclaim.rules.staleness import Heartbeat, Reason, Strike, Video
 from video_reclaim.rules.waiting import Waits
+from video_reclaim.settings import Metrics
 
 MACHINE = json.loads(DEFINITION.read_text())
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.1, "Enqueue": 0.1, "PublishBacklog": 0.1}
@@ -49,7 +56,7 @@ def test_each_item_enters_two_states_of_its_own():
     assert run_of(MACHINE, 7).total() - run_of(MACHINE, 6).total() == 2
 
 
-@pytest.mark.parametrize("videos", [1, 40, 41, 999, 4_000, 4_001, 10_000])
+@pytest.mark.parametrize("videos", [1, 40, 41, 999, 6_000, 6_001, 10_000])
 def test_items_are_counted_as_the_listing_makes_them(videos):
     made = batches(range(videos))
     assert batched(videos) == (len(made), len(made[0]))
@@ -57,6 +64,38 @@ def test_items_are_counted_as_the_listing_makes_them(videos):
 
 def test_a_batch_is_sent_ten_a_call():
     assert used(HERE, MACHINE, DURATIONS, 1_000)["SQS requests"] == 2 * 4 + 40 * 3
+
+
+def sums_of(counts):
+    """The series of one pass that did this, those of sums only."""
+    given = PublishEvent(RunRecord(), PassResult([ItemResult(counts)], retried=False))
+    seen = publish_backlog.Measurement(None, {}, (None, None), (None, True))
+    found = publish_backlog.measured(Metrics("Academy", {}), seen, given)
+    return {one.name for one in found if METRICS[one.name].statistic == "Sum"}
+
+
+def test_a_run_that_does_nothing_publishes_no_sums():
+    assert sums_of(Counts()) == set()
+
+
+def test_a_run_that_puts_videos_back_publishes_as_many_sums_as_it_is_charged_for():
+    assert sums_of(Counts(reclaimed=2, enqueued=2)) == {"VideosReclaimed", "VideosEnqueued"}
+    assert METRICS_OF_A_BUSY_RUN == 2
+
+
+@pytest.mark.parametrize(
+    ("runs", "videos", "metrics"),
+    [
+        pytest.param(0, 0, 10, id="idle"),
+        pytest.param(6, 2, 10.5, id="two-more-in-six-hours-of-a-day"),
+        pytest.param(24, 2, 12, id="two-more-in-every-hour"),
+        pytest.param(500, 2, 12, id="several-runs-an-hour-are-charged-once"),
+    ],
+)
+def test_a_metric_is_charged_for_the_hours_in_which_it_is_published(runs, videos, metrics):
+    here = replace(HERE, fixed={"alarms": 11.0, "custom metrics": 10.0})
+    month = monthly(here, MACHINE, DURATIONS, Day("d", runs, videos))
+    assert month["custom metrics"] == pytest.approx((metrics, 0.3 * metrics))
 
 
 def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():

@@ -41,6 +41,38 @@ def folder():
         yield folder
 
 
+# Has a worker of a soak, which nothing answers, and which gives up only after a minute.
+FLEET = """
+import sys
+from pathlib import Path
+from dev.chaos.fleet import Addresses, Fleet, WorkerSettings
+from dev.local.worker import Pace
+
+if __name__ == "__main__":
+    nowhere = "http://127.0.0.1:1"
+    addresses = Addresses("host=127.0.0.1 port=1", "redis://127.0.0.1:1", nowhere, nowhere, Path(sys.argv[1]))
+    fleet = Fleet(addresses, Pace(), size=1, usual=WorkerSettings)
+    fleet.start()
+    sys.stdin.read()
+"""
+
+
+def test_the_workers_of_a_soak_end_with_it(folder):
+    journal = folder / "journal"
+    journal.touch()
+    script = folder / "fleet.py"
+    script.write_text(FLEET)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    program = python(script, journal, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    Bench.until(lambda: "receiveFailed" in journal.read_text())
+    processes = descendants(program.pid)
+
+    program.kill()
+
+    program.communicate()
+    Bench.until(lambda: not any(process.alive for process in processes), limit_s=20)
+
+
 def servers_of(program):
     """Wait until a program has started its servers; return all processes that it has started."""
 

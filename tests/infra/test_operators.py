@@ -75,20 +75,9 @@ class TestAlarms:
             expected = page if name in PAGE else notify
             assert alarm.get("AlarmActions") == alarm.get("OKActions") == expected, name
 
-    def test_five_minutes_without_a_run_or_a_measurement_raise_an_alarm(self, template):
-        for name in ("NoSuccessfulRun", "BacklogUnmeasured"):
-            alarm = alarms_of(template)[name]
-            assert alarm["Period"] * alarm["EvaluationPeriods"] == 300
-            assert alarm["TreatMissingData"] == "breaching"
-
     def test_no_alarm_waits_for_runs_of_a_schedule_that_is_off(self):
         resources = overridden(schedule={"enabled": False})
         assert set(alarms_of(resources)) == (PAGE | NOTIFY) - {"NoSuccessfulRun", "BacklogUnmeasured"}
-
-    def test_a_slower_schedule_is_given_more_time(self):
-        resources = overridden(schedule={"rateMinutes": 10})
-        for name in PAGE:
-            assert alarms_of(resources)[name]["Period"] == 600
 
     def test_a_stage_sets_thresholds_and_disables_alarms_by_name(self):
         given = {"OldestWait": {"threshold": 900}, "RowsRefused": {"enabled": False}}

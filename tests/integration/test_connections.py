@@ -1,6 +1,8 @@
 """Connections as Lambda needs them: verified, bounded in time, kept, and made anew after a failover."""
 
 import json
+import os
+import socket
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,6 @@ from dev.local.postgres import Postgres
 from dev.testing.servers import forget_clients
 from dev.testing.tls import Authority, Relay
 from video_reclaim import aws
-from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
@@ -154,22 +155,35 @@ class TestTimeouts:
                 store.measure_backlog()
         assert store.measure_backlog().uploaded == 0
 
+    def test_a_peer_that_vanishes_is_noticed_by_the_sockets_own_options(self, server):
+        store = Store(settings(server.port, statement_seconds=7))
+        store.measure_backlog()
+        with socket.socket(fileno=os.dup(store._session._connection.fileno())) as kept:
+            assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+            assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7_000
+        assert int(store._session._connection.get_dsn_parameters()["connect_timeout"]) <= 10
+        store._session._drop()
+
     def test_redis_that_accepts_and_never_answers_is_unknown(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
             assert redis.look([SILENT]) is None
 
-    def test_a_queue_that_accepts_and_never_answers_is_soon_unknown(self, valkey, monkeypatch):
-        """PublishBacklog asks each queue once and then goes on: it has 90 s for all that it does."""
+    def test_redis_is_waited_for_less_than_the_functions_have_time(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
-            monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", f"http://127.0.0.1:{relay.port}")
-            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-                monkeypatch.setenv(name, "eu-central-1")
-            aws.forget()
             started = time.monotonic()
-            assert sqs.read_depth([f"http://127.0.0.1:{relay.port}/1/videos"]) is None
+            assert Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
             assert time.monotonic() - started < 20
-        aws.forget()
+
+    def test_aws_is_waited_for_so_briefly_that_there_is_time_to_ask_the_next_service(self, monkeypatch):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        forget_clients()
+        config = aws.client("sqs").meta.config
+        forget_clients()
+        attempts = config.retries["total_max_attempts"]
+        assert attempts > 1
+        assert attempts * (config.connect_timeout + config.read_timeout) <= 20
 
 
 class TestKeptConnections:
@@ -177,7 +191,7 @@ class TestKeptConnections:
         store = Store(settings(server.port))
         for _ in range(5):
             store.measure_backlog()
-            store.list_candidates()
+            next(store.list_candidates())
         assert len(sessions(server)) == 1
         store._session._drop()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from video_reclaim.adapters.redis.heartbeats import RECLAIMS_REMEMBERED_S, Heartbeats
+from video_reclaim.adapters.redis.heartbeats import Heartbeats
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import Job
 from video_reclaim.rules.reclaiming import History
@@ -207,13 +207,22 @@ def test_several_videos_keep_their_own_counts(heartbeats):
 
 def test_reclaims_older_than_a_week_do_not_count(heartbeats):
     heartbeats.read_and_count([VIDEO], {7: "file a"})
-    later = replace(VIDEO, now_s=NOW_S + RECLAIMS_REMEMBERED_S + 1)
+    later = replace(VIDEO, now_s=NOW_S + 7 * 86_400 + 1)
     assert heartbeats.read_and_count([later], {7: "file b"}).earlier_reclaims == {7: 0}
+
+
+def test_a_reclaim_counts_for_a_week_from_the_time_that_it_was_first_counted(heartbeats):
+    week_s = 7 * 86_400
+    for passed_s in (0, week_s - 60):
+        heartbeats.read_and_count([replace(VIDEO, now_s=NOW_S + passed_s)], {7: "file a"})
+    for passed_s, earlier in ((week_s - 1, 1), (week_s + 1, 0)):
+        at = replace(VIDEO, status="UPLOADED", leased_by="", now_s=NOW_S + passed_s)
+        assert heartbeats.read_and_count([at], {}).earlier_reclaims == {7: earlier}
 
 
 def test_counts_end_with_redis_or_after_a_week(academy, heartbeats):
     heartbeats.read_and_count([VIDEO], {7: "file a"})
-    assert 0 < academy.redis.ttl("tenant:2:video:7:reclaims") <= RECLAIMS_REMEMBERED_S
+    assert 7 * 86_400 - 60 < academy.redis.ttl("tenant:2:video:7:reclaims") <= 7 * 86_400
 
 
 def test_a_count_can_be_undone_and_ended(academy, heartbeats):
@@ -239,6 +248,24 @@ def test_many_videos_keep_their_own_answers(academy, beats):
         academy.redis.set(f"tenant:2:video:{i}:heartbeat", "1")
     found = beats(*videos)
     assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
+
+
+def test_many_strikes_are_all_written(academy, heartbeats):
+    videos = [replace(VIDEO, id=i) for i in range(5_001)]  # more than one call's worth
+    strikes = {video.id: Strike(NOW_S, video.lease) for video in videos}
+    assert heartbeats.record(videos, strikes, RedisLook(), memory_s=240)
+    assert academy.redis.dbsize() == 5_001 + 1  # and the mark that heartbeats were seen
+
+
+def test_many_waiting_videos_are_asked_about_one_by_one(academy, heartbeats):
+    waiting = [replace(VIDEO, id=i, status="UPLOADED", leased_by="") for i in range(5_003)]
+    retried = {0, 4_999, 5_000, 5_002}
+    for i in retried:
+        academy.redis.set(f"tenant:2:video:{i}:cancel_requested", "1", ex=300)
+    academy.redis.set("tenant:2:video:6000:heartbeat", "1")
+    look = heartbeats.look([*waiting, replace(VIDEO, id=6_000)])
+    assert look.just_retried == retried
+    assert look.heartbeats == {6_000: Heartbeat(present=True)}
 
 
 class TestRedisDoesNotAnswer:

@@ -53,9 +53,10 @@ def mocked():
 
 
 @pytest.fixture
-def aws(mocked, environment):
+def aws(mocked, environment, stopped_clock):
     """Empty queues, a group of 1 to 20 at 1, no order, no metric, and the settings that name them."""
     mocked.reset()
+    mocked.at = stopped_clock
     for url in mocked.sqs.list_queues().get("QueueUrls", []):
         mocked.sqs.delete_queue(QueueUrl=url)
     urls = {kind: [_queue(mocked, name) for name in names] for kind, names in QUEUES.items()}
@@ -205,6 +206,11 @@ class TestMeasuring:
             values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
             assert values_[series("VideosRefused", {})] == refused
 
+    def test_sums_of_nothing_are_left_out_and_everything_else_is_published(self, academy, aws):
+        published(aws, run=LISTED | {"messagesLost": 0, "longestWaitS": 0})
+        given = {name for _, name, _, _ in aws.points}
+        assert given == {metric.name for metric in METRICS.values() if metric.statistic != "Sum"}
+
     def test_messages_being_worked_on_are_not_depth(self, academy, aws):
         aws.sqs.send_message(QueueUrl=aws.urls["Video"][0], MessageBody="{}")
         aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
@@ -218,6 +224,23 @@ class TestMeasuring:
         assert record["inputs"]["uploaded"] is None
         assert values(aws, "BacklogCount") == []
         assert values(aws, "QueueDepth", WorkerType="AI") == [0.0]
+
+    def test_a_read_that_the_database_refuses_is_unknown_too(self, academy, aws):
+        academy.sql("ALTER TABLE video_video RENAME COLUMN status TO hidden")
+        try:
+            record = published(aws)["run"]["decision"]
+        finally:
+            academy.sql("ALTER TABLE video_video RENAME COLUMN hidden TO status")
+        assert (record["inputs"]["uploaded"], record["inputs"]["processing"]) == (None, None)
+        assert values(aws, "BacklogCount") == []
+
+    def test_the_video_queue_alone_is_an_input_of_the_decision(self, academy, aws):
+        for kind, count in (("Video", 3), ("AI", 1), ("Messaging", 2)):
+            for _ in range(count):
+                aws.sqs.send_message(QueueUrl=aws.urls[kind][0], MessageBody="{}")
+        aws.sqs.receive_message(QueueUrl=aws.urls["Video"][0])
+        inputs = published(aws)["run"]["decision"]["inputs"]
+        assert (inputs["visible"], inputs["inFlight"]) == (2, 1)
 
     def test_one_queue_of_two_away_makes_their_sum_unknown(self, academy, aws):
         aws.sqs.delete_queue(QueueUrl=aws.urls["AI"][1])
@@ -278,7 +301,7 @@ def calm(academy, aws):
     """A group of nine with nothing to do, and a window that was read back."""
     aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
     for minutes_ago in range(1, 21):
-        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
+        cloudwatch.put(NAMESPACE, {BACKLOG: 0}, at=aws.at - timedelta(minutes=minutes_ago))
     aws.settle()
     return aws
 
@@ -302,7 +325,7 @@ class TestDeciding:
     def test_a_calm_window_that_was_read_back_lets_the_fleet_shrink(self, academy, aws):
         aws.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=9)
         for minutes_ago in range(1, 21):
-            at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+            at = aws.at - timedelta(minutes=minutes_ago)
             cloudwatch.put(NAMESPACE, {BACKLOG: 4 if minutes_ago == 11 else 2}, at=at)
         # Down to the 2 of the short window and a spare worker.
         aws.settle()
@@ -361,11 +384,10 @@ class TestDescribingTheGroup:
         """Describe a group that AWS describes as moto does, but for some fields."""
 
         def describe(**changes):
-            client = boto3.client("autoscaling")
+            client = autoscaling.aws.client("autoscaling")
             answer = client.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])
             answer["AutoScalingGroups"][0].update(changes)
             environment.setattr(client, "describe_auto_scaling_groups", lambda **_: answer)
-            environment.setattr(autoscaling.aws, "client", lambda _name: client)
             return autoscaling.describe_group(GROUP)
 
         return describe
@@ -477,25 +499,61 @@ class TestDescribingTheGroup:
             pytest.param(["Successful", "Failed"], True, id="over"),
         ],
     )
-    def test_an_instance_refresh_under_way_makes_the_group_unknown(self, aws, described, statuses, known):
+    def test_an_instance_refresh_under_way_forbids_changes(self, aws, described, statuses, known):
         aws.refreshes = statuses
-        group, problem = described()
-        assert (group is not None) is known
+        problem = autoscaling.why_not_to_change(GROUP)
+        assert (problem is None) is known
         assert known or "instance refresh" in problem
 
-    @pytest.mark.parametrize("call", ["describe_lifecycle_hooks", "describe_instance_refreshes"])
-    def test_what_cannot_be_asked_makes_the_group_unknown(self, aws, environment, call):
-        client = boto3.client("autoscaling")
-        denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, call)
-
-        def refuse(**_):
-            raise denied
-
-        environment.setattr(client, call, refuse)
-        environment.setattr(autoscaling.aws, "client", lambda _name: client)
-        group, problem = autoscaling.describe_group(GROUP)
+    def test_hooks_that_cannot_be_asked_for_make_the_group_unknown(self, described, refused):
+        refused("describe_lifecycle_hooks")
+        policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
+        group, problem = described(InstanceLifecyclePolicy=policy)
         assert group is None
         assert "AccessDenied" in problem
+
+    def test_a_group_that_retains_no_instances_is_not_asked_for_its_hooks(self, described, refused):
+        refused("describe_lifecycle_hooks")
+        assert described()[1] is None
+
+    @pytest.fixture
+    def refused(self, aws, environment):
+        def refuse(call):
+            def denied(**_):
+                raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, call)
+
+            environment.setattr(autoscaling.aws.client("autoscaling"), call, denied)
+
+        return refuse
+
+    def test_refreshes_that_cannot_be_asked_for_forbid_changes(self, refused):
+        refused("describe_instance_refreshes")
+        assert "AccessDenied" in autoscaling.why_not_to_change(GROUP)
+
+
+class TestInstanceRefresh:
+    """One is under way, so the desired capacity does not tell how many instances run."""
+
+    def test_withholds_a_change_and_says_so(self, academy, aws):
+        academy.add("UPLOADED")
+        academy.add("UPLOADED")
+        aws.refreshes = ["InProgress"]
+        answer = published(aws)
+        assert answer["setDesiredCapacity"]["needed"] is False
+        decision = answer["run"]["decision"]
+        assert (decision["action"], decision["held"]) == ("hold", True)
+        assert "instance refresh" in decision["reason"]
+        assert values(aws, "DesiredWorkers") == []
+
+    def test_is_asked_about_only_before_a_change(self, academy, aws, environment):
+        asked = []
+        environment.setattr(autoscaling, "why_not_to_change", asked.append)
+        academy.add("UPLOADED")
+        assert published(aws)["run"]["decision"]["action"] == "hold"
+        assert asked == []
+        academy.add("UPLOADED")
+        assert published(aws)["run"]["decision"]["action"] == "scale-out"
+        assert asked == [GROUP]
 
 
 class TestWithoutCloudWatch:

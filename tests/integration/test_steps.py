@@ -1,6 +1,8 @@
 """The handlers that move videos, on a real PostgreSQL and a real Redis, with SQS on moto."""
 
+import gc
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,7 +15,8 @@ import list_stale_videos
 import reclaim
 from video_reclaim import aws
 from video_reclaim.adapters import sqs as sqs_adapter
-from video_reclaim.adapters.redis.heartbeats import heartbeats
+from video_reclaim.adapters.postgres.store import Store
+from video_reclaim.adapters.redis.heartbeats import Heartbeats, heartbeats
 from video_reclaim.errors import (
     EnqueueIncomplete,
     InvalidInput,
@@ -23,6 +26,8 @@ from video_reclaim.errors import (
     StoreUnavailable,
 )
 from video_reclaim.rules.handoff import token_for
+from video_reclaim.rules.platform import QUARANTINE_PREFIX
+from video_reclaim.rules.staleness import Video
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
 ANOTHER = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:second"
@@ -111,6 +116,87 @@ class TestListing:
         assert answer["run"]["heartbeatsTrusted"] is False
         assert answer["run"]["spared"] == {"heartbeatUnknown": 1}
 
+    def test_strikes_that_cannot_be_written_confirm_nothing_and_are_told(self, academy, environment, valkey):
+        academy.redis.acl_setuser(
+            "reader", reset=True, enabled=True, nopass=True, keys="*", commands=["+@all", "-set", "-hset"]
+        )
+        environment.setenv("REDIS_URL", valkey.url.replace("redis://", "redis://reader:any@"))
+        academy.add()
+        academy.add(beats=True)
+        answer = listed()
+        assert answer["run"]["spared"] == {"silentOnce": 1, "beating": 1}
+        assert answer["run"]["heartbeatsTrusted"] is False
+        assert answer["firstMisses"] == 0
+
+    def test_a_strike_outlives_three_rounds_without_a_look(self, academy, environment):
+        environment.setenv("SCHEDULE_RATE_MINUTES", "5")
+        video = academy.add()
+        listed()
+        assert 15 * 60 < academy.redis.ttl(f"tenant:1:video:{video}:silence") <= 20 * 60
+
+    @pytest.mark.parametrize("rule", ["reclaim", "spare"])
+    def test_an_expired_lease_under_which_heartbeats_arrive_is_a_setting(self, academy, environment, rule):
+        environment.setenv("RECLAIMING_EXPIRED_BUT_BEATING", rule)
+        video = academy.add(until=-1, beats=True)
+        answer = listed()
+        assert answer["batches"] == ([[video]] if rule == "reclaim" else [])
+        assert answer["run"]["expiredButBeating"] == 1
+        taken = reclaimed(video)
+        assert taken["videos"] == ([video] if rule == "reclaim" else [])
+
+    def test_an_expired_lease_that_is_spared_while_heartbeats_arrive_needs_two_strikes(
+        self, academy, environment
+    ):
+        environment.setenv("RECLAIMING_EXPIRED_BUT_BEATING", "spare")
+        video = academy.add(until=-1)
+        assert (listed()["batches"], listed()["firstMisses"]) == ([], 1)
+        academy.strike(video, ago_s=60)
+        assert listed()["run"]["stale"] == {"leaseExpired": 1}
+
+    def test_without_a_confirmation_the_first_miss_counts(self, academy, environment):
+        environment.setenv("RECLAIMING_CONFIRM_SILENCE_SECONDS", "0")
+        video = academy.add()
+        assert listed()["batches"] == [[video]]
+        assert reclaimed(video)["videos"] == [video]
+
+    def test_the_silence_of_all_workers_must_last_longer_and_has_no_second_look(self, academy):
+        videos = [academy.add(by=f"worker-{number}") for number in range(5)]
+        assert listed()["firstMisses"] == 0
+        for video in videos:
+            academy.strike(video, ago_s=599)
+        assert listed()["batches"] == []
+        for video in videos:
+            academy.strike(video, ago_s=1)
+        assert listed()["batches"] == [[video] for video in videos]
+
+    def test_a_quarantined_video_that_is_named_is_released_and_listed_once(self, academy):
+        quarantined, other, stuck = academy.add("FAILED"), academy.add("FAILED"), academy.add(until=-1)
+        academy.sql(
+            "UPDATE video_video SET error_reason = 'Processing was interrupted too often' WHERE id < %s",
+            (stuck,),
+        )
+        answer = listed(release=[quarantined, stuck])
+        assert answer["batches"] == [[quarantined], [stuck]]
+        assert answer["run"]["stale"] == {"released": 1, "leaseExpired": 1}
+        assert other not in {video for batch in answer["batches"] for video in batch}
+
+    def test_the_counts_of_videos_that_became_ready_end(self, academy):
+        ready, gone, working = (academy.add(until=-1) for _ in range(3))
+        reclaimed(ready, gone, working)
+        academy.sql("UPDATE video_video SET status = 'READY' WHERE id = %s", (ready,))
+        academy.sql("DELETE FROM video_video WHERE id = %s", (gone,))
+        listed(dryRun=True)
+        assert len(academy.redis.keys("*:reclaims")) == 3
+        listed()
+        assert academy.redis.keys("*:reclaims") == [f"tenant:1:video:{working}:reclaims".encode()]
+        assert academy.redis.zrange("video-reclaim:counted", 0, -1) == [f"1:{working}".encode()]
+
+    def test_a_dry_run_writes_no_wait(self, academy):
+        academy.add("UPLOADED")
+        answer = listed(dryRun=True)
+        assert answer["run"]["longestWaitS"] == 0
+        assert academy.redis.exists("video-reclaim:waiting") == 0
+
     def test_the_limit_takes_the_oldest_claims_and_says_what_is_left(self, academy):
         academy.add(until=-1, started=-10)
         oldest = academy.add(until=-1, started=-30)
@@ -157,6 +243,100 @@ class TestListing:
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable):
             listed()
+
+
+class TestListingInPages:
+    """300 videos whose workers are heard, 50 that are silent and 250 with expired leases, 50 a page."""
+
+    PAGE = 50
+
+    @pytest.fixture
+    def held(self, academy, monkeypatch):
+        """The number of rows that the process holds when a page is asked for, page by page."""
+        academy.sql(
+            "INSERT INTO video_video (session_id, file_key, status, leased_by, leased_until,"
+            " processing_started_at, created_at, updated_at)"
+            " SELECT 1, 'key', 'PROCESSING', 'w-' || i, now() + CASE WHEN i > 350 THEN -1 ELSE 1 END * interval '1 h',"
+            " now() - (1000 - i) * interval '1 s', now(), now() FROM generate_series(1, 600) i"
+        )
+        self.ids = [
+            id_ for (id_,) in academy.sql("SELECT id FROM video_video ORDER BY processing_started_at")
+        ]
+        for video_id in self.ids[:300]:
+            academy.redis.set(f"tenant:1:video:{video_id}:heartbeat", "1", ex=60)
+        held, read = [], Store.list_candidates
+
+        def rows_held():
+            return sum(type(one) is Video for one in gc.get_objects())
+
+        def counted(store):
+            for page in read(store, page=self.PAGE):
+                held.append(rows_held() - before)
+                yield page
+                del page
+
+        gc.collect()
+        before = rows_held()  # tests have videos of their own
+        monkeypatch.setattr(Store, "list_candidates", counted)
+        return held
+
+    def test_counts_are_exact_and_the_oldest_claims_come_first(self, held):
+        found = listed(limit=100)
+        assert found["run"]["stale"] == {"leaseExpired": 250}
+        assert found["run"]["spared"] == {"beating": 300, "silentOnce": 50}
+        assert found["run"]["heartbeatsTrusted"] is True
+        assert found["run"]["leftToNextRun"] == 150
+        assert [video for batch in found["batches"] for video in batch] == self.ids[350:450]
+        assert found["firstMisses"] == 50
+
+    def test_no_more_than_a_few_pages_are_held_however_many_there_are(self, held):
+        listed()
+        assert len(held) == 12
+        assert max(held) <= 3 * self.PAGE
+
+    @pytest.mark.parametrize("heard", [0, 1], ids=["nobody-is-heard", "one-is-heard"])
+    def test_silence_is_judged_by_all_pages(self, academy, held, heard):
+        academy.redis.delete(*[f"tenant:1:video:{video}:heartbeat" for video in self.ids[: 300 - heard]])
+        academy.redis.set("video-reclaim:heartbeat-seen", "1", ex=86_400)
+        listed()
+        for video in self.ids[:350]:
+            if academy.redis.exists(f"tenant:1:video:{video}:silence"):
+                academy.strike(video, ago_s=60)
+        stale = listed()["run"]["stale"]
+        assert stale == {"leaseExpired": 250, **({"silentTwice": 349} if heard else {})}
+
+    @pytest.mark.parametrize(
+        ("call", "answers"),
+        [
+            pytest.param("look_on", None, id="is-not-read"),
+            pytest.param("record", False, id="is-not-recorded"),
+        ],
+    )
+    def test_a_redis_that_goes_away_in_between_is_waited_for_once(self, held, monkeypatch, call, answers):
+        asked, ask = [], getattr(Heartbeats, call)
+
+        def goes_away(self, *given, **named):
+            asked.append(call)
+            return answers if len(asked) == 3 else ask(self, *given, **named)
+
+        monkeypatch.setattr(Heartbeats, call, goes_away)
+        found = listed()
+        assert len(asked) == 3
+        assert found["run"]["heartbeatsTrusted"] is False
+        assert found["run"]["stale"] == {"leaseExpired": 250}
+        assert set(found["run"]["spared"]) == {"beating", "heartbeatUnknown"}
+        assert found["firstMisses"] == 0
+
+    def test_a_video_to_release_is_listed_once_and_first(self, academy, held):
+        released = academy.add("FAILED", started=-10)
+        academy.sql(
+            "UPDATE video_video SET error_reason = %s WHERE id = %s",
+            (f"{QUARANTINE_PREFIX}: 6 times within 7 days.", released),
+        )
+        found = listed(release=[released, self.ids[-1]])
+        ids = [video for batch in found["batches"] for video in batch]
+        assert ids[0] in (released, self.ids[-1]) and len(ids) == len(set(ids)) == 251
+        assert found["run"]["stale"] == {"released": 1, "leaseExpired": 250}
 
 
 class TestReclaiming:
@@ -235,6 +415,91 @@ class TestReclaiming:
         line = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert (line["message"], line["video"]) == ("refused", one_bad_row)
         assert "odd" in line["error"]
+
+    @pytest.mark.parametrize("write", ["lease_for_handoff", "quarantine"])
+    def test_a_write_that_fails_is_not_counted(self, academy, environment, write):
+        def unavailable(*_, **__):
+            raise StoreUnavailable("gone")
+
+        environment.setenv("RECLAIMING_MAX_RECLAIMS", "1")
+        taken, given_up = academy.add(until=-1), academy.add(until=-1)
+        academy.redis.zadd(
+            f"tenant:1:video:{given_up}:reclaims", {f"{academy.upload(given_up)} x": time.time()}
+        )
+        environment.setattr(reclaim.store(), write, unavailable)
+        with pytest.raises(StoreUnavailable, match=f"2 videos failed: {taken}, {given_up}"):
+            reclaimed(taken, given_up)
+        counted = academy.redis.zcard(f"tenant:1:video:{taken}:reclaims")
+        assert counted == (0 if write == "lease_for_handoff" else 1)
+        assert academy.redis.zcard(f"tenant:1:video:{given_up}:reclaims") == 1
+
+    def test_users_of_a_quarantined_video_see_its_row_and_nobody_elses_cache_is_dropped(
+        self, academy, environment
+    ):
+        environment.setenv("RECLAIMING_MAX_RECLAIMS", "1")
+        given_up, other = academy.add(until=-1, tenant=2), academy.add(until=-1)
+        academy.redis.zadd(
+            f"tenant:2:video:{given_up}:reclaims", {f"{academy.upload(given_up)} x": time.time()}
+        )
+        for tenant, video in ((2, given_up), (1, other)):
+            academy.redis.set(f"tenant:{tenant}:video:{video}:status", "PROCESSING")
+        answer = reclaimed(given_up, other)
+        assert (answer["videos"], answer["did"]) == ([other], {"quarantined": 1})
+        assert academy.redis.keys("*:status") == [f"tenant:1:video:{other}:status".encode()]
+        assert academy.redis.keys("*:reclaims") == [f"tenant:1:video:{other}:reclaims".encode()]
+
+    def test_redis_away_is_told_with_the_item(self, academy, environment):
+        environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        assert reclaimed(academy.add(until=-1))["did"] == {"redisAway": 1}
+
+    def test_what_another_execution_left_behind_is_told_and_its_own_only_by_the_second_pass(self, academy):
+        video = academy.add(until=-1)
+        reclaimed(video)
+        assert "adopted" not in reclaimed(video)["did"]
+        assert reclaimed(video, partial=True)["did"]["adopted"] == 1
+        academy.sql("UPDATE video_video SET leased_until = now() - interval '1 second'")
+        assert reclaimed(video, execution=ANOTHER)["did"]["adopted"] == 1
+
+    def test_a_lost_message_is_sent_again_only_by_the_first_that_asks_and_only_after_its_time(
+        self, academy, environment
+    ):
+        environment.setenv("RECLAIMING_LOST_AFTER_SECONDS", "900")
+        video = academy.add("UPLOADED")
+        listed()
+        key, field = "video-reclaim:waiting", str(video)
+        at_s, _, identity = academy.redis.hget(key, field).decode().partition(" ")
+        for ago_s, taken in ((890, []), (901, [video])):
+            academy.redis.hset(key, field, f"{float(at_s) - ago_s} {identity}")
+            answer = reclaimed(video)
+            assert answer["videos"] == taken
+        assert answer["did"] == {"resent": 1}
+        assert answer["attempts"] == [2]
+
+    def test_a_released_video_starts_anew(self, academy):
+        video = academy.add("FAILED")
+        academy.sql("UPDATE video_video SET error_reason = 'Processing was interrupted too often: 6 times'")
+        given = {"videos": [video], "execution": EXECUTION, "failOnPartial": False}
+        assert reclaim.handler(given | {"input": {}}, None)["videos"] == []
+        answer = reclaim.handler(given | {"input": {"release": [video]}}, None)
+        assert (answer["videos"], answer["attempts"]) == ([video], [1])
+        assert academy.sql("SELECT status, error_reason FROM video_video") == [("UPLOADED", None)]
+
+    def test_the_platforms_own_failure_is_never_released(self, academy):
+        video = academy.add("FAILED")
+        academy.sql("UPDATE video_video SET error_reason = 'encoder crashed'")
+        given = {
+            "videos": [video],
+            "input": {"release": [video]},
+            "execution": EXECUTION,
+            "failOnPartial": False,
+        }
+        assert reclaim.handler(given, None)["did"] == {"skipped": {"movedOn": 1}}
+
+    def test_a_reclaim_keeps_the_reason_that_the_platform_gave(self, academy):
+        video = academy.add(until=-1)
+        academy.sql("UPDATE video_video SET error_reason = 'first try failed'")
+        reclaimed(video)
+        assert academy.sql("SELECT error_reason FROM video_video") == [("first try failed",)]
 
     def test_a_statement_that_is_refused_as_a_whole_fails(self, academy):
         academy.sql("ALTER TABLE video_video RENAME COLUMN leased_until TO hidden")

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from msgspec import structs
 
+from video_reclaim.adapters.postgres import store as store_module
 from video_reclaim.adapters.postgres.store import Backlog, Store
 from video_reclaim.errors import StoreRefused, StoreUnavailable
 from video_reclaim.rules.platform import Job
@@ -21,6 +22,10 @@ def look(store, *ids):
     return {video.id: video for video in store.read_videos(ids)}
 
 
+def listed(store, **page):
+    return [video for videos in store.list_candidates(**page) for video in videos]
+
+
 class TestListing:
     def test_finds_everything_processed_and_every_orphan_oldest_claim_first(self, academy, store):
         late = academy.add(until=-60, started=-100)
@@ -30,18 +35,89 @@ class TestListing:
         for status in ("PENDING", "UPLOADED", "READY", "FAILED"):
             academy.add(status)
         academy.add("UPLOADED", by="reclaim:y", until=60)  # another run is carrying it
-        assert [video.id for video in store.list_candidates() if not video.waits] == [
+        assert [video.id for video in listed(store) if not video.waits] == [
             never,
             early,
             orphan,
             late,
         ]
 
+    @pytest.mark.parametrize(
+        ("page", "sizes"),
+        [
+            pytest.param(6, [6], id="they-fill-a-page"),
+            pytest.param(5, [5, 1], id="one-more-than-a-page"),
+            pytest.param(3, [3, 3], id="two-full-pages"),
+            pytest.param(2, [2, 2, 2], id="three-full-pages"),
+        ],
+    )
+    def test_pages_hold_each_video_once_in_order(self, academy, store, page, sizes):
+        claimed = [academy.add(started=-started) for started in (100, 600, 300, 200)]
+        waiting = [academy.add("UPLOADED") for _ in range(2)]
+        pages = list(store.list_candidates(page=page))
+        assert [len(videos) for videos in pages] == sizes
+        order = [*waiting, claimed[1], claimed[2], claimed[3], claimed[0]]
+        assert [video.id for videos in pages for video in videos] == order
+
+    def test_pages_are_of_one_moment(self, academy, store):
+        videos = [academy.add(started=-started) for started in (300, 200, 100)]
+        pages = store.list_candidates(page=1)
+        first = next(pages)
+        academy.sql("UPDATE video_video SET status = 'READY'")
+        academy.add(started=-50)
+        rest = [video for page in pages for video in page]
+        assert [video.id for video in [*first, *rest]] == videos
+        assert len({video.now_s for video in [*first, *rest]}) == 1
+
+    def test_videos_that_wait_are_all_on_the_first_page(self, academy, store):
+        claimed = [academy.add() for _ in range(3)]
+        waiting = [academy.add("UPLOADED") for _ in range(4)]
+        pages = [[video.id for video in page] for page in store.list_candidates(page=3)]
+        assert pages == [waiting[:3], claimed]
+
+    @pytest.mark.parametrize("read", [1, 2], ids=["after-the-first-page", "after-the-second-page"])
+    def test_a_listing_that_is_given_up_leaves_no_transaction_behind(self, academy, store, read):
+        for _ in range(3):
+            academy.add()
+        pages = store.list_candidates(page=1)
+        for _ in range(read):
+            next(pages)
+        pages.close()
+        state = "SELECT state FROM pg_stat_activity WHERE application_name = 'video-reclaim'"
+        assert academy.sql(state) == [("idle",)]
+        assert len(listed(store, page=1)) == 3
+
+    def test_a_connection_that_is_lost_between_pages_ends_the_listing_and_not_the_next_one(
+        self, academy, store
+    ):
+        for _ in range(3):
+            academy.add()
+        pages = store.list_candidates(page=1)
+        next(pages)
+        academy.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'video-reclaim'"
+        )
+        with pytest.raises(StoreUnavailable):
+            list(pages)
+        assert len(listed(store, page=1)) == 3
+
+    def test_a_video_whose_lease_expired_while_it_waits_is_no_orphan_and_listed_once(self, academy, store):
+        video = academy.add("UPLOADED", by="worker-1", until=-1)
+        assert [found.id for found in listed(store)] == [video]
+
+    def test_of_those_that_wait_the_lowest_ids_are_listed_before_all_others(
+        self, academy, store, monkeypatch
+    ):
+        monkeypatch.setattr(store_module, "MAX_TRACKED", 2)
+        waiting = [academy.add("UPLOADED", id=number) for number in (30, 10, 20)]
+        stuck = [academy.add(started=-10), academy.add(started=-10)]
+        assert [video.id for video in listed(store)] == [waiting[1], waiting[2], *stuck]
+
     def test_tells_tenant_lease_and_whether_it_expired(self, academy, store):
         expired = academy.add(tenant=2, until=-1)
         live = academy.add(by="w-9", until=60)
         nobody = academy.add(by="", until=None, tenant=None)
-        found = {video.id: video for video in store.list_candidates()}
+        found = {video.id: video for video in listed(store)}
         assert (found[expired].tenant_id, found[expired].lease_expired) == (2, True)
         assert (found[live].leased_by, found[live].lease_expired) == ("w-9", False)
         assert (found[nobody].tenant_id, found[nobody].lease_expired) == (None, False)
@@ -57,7 +133,7 @@ class TestListing:
         video, forever = academy.add(until=-1), academy.add()
         academy.sql("UPDATE video_video SET processing_started_at = '4714-11-24 BC' WHERE id = %s", (video,))
         academy.sql("UPDATE video_video SET leased_until = 'infinity' WHERE id = %s", (forever,))
-        found = {video.id: video.lease_expired for video in store.list_candidates()}
+        found = {video.id: video.lease_expired for video in listed(store)}
         assert found == {video: True, forever: False}
 
 
@@ -200,11 +276,47 @@ class TestHandoff:
         ((left_s,),) = academy.sql("SELECT date_part('epoch', leased_until - now()) FROM video_video")
         assert left_s > 890
 
-    def test_leaves_a_fresh_lease_as_it_is(self, academy, store):
-        video = academy.add("UPLOADED", by="reclaim:t", until=800)
+    @pytest.mark.parametrize(
+        ("left_s", "renewed"),
+        [
+            pytest.param(800, False, id="fresh"),
+            pytest.param(460, False, id="a-little-more-than-half"),
+            pytest.param(440, True, id="a-little-less-than-half"),
+        ],
+    )
+    def test_renews_a_lease_with_less_than_half_of_its_term_left(self, academy, store, left_s, renewed):
+        video = academy.add("UPLOADED", by="reclaim:t", until=left_s)
         before = academy.rows()
-        assert len(store.read_handoffs([video], token="t", handoff_s=900)) == 1
+        (job,) = store.read_handoffs([video], token="t", handoff_s=900)
+        assert (academy.rows() != before) is renewed
+        assert academy.sql("SELECT leased_until::text FROM video_video") == [(job.handoff_until,)]
+
+    def test_renews_no_lease_of_another_execution_and_none_that_it_was_not_asked_about(self, academy, store):
+        other = academy.add("UPLOADED", by="reclaim:other", until=10)
+        academy.add("UPLOADED", by="reclaim:t", until=10)
+        claimed = academy.add(by="reclaim:t", until=10)
+        before = academy.rows()
+        assert store.read_handoffs([other, claimed], token="t", handoff_s=900) == []
         assert academy.rows() == before
+
+    def test_leaves_out_a_row_that_somebody_holds_and_that_would_have_to_be_renewed(
+        self, academy, store, postgres
+    ):
+        held, short, fresh = (academy.add("UPLOADED", by="reclaim:t", until=left) for left in (10, 10, 900))
+        with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM video_video WHERE id = %s FOR UPDATE", (held,))
+            jobs = store.read_handoffs([held, short, fresh], token="t", handoff_s=900)
+        assert [job.video_id for job in jobs] == [short, fresh]
+
+    def test_reads_jobs_by_id_each_with_its_own_tenant(self, academy, store):
+        last, first = (
+            academy.add("UPLOADED", id=n, tenant=t, by="reclaim:t", until=900) for n, t in ((9, 1), (4, 3))
+        )
+        jobs = store.read_handoffs([last, first], token="t", handoff_s=900)
+        assert [(job.video_id, job.tenant_code, job.file_key) for job in jobs] == [
+            (first, "west", "tenants/3/lecture.mp4"),
+            (last, "north", "tenants/1/lecture.mp4"),
+        ]
 
     def test_clears_only_what_still_carries_the_token(self, academy, store):
         sent, claimed, adopted = (academy.add("UPLOADED", by="reclaim:t", until=900) for _ in range(3))
@@ -250,7 +362,10 @@ class TestBacklog:
         academy.add(until=-1)
         academy.sql("VACUUM ANALYZE video_video")
         plan = "\n".join(
-            row[0] for row in academy.sql(f"EXPLAIN {getattr(statements, statement)}", {"max_waiting": 10})
+            row[0]
+            for row in academy.sql(
+                f"EXPLAIN {getattr(statements, statement)}", {"max_waiting": 10, "max_rows": 10_001}
+            )
         )
         assert "Seq Scan on video_video" not in plan
 
@@ -259,7 +374,7 @@ class TestErrors:
     def test_a_refused_connection_is_a_named_error(self, academy, environment):
         environment.setenv("DATABASE_PORT", "1")
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
-            Store(read(Database)).list_candidates()
+            listed(Store(read(Database)))
 
     def test_a_kept_connection_that_died_is_opened_anew(self, academy, store):
         store.measure_backlog()
@@ -272,7 +387,7 @@ class TestErrors:
         academy.sql("ALTER TABLE core_tenant RENAME TO elsewhere")
         try:
             with pytest.raises(StoreRefused, match="core_tenant"):
-                store.list_candidates()
+                listed(store)
         finally:
             academy.sql("ALTER TABLE elsewhere RENAME TO core_tenant")
 

@@ -85,7 +85,7 @@ PROTECTIONS = [
     ),
     Protection(
         "silence of all workers counts later",
-        put(list_stale_videos, "confirmation_s", lambda *_, confirm_s, mass_s: confirm_s),
+        put(staleness.Hearing, "is_mass_silence", property(lambda _: False)),
         "test_redis_misleads.py::test_workers_that_cannot_reach_redis_keep_their_videos",
     ),
     Protection(

@@ -115,8 +115,10 @@ def stuck(academy, stage):
         "poison": academy.add(until=-1),
         "beating": academy.add(until=3600, beats=True),
         "first-miss": academy.add(until=3600),
+        "unknown": academy.add(until=3600),
         "done": academy.add("READY"),
     }
+    academy.redis.lpush(f"tenant:1:video:{videos['unknown']}:heartbeat", "of another type")
     stage.silence(videos["silent"])
     stage.wait_long(videos["lost"])
     stage.count(videos["poison"], 5)
@@ -162,6 +164,7 @@ def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, action):
         "poison": "FAILED",
         "beating": "PROCESSING",
         "first-miss": "PROCESSING",
+        "unknown": "PROCESSING",
         "done": "READY",
     }
     rules = [rule for rule in verdicts.RULES if rule not in BY_ARRANGEMENT]

@@ -6,7 +6,9 @@ from msgspec import UNSET, structs
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import (
     RedisLook,
+    Tally,
     add_counts,
+    count_expired_but_beating,
     findings,
     is_trusted,
     judge_all,
@@ -49,8 +51,10 @@ FOUND = {
 
 def look(found, *, limit=10_000, dry_run=False, heartbeats_trusted=True, can_confirm=True, earlier=None):
     request = ExecutionInput(dry_run=dry_run, limit=limit)
+    tally = Tally()
+    tally.add(found)
     return listing(
-        found, request, heartbeats_trusted=heartbeats_trusted, can_confirm=can_confirm, earlier=earlier
+        tally, request, heartbeats_trusted=heartbeats_trusted, can_confirm=can_confirm, earlier=earlier
     )
 
 
@@ -146,22 +150,19 @@ def test_a_named_video_that_is_not_quarantined_is_told():
     ],
 )
 def test_expired_leases_with_heartbeats_are_counted(video, heartbeat, count):
-    run = RunRecord()
-    add_counts(run, [video], {1: heartbeat} if heartbeat else {}, Waits(), answered=True)
-    assert run.expired_but_beating == count
+    assert count_expired_but_beating([video], {1: heartbeat} if heartbeat else {}) == count
 
 
 @pytest.mark.parametrize(("earlier", "now", "count"), [(3, 1, 3), (1, 3, 3)])
 def test_of_two_looks_the_one_that_found_more_counts(earlier, now, count):
     run = RunRecord(expired_but_beating=earlier, messages_lost=earlier)
-    videos = [replace(EXPIRED, id=id_) for id_ in range(now)]
-    add_counts(run, videos, dict.fromkeys(range(now), BEATING), Waits(lost=[*range(now)]), answered=True)
+    add_counts(run, now, Waits(lost=[*range(now)]), answered=True)
     assert (run.expired_but_beating, run.messages_lost) == (count, count)
 
 
 def test_without_redis_the_longest_wait_is_unknown():
     run = RunRecord(longest_wait_s=60.0)
-    add_counts(run, [], {}, Waits(), answered=False)
+    add_counts(run, 0, Waits(), answered=False)
     assert run.longest_wait_s is UNSET
 
 

@@ -10,7 +10,6 @@ from video_reclaim.rules.staleness import (
     Reason,
     Strike,
     Video,
-    confirmation_s,
     credible,
     depends_on_heartbeat,
     iso,
@@ -250,68 +249,6 @@ def test_silence_is_unknown_in_a_redis_where_no_heartbeat_was_ever_seen():
 )
 def test_silence_is_credible_once_a_heartbeat_was_seen(heartbeats, seen_before):
     assert credible(heartbeats, seen_before=seen_before) == heartbeats
-
-
-def fleet(workers, **fields):
-    return [replace(LEASED, id=i, leased_by=f"w-{i}", **fields) for i in range(workers)]
-
-
-def all_silent(videos):
-    return {video.id: SILENT for video in videos}
-
-
-@pytest.mark.parametrize(
-    ("workers", "seconds"),
-    [
-        pytest.param(0, 30, id="no-worker"),
-        pytest.param(4, 30, id="four-workers-may-all-have-died"),
-        pytest.param(5, 600, id="five-workers-do-not-all-die-at-once"),
-        pytest.param(20, 600, id="twenty-workers-do-not-all-die-at-once"),
-    ],
-)
-def test_when_no_worker_is_heard_silence_counts_later(workers, seconds):
-    videos = fleet(workers)
-    assert confirmation_s(videos, all_silent(videos), confirm_s=30, mass_s=600) == seconds
-
-
-@pytest.mark.parametrize(
-    ("videos", "heartbeats"),
-    [
-        pytest.param(fleet(6), {5: BEATING}, id="one-worker-is-heard"),
-        pytest.param(fleet(5), {0: UNKNOWN_HEARTBEAT}, id="unknown-is-not-silent"),
-        pytest.param(fleet(5), {4: None}, id="absent-is-not-silent"),
-        pytest.param(
-            [replace(video, leased_by="w-1") for video in fleet(9)],
-            {},
-            id="videos-of-one-worker-are-one-worker",
-        ),
-        pytest.param(
-            [replace(video, leased_by="") for video in fleet(9)],
-            {},
-            id="claims-without-a-lease-name-no-worker",
-        ),
-        pytest.param(
-            [*fleet(4), replace(LEASED, id=9, leased_by="")],
-            {},
-            id="a-claim-without-a-lease-is-no-fifth-worker",
-        ),
-        pytest.param(fleet(9, lease_expired=True), {}, id="an-expired-lease-says-nothing-about-a-worker"),
-    ],
-)
-def test_silence_is_no_mass_silence(videos, heartbeats):
-    beats = {id_: beat for id_, beat in (all_silent(videos) | heartbeats).items() if beat}
-    assert confirmation_s(videos, beats, confirm_s=30, mass_s=600) == 30
-
-
-def test_a_worker_without_a_lease_that_is_heard_ends_the_mass_silence():
-    videos = [*fleet(5), replace(LEASED, id=9, leased_by="")]
-    beats = all_silent(videos) | {9: BEATING}
-    assert confirmation_s(videos, beats, confirm_s=30, mass_s=600) == 30
-
-
-def test_mass_silence_never_counts_earlier_than_silence():
-    videos = fleet(5)
-    assert confirmation_s(videos, all_silent(videos), confirm_s=900, mass_s=600) == 900
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,18 @@ from tests.workflow.conftest import GROUP, NAMESPACE, OVERRIDE
 
 
 def put_backlog(workflow, value, minutes_ago, **series):
-    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    minute = workflow.at.replace(second=0)
     datum = {"MetricName": "BacklogCount", "Unit": "Count", "Value": value} | series
     workflow.cloudwatch.put_metric_data(
         Namespace=NAMESPACE,
         MetricData=[{**datum, "Timestamp": minute - timedelta(minutes=ago)} for ago in minutes_ago],
     )
+
+
+@pytest.fixture(autouse=True)
+def at(workflow, stopped_clock):
+    """The time of the decision; `put_backlog` counts from it."""
+    workflow.at = stopped_clock
 
 
 @pytest.fixture

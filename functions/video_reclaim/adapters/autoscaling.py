@@ -9,7 +9,7 @@ from video_reclaim.scaling.records import Group, Safety
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
-    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef, LifecycleHookTypeDef
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
 
 _REFRESH_IS_OVER = {"Successful", "Failed", "Cancelled", "RollbackFailed", "RollbackSuccessful"}
 
@@ -29,14 +29,10 @@ def instances(name: str) -> set[str] | None:
 
 def describe_group(name: str) -> tuple[Group | None, str | None]:
     """Return the group, and None; or None, and why it is unknown or can't be reasoned about."""
-    autoscaling: AutoScalingClient = aws.client("autoscaling")
     try:
         found = _describe(name)
         _refuse_what_desired_does_not_tell(found)
-        refreshes = autoscaling.describe_instance_refreshes(AutoScalingGroupName=name, MaxRecords=1)
-        if any(one["Status"] not in _REFRESH_IS_OVER for one in refreshes["InstanceRefreshes"]):
-            raise _Unknown("an instance refresh is under way")
-        hooks = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"]
+        safety = _safety(found)
     except (_Unknown, BotoCoreError, ClientError) as exc:
         return None, _tell(name, exc)
     states = [instance["LifecycleState"] for instance in found.get("Instances", [])]
@@ -45,9 +41,24 @@ def describe_group(name: str) -> tuple[Group | None, str | None]:
         max=found["MaxSize"],
         desired=found["DesiredCapacity"],
         in_service=states.count("InService"),
-        safety=_safety(found, hooks),
+        safety=safety,
         draining=states.count("Terminating:Wait"),
     ), None
+
+
+def why_not_to_change(name: str) -> str | None:
+    """Return why the group can't be changed now, or why that is unknown; None if it can.
+
+    While an instance refresh is under way, the desired capacity does not tell how many instances run.
+    """
+    autoscaling: AutoScalingClient = aws.client("autoscaling")
+    try:
+        refreshes = autoscaling.describe_instance_refreshes(AutoScalingGroupName=name, MaxRecords=1)
+        if any(one["Status"] not in _REFRESH_IS_OVER for one in refreshes["InstanceRefreshes"]):
+            raise _Unknown("an instance refresh is under way")
+    except (_Unknown, BotoCoreError, ClientError) as exc:
+        return _tell(name, exc)
+    return None
 
 
 def _describe(name: str) -> "AutoScalingGroupTypeDef":
@@ -80,7 +91,7 @@ def _refuse_what_desired_does_not_tell(group: "AutoScalingGroupTypeDef") -> None
         raise _Unknown(f"suspended: {', '.join(sorted(stopped))}")
 
 
-def _safety(group: "AutoScalingGroupTypeDef", hooks: "list[LifecycleHookTypeDef]") -> Safety:
+def _safety(group: "AutoScalingGroupTypeDef") -> Safety:
     """Tell what becomes of a busy instance that a scale-in would choose.
 
     A termination hook counts together with an instance lifecycle policy that retains the instance when the
@@ -89,11 +100,17 @@ def _safety(group: "AutoScalingGroupTypeDef", hooks: "list[LifecycleHookTypeDef]
     Protection does not hold against rebalancing between zones (AWS, "Use instance scale-in protection").
     """
     triggers = group.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
-    if triggers.get("TerminateHookAbandon") == "retain" and any(
-        hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
-        and hook["DefaultResult"] == "ABANDON"
-        for hook in hooks
-    ):
+    if triggers.get("TerminateHookAbandon") == "retain" and _has_termination_hook(group):
         return "hooked"
     moved = "AZRebalance" not in _suspended(group) and len(group["AvailabilityZones"]) > 1
     return "protected" if group.get("NewInstancesProtectedFromScaleIn") and not moved else "unprotected"
+
+
+def _has_termination_hook(group: "AutoScalingGroupTypeDef") -> bool:
+    autoscaling: AutoScalingClient = aws.client("autoscaling")
+    hooks = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=group["AutoScalingGroupName"])
+    return any(
+        hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+        and hook["DefaultResult"] == "ABANDON"
+        for hook in hooks["LifecycleHooks"]
+    )

@@ -1,5 +1,6 @@
 """What a listing found, and the record of the execution so far."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
-from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.execution_input import MAX_VIDEOS_PER_RUN, ExecutionInput
 from video_reclaim.rules.platform import instance_of
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
 from video_reclaim.rules.staleness import (
@@ -87,6 +88,33 @@ def judge_all(
     }
 
 
+@dataclass(slots=True)
+class Tally:
+    """Reasons page by page: all are counted, the ids of the first videos are kept.
+
+    Attributes:
+        counts: number of videos, by reason.
+        stale: up to 10,000 videos to reclaim, in order.
+        spared: up to 1,000 others, in order.
+        tenant_unknown: ids of up to 100 videos without a tenant.
+    """
+
+    counts: Counter[Reason] = field(default_factory=Counter)
+    stale: dict[int, Reason] = field(default_factory=dict)
+    spared: dict[int, Reason] = field(default_factory=dict)
+    tenant_unknown: list[int] = field(default_factory=list)
+
+    def add(self, found: Mapping[int, Reason]) -> None:
+        """Add the videos of a page, in order, with their reasons."""
+        self.counts.update(found.values())
+        for video_id, reason in found.items():
+            first, most = (self.stale, MAX_VIDEOS_PER_RUN) if reason.stale else (self.spared, _DRY_RUN_IDS)
+            if len(first) < most:
+                first[video_id] = reason
+            if reason == Reason.TENANT_UNKNOWN and len(self.tenant_unknown) < _REPORTED_IDS:
+                self.tenant_unknown.append(video_id)
+
+
 class Listing(NamedTuple):
     """What a listing comes to.
 
@@ -102,7 +130,7 @@ class Listing(NamedTuple):
 
 
 def listing(
-    found: Mapping[int, Reason],
+    found: Tally,
     request: ExecutionInput,
     *,
     heartbeats_trusted: bool,
@@ -112,7 +140,7 @@ def listing(
     """Return what is to be reclaimed, and the record of the execution so far.
 
     Args:
-        found: the reason of every video that was looked at, in order.
+        found: the reasons of all videos that were looked at.
         request: the input of the execution. Its limit holds over both looks together.
         heartbeats_trusted: Redis could be read and written, and heartbeats were once seen in it.
         can_confirm: a second look in this run can confirm a first miss.
@@ -120,17 +148,16 @@ def listing(
             spared, only the second look counts.
     """
     taken = sum(earlier.stale.values()) - earlier.left_to_next_run if earlier else 0
-    stale = [video_id for video_id, reason in found.items() if reason.stale]
-    ids = stale[: max(0, request.limit - taken)]
-    counts = Counter(found.values())
+    ids = list(found.stale)[: max(0, request.limit - taken)]
+    counts = found.counts
     run = structs.replace(
         earlier or RunRecord(dry_run=request.dry_run),
         stale={str(reason): n for reason, n in counts.items() if reason.stale},
         spared={str(reason): n for reason, n in counts.items() if not reason.stale},
         heartbeats_trusted=heartbeats_trusted
         and (earlier is None or earlier.heartbeats_trusted is not False),
-        left_to_next_run=len(stale) - len(ids),
-        tenant_unknown=_first_ids(found, Reason.TENANT_UNKNOWN) or UNSET,
+        left_to_next_run=sum(n for reason, n in counts.items() if reason.stale) - len(ids),
+        tenant_unknown=found.tenant_unknown or UNSET,
     )
     if earlier:
         # Videos that the limit left over were counted by the first look.
@@ -138,8 +165,8 @@ def listing(
     if not request.dry_run:
         first_misses = counts[Reason.SILENT_ONCE] if can_confirm and earlier is None else 0
         return Listing(run, ids, first_misses)
-    spared = [video_id for video_id, reason in found.items() if not reason.stale]
-    run.videos = [ListedVideo(video_id, found[video_id]) for video_id in [*ids, *spared][:_DRY_RUN_IDS]]
+    named = {video_id: found.stale[video_id] for video_id in ids} | found.spared
+    run.videos = [ListedVideo(*video) for video in itertools.islice(named.items(), _DRY_RUN_IDS)]
     return Listing(run, [], 0)
 
 
@@ -152,25 +179,18 @@ def is_trusted(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], cri
     )
 
 
-def add_counts(
-    run: RunRecord,
-    videos: Iterable[Video],
-    heartbeats: Mapping[int, Heartbeat],
-    waits: Waits,
-    *,
-    answered: bool,
-) -> None:
-    """Add to a record what was found besides stale videos; of two looks, the one that found more counts."""
-    beating = sum(
+def count_expired_but_beating(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> int:
+    """Return the number of videos with an expired lease and a heartbeat."""
+    return sum(
         video.lease_expired and bool(heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present) for video in videos
     )
-    run.expired_but_beating = max(run.expired_but_beating, beating)
+
+
+def add_counts(run: RunRecord, expired_but_beating: int, waits: Waits, *, answered: bool) -> None:
+    """Add to a record what was found besides stale videos; of two looks, the one that found more counts."""
+    run.expired_but_beating = max(run.expired_but_beating, expired_but_beating)
     run.messages_lost = max(run.messages_lost, len(waits.lost))
     run.longest_wait_s = waits.longest_s() if answered else UNSET
-
-
-def _first_ids(found: Mapping[int, Reason], reason: Reason) -> list[int]:
-    return [video_id for video_id, other in found.items() if other == reason][:_REPORTED_IDS]
 
 
 def findings(

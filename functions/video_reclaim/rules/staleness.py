@@ -3,7 +3,7 @@
 The platform's rule: a video in PROCESSING is stale when its lease has expired, or when its heartbeat is
 missing and its tenant is known. The product adds conditions. Under a live lease a heartbeat must be missing
 twice, some time apart, unless the worker's EC2 instance is gone. A heartbeat that could not be read is
-unknown, never missing, and silence counts only where it is credible (`credible`, `confirmation_s`).
+unknown, never missing, and silence counts only where it is credible (`credible`, `Hearing`).
 
 Two more kinds of video are stale: one that waits in UPLOADED and whose message cannot exist any more
 (`rules.waiting`), and one that was quarantined and that an operator releases.
@@ -14,7 +14,7 @@ tells two claims apart.
 """
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -223,22 +223,36 @@ def credible(heartbeats: Mapping[int, Heartbeat], *, seen_before: bool) -> dict[
     return {video_id: replace(heartbeat, present=None) for video_id, heartbeat in heartbeats.items()}
 
 
-def confirmation_s(
-    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], *, confirm_s: int, mass_s: int
-) -> int:
-    """Return how long silence must last before it counts, seconds.
+@dataclass(slots=True)
+class Hearing:
+    """Which workers are heard, over all videos of a listing.
 
-    When not one of at least 5 workers with a lease is heard, it is more likely that workers can't reach Redis
-    than that all of them died at once: silence then counts after ``mass_s`` seconds.
+    Attributes:
+        anybody: a heartbeat was found.
+        silent: holders of live leases whose heartbeats are missing; at most 5 are kept.
     """
-    silent = set()
-    for video in videos:
-        present = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present
-        if present:
-            return confirm_s
-        if present is False and video.leased_by and not video.lease_expired:
-            silent.add(video.leased_by)
-    return max(confirm_s, mass_s) if len(silent) >= _MASS else confirm_s
+
+    anybody: bool = False
+    silent: set[str] = field(default_factory=set)
+
+    def add(self, videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> None:
+        """Add videos and their heartbeats by id; an absent one is unknown."""
+        self.anybody = self.anybody or any(heartbeat.present for heartbeat in heartbeats.values())
+        if self.anybody:
+            return
+        for video in videos:
+            present = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present
+            if present is False and video.leased_by and not video.lease_expired and len(self.silent) < _MASS:
+                self.silent.add(video.leased_by)
+
+    @property
+    def is_mass_silence(self) -> bool:
+        """Whether not one of at least 5 workers with a lease is heard.
+
+        It is then more likely that workers can't reach Redis than that all of them died at once, so silence
+        must last longer before it counts.
+        """
+        return not self.anybody and len(self.silent) >= _MASS
 
 
 def strikes_to_keep(

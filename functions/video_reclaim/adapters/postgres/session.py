@@ -1,7 +1,7 @@
 """One session with the database, opened on first use and again after it was lost."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,33 @@ class Session:
             if not reused or self._connection is not None:
                 raise
             return self.fetch(statement, parameters)
+
+    def fetch_pages(
+        self, statement: str, parameters: Mapping[str, object], *, size: int
+    ) -> Generator[Rows, None, None]:
+        """Yield the rows of a statement that reads, ``size`` at a time, through a cursor: all from one snapshot.
+
+        The transaction ends with the iteration; close an iterator that is not exhausted. Raises as `fetch`.
+        """
+        fetch = f"FETCH {size} FROM page"
+        try:
+            rows = self.fetch_again_if_lost(
+                f"BEGIN; DECLARE page NO SCROLL CURSOR FOR {statement}; {fetch}", parameters
+            )
+            while rows:
+                yield rows
+                rows = self.fetch(fetch, {}) if len(rows) == size else []
+        finally:
+            self._end_transaction()
+
+    def _end_transaction(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            with self._cursor() as cursor:
+                cursor.execute("ROLLBACK")  # nothing was written
+        except (StoreUnavailable, StoreRefused):
+            self._drop()
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:

@@ -57,17 +57,18 @@ _COLUMNS = f"""
 
 # Every video that may be stuck: all in PROCESSING, by the index on status; the orphans of crashed runs, by an
 # index on status or on leased_until; and those that wait for a worker, by the index on status, whose messages
-# may be lost. The oldest claim comes first, the waiting ones last.
+# may be lost. The waiting ones come first, since they are judged together, then the oldest claim.
 LIST_CANDIDATES = f"""
 SELECT {_COLUMNS} FROM (
-    SELECT 1 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_STATUS} = '{Status.PROCESSING}'
+    SELECT 2 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_STATUS} = '{Status.PROCESSING}'
     UNION ALL
-    SELECT 1 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
+    SELECT 2 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ORPHANED}
     UNION ALL
-    (SELECT 2 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT}
+    (SELECT 1 AS part, {_STARTED_AT}, {_VIDEO} FROM {_VIDEO_AND_TENANT}
      WHERE {_STATUS} = '{Status.UPLOADED}' AND NOT {_IN_HANDOFF} ORDER BY {_ID} LIMIT %(max_waiting)s)
 ) AS candidate
 ORDER BY part, {Column.PROCESSING_STARTED_AT} NULLS FIRST, {Column.ID}
+LIMIT %(max_rows)s
 """
 
 # The same columns for the videos of one batch, in whatever status they are now.
@@ -129,7 +130,7 @@ WITH short AS (
     FROM short WHERE {_ID} = short.id
     RETURNING {_ID}, {_LEASED_UNTIL}
 )
-SELECT {_ID}, coalesce(v.{Column.FILE_KEY}, ''), t.id AS tenant_id, t.code AS tenant_code,
+SELECT {_ID}, v.{Column.FILE_KEY}, t.id AS tenant_id, t.code AS tenant_code,
        coalesce(renewed.{Column.LEASED_UNTIL}, {_LEASED_UNTIL})::text AS handoff_until
 FROM {VIDEOS} v
 LEFT JOIN renewed ON renewed.id = {_ID}

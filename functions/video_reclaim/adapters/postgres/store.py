@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +14,9 @@ from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Video
 from video_reclaim.rules.waiting import MAX_TRACKED
 from video_reclaim.settings import Database, read
+
+CANDIDATES_A_PAGE = 10_000
+"""So many rows are held at a time: a few megabytes."""
 
 _LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _RENEWED_ROW_WAITS_S = (0.2, 0.6, 1.2)
@@ -38,18 +41,23 @@ class Store:
     def __init__(self, settings: Database) -> None:
         self._session = Session(settings)
 
-    def list_candidates(self) -> list[Video]:
-        """Return all videos that may be stuck, the oldest claim first, and at most 10,000 that wait.
+    def list_candidates(self, *, page: int = CANDIDATES_A_PAGE) -> Generator[list[Video], None, None]:
+        """Yield all videos that may be stuck, in pages; those that wait, at most 10,000, are all on the first.
+
+        Behind them comes the oldest claim first. One page takes one round trip; more are read through a cursor,
+        from one snapshot.
 
         Raises:
-            StoreUnavailable, StoreRefused: nothing was read.
+            StoreUnavailable, StoreRefused: the rest was not read.
         """
-        return [
-            Video(*row)
-            for row in self._session.fetch_again_if_lost(
-                statements.LIST_CANDIDATES, {"max_waiting": MAX_TRACKED}
-            )
-        ]
+        statement, parameters = statements.LIST_CANDIDATES, {"max_waiting": min(page, MAX_TRACKED)}
+        rows = self._session.fetch_again_if_lost(statement, {**parameters, "max_rows": page + 1})
+        if len(rows) <= page:
+            yield [Video(*row) for row in rows]
+            return
+        del rows
+        for rows in self._session.fetch_pages(statement, {**parameters, "max_rows": None}, size=page):
+            yield [Video(*row) for row in rows]
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
         """Return these videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""

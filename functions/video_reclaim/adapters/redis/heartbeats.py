@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from video_reclaim.adapters.redis import values
+from video_reclaim.adapters.redis.pipelines import ask_heartbeats, execute, read_heartbeats
 from video_reclaim.adapters.redis.session import Session
 from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import (
@@ -21,7 +22,6 @@ from video_reclaim.rules.platform import (
     WAITING_KEY,
     Job,
     cancel_key,
-    heartbeat_key,
     job_lock_key,
     reclaims_key,
     silence_key,
@@ -50,7 +50,7 @@ class Heartbeats:
         self._session = Session(settings, **session)
 
     def look(self, videos: Sequence[Video]) -> RedisLook | None:
-        """Read what a listing needs, in one round trip, and in another one where heartbeats are missing."""
+        """Read what a listing needs besides the heartbeats of further pages, in one round trip."""
         beating = [video for video in videos if video.has_heartbeat]
         waiting = [video for video in videos if video.waits]
 
@@ -63,11 +63,11 @@ class Heartbeats:
             chunks = [keys[i : i + _COMMANDS_PER_CALL] for i in range(0, len(keys), _COMMANDS_PER_CALL)]
             for chunk in chunks:
                 pipeline.mget(chunk)
-            _ask_heartbeats(pipeline, beating)
-            seen_ttl_s, counted, waits, *answers = _execute(pipeline)
+            ask_heartbeats(pipeline, beating)
+            seen_ttl_s, counted, waits, *answers = execute(pipeline)
             counted, waits = counted or [], waits or {}
             cancelled = [value for answer in answers[: len(chunks)] for value in answer]
-            heartbeats = _heartbeats(client, beating, answers[len(chunks) :])
+            heartbeats = read_heartbeats(client, beating, answers[len(chunks) :])
             return RedisLook(
                 heartbeats=heartbeats,
                 seen_ttl_s=seen_ttl_s,
@@ -77,6 +77,17 @@ class Heartbeats:
                 queue_empty_since_s=values.parse_number(waits.get(_QUEUE_EMPTY_FIELD.encode())),
                 just_retried={v.id for v, key in zip(waiting, cancelled, strict=True) if key is not None},
             )
+
+        return self._session.ask("heartbeats", conversation)
+
+    def look_on(self, videos: Sequence[Video]) -> dict[int, Heartbeat] | None:
+        """Read the heartbeats of a further page of a listing, in one round trip."""
+        beating = [video for video in videos if video.has_heartbeat]
+
+        def conversation(client: redis.Redis) -> dict[int, Heartbeat]:
+            pipeline = client.pipeline(transaction=False)
+            ask_heartbeats(pipeline, beating)
+            return read_heartbeats(client, beating, execute(pipeline))
 
         return self._session.ask("heartbeats", conversation)
 
@@ -106,8 +117,8 @@ class Heartbeats:
                     pipeline.expire(key, RECLAIMS_REMEMBERED_S)
                     pipeline.zadd(COUNTED_KEY, {f"{video.tenant_id}:{video.id}": video.now_s})
                 pipeline.zrange(key, since_s, "+inf", byscore=True)
-            _ask_heartbeats(pipeline, beating)
-            seen, *answers = _execute(pipeline)
+            ask_heartbeats(pipeline, beating)
+            seen, *answers = execute(pipeline)
             history = History(waits=waits, seen_before=bool(seen))
             rest = iter(answers)
             for video in videos:
@@ -124,7 +135,7 @@ class Heartbeats:
                 history.earlier_reclaims[video.id] = max(0, earlier)
                 if added:
                     history.newly_counted.add(video.id)
-            history.heartbeats.update(_heartbeats(client, beating, list(rest)))
+            history.heartbeats.update(read_heartbeats(client, beating, list(rest)))
             return history
 
         unknown = History(newly_counted=set(claims), answered=False)
@@ -230,46 +241,6 @@ class Heartbeats:
             return True
 
         return not commands or bool(self._session.ask(what, conversation))
-
-
-def _execute(pipeline: Any) -> list[Any]:  # noqa: ANN401 (redis-py's pipeline)
-    """Run a pipeline; a key of another type than expected gives None, so that it harms nothing else."""
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
-    for index, answer in enumerate(answers):
-        if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
-            answers[index] = None
-        elif isinstance(answer, Exception):
-            raise answer
-    return answers
-
-
-def _ask_heartbeats(pipeline: Any, videos: Sequence[Video]) -> None:  # noqa: ANN401 (redis-py's pipeline)
-    keys = [key(video.tenant_id, video.id) for video in videos for key in (heartbeat_key, silence_key)]
-    for start in range(0, len(keys), _COMMANDS_PER_CALL):
-        pipeline.mget(keys[start : start + _COMMANDS_PER_CALL])
-
-
-def _heartbeats(
-    client: redis.Redis, videos: Sequence[Video], answers: Sequence[Sequence[bytes | None]]
-) -> dict[int, Heartbeat]:
-    """Read heartbeats from the answers of MGET, which gives nothing for a key that holds no text.
-
-    Such a key exists all the same, so a missing heartbeat is asked about once more. It is then unknown.
-    """
-    found = [value for answer in answers for value in answer]
-    heartbeats = {
-        video.id: Heartbeat(beat is not None, values.parse_strike(strike))
-        for video, beat, strike in zip(videos, found[::2], found[1::2], strict=True)
-    }
-    missing = [video for video in videos if not heartbeats[video.id].present]
-    if missing:
-        pipeline = client.pipeline(transaction=False)
-        for video in missing:
-            pipeline.exists(heartbeat_key(video.tenant_id, video.id))
-        for video, exists in zip(missing, pipeline.execute(), strict=True):
-            if exists:
-                heartbeats[video.id] = Heartbeat(None, heartbeats[video.id].strike)
-    return heartbeats
 
 
 def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
