@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,7 +218,11 @@ def _actions(statement: Json) -> list[str]:
     return actions if isinstance(actions, list) else [actions]
 
 
-_IN_SERIES = {"[metric]": lambda n: 1, "[dimension]": lambda n: n - 2, "[shown]": lambda n: n - 1}
+_IN_SERIES: Mapping[str, Callable[[int], int]] = {
+    "[metric]": lambda n: 1,
+    "[dimension]": lambda n: n - 2,
+    "[shown]": lambda n: n - 1,
+}
 
 
 def _index(holder: Json, key: str) -> Any:  # noqa: ANN401 (a key, an index, or None)

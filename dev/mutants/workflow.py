@@ -210,7 +210,8 @@ def _of_expression(where: str, path: tuple[Any, ...], key: Any, value: object) -
     elif isinstance(value, int):
         yield f"{where} one more", _set(path, key, value + 1)
     elif isinstance(value, str) and value.startswith("{%"):
-        for constant in (0, {}, []):
+        constants: tuple[Any, ...] = (0, {}, [])
+        for constant in constants:
             yield f"{where} constant {json.dumps(constant)}", _set(path, key, constant)
 
 

@@ -9,6 +9,8 @@ from cdk import checks
 from cdk.alarms import Watched, alarms
 from cdk.stage import load
 from cdk.verify import main, verify
+from tests.infra.conftest import ROOT
+from tests.infra.references import as_list
 from tests.infra.test_stages import LEAST
 
 PAGE = "arn:aws:sns:eu-west-1:123456789012:operators"
@@ -76,11 +78,12 @@ def answers(stage):
 class Aws:
     """One client for every service: a call is answered by its name, an exception is raised."""
 
-    def __init__(self, answers):
-        self._answers = answers
+    def __init__(self, answers, made=lambda _call: None):
+        self._answers, self._made = answers, made
 
     def __getattr__(self, call):
         def answer(**_given):
+            self._made(call)
             found = self._answers[call]
             if isinstance(found, Exception):
                 raise found
@@ -105,6 +108,22 @@ def findings(change=lambda _answers: None, values=STAGE):
 
 def test_nothing_is_wrong_with_a_sound_stage():
     assert findings() == {}
+
+
+def test_the_documented_policy_allows_what_it_calls_and_nothing_else():
+    stage = load({"mine": STAGE}, "mine")
+    called = set()
+
+    def client(service):
+        prefix = {"stepfunctions": "states"}.get(service, service)
+        return Aws(answers(stage), lambda call: called.add(f"{prefix}:{call.replace('_', ' ').title()}"))
+
+    assert all(not finding.problem for finding in verify("mine", stage, client))
+    _, *rest = json.loads((ROOT / "docs" / "deploy-policy.json").read_text())["Statement"]
+    allowed = [action for one in rest for action in as_list(one["Action"])]
+    assert sorted(allowed) == sorted(call.replace(" ", "") for call in called)
+    (metrics,) = [one for one in rest if one["Sid"] == "VerifyMetrics"]
+    assert metrics["Condition"] == {"StringEquals": {"cloudwatch:namespace": checks.NAMESPACE}}
 
 
 def put(call, *path, value):

@@ -551,7 +551,7 @@ class _Client:
 
 
 CALLS = {
-    "outputs": (),
+    "output": ("StateMachineArn",),
     "machine": (),
     "settings": (Scaling,),
     "list_executions": (),
