@@ -47,14 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats; writes no document")
     parser.add_argument("--store", action="store_true", help="make this the run to compare others with")
+    parser.add_argument(
+        "--latency",
+        action="append",
+        default=[],
+        metavar="SERVER=MS",
+        help=f"added to a round trip by `network`, of {', '.join(network.LATENCY_MS)}; writes no document",
+    )
     parser.add_argument("--written", action="store_true", help="measure nothing: write down the last run")
     chosen = parser.parse_args(arguments)
     names = [] if chosen.written else chosen.names or list(MEASURES)
     if unknown := set(names) - set(MEASURES):
         parser.error(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
 
-    last = compare.LAST.with_name("quick.json") if chosen.quick else compare.LAST
-    run = report.load(last if chosen.quick or last.exists() else compare.BASELINE)
+    for server, _, latency_ms in (given.partition("=") for given in chosen.latency):
+        if server not in network.LATENCY_MS:
+            parser.error(f"no such server: {server}; there are {', '.join(network.LATENCY_MS)}")
+        network.LATENCY_MS[server] = float(latency_ms)
+    apart = chosen.quick or bool(chosen.latency)
+    last = compare.LAST.with_name("apart.json") if apart else compare.LAST
+    run = report.load(last if apart or last.exists() else compare.BASELINE)
     for name in names:
         began_s = time.monotonic()
         measured = MEASURES[name](quick=chosen.quick, say=partial(_say, name))
@@ -64,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = report.Run(ordered, machine.describe(), machine.versions())
         run.save(last)
     blocks = {name: report.render(section) for name, section in run.sections.items()}
-    blocks[report.GOALS] = report.goals(run)
+    blocks[report.GOALS] = report.goals(run, MEASURES)
     print("\n\n".join(blocks[name] for name in ([*names, report.GOALS] if names else blocks)))
-    if not chosen.quick:
+    if not apart:
         from dev.bench import plots  # matplotlib takes a second that measuring need not share
 
         report.write(DOCUMENT, blocks)

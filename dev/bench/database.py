@@ -1,7 +1,8 @@
 """The database step alone: stuck rows put back, against other job queues' own code on the same PostgreSQL."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from dev.bench import academy
 from dev.bench.figures import RATIO, Figure, Say, Section, Table, number, ratios, spread
@@ -15,15 +16,17 @@ WIDTH = 400
 """Bytes of a row, in every contender's table."""
 
 OURS = "this product, in one statement"
-BATCHED = f"this product, as the workflow does it: {BATCH} a batch, each row read again"
+LANES = 5  # the workflow's MaxConcurrency
+BATCHED = f"this product, as the workflow does it: {LANES} lanes, {BATCH} a batch, each row read again"
 LEAST = "the least: one UPDATE of what has expired, on the platform's table"
 PG_BOSS = "pg-boss, its expiry statement"
 CHANCY = "Chancy, its Recovery plugin"
 _COMPARED = (
-    ("pg-boss", "pg-boss", OURS, PG_BOSS, 1.0),
-    ("chancy", "Chancy", OURS, CHANCY, None),
+    ("pg-boss_batched", "pg-boss, as the workflow does it", BATCHED, PG_BOSS, 1.0),
+    ("chancy_batched", "Chancy, as the workflow does it", BATCHED, CHANCY, 1.0),
+    ("pg-boss", "pg-boss, all rows in one statement, which the product never runs", OURS, PG_BOSS, None),
+    ("chancy", "Chancy, all rows in one statement, which the product never runs", OURS, CHANCY, None),
     ("least_chancy", "Chancy, by the least UPDATE on the platform's table", LEAST, CHANCY, None),
-    ("pg-boss_batched", "pg-boss, in the workflow's batches", BATCHED, PG_BOSS, None),
 )
 _TITLE_CHARACTERS = 247  # give a row of the platform's table its width
 _TOKEN, _HANDOFF_S = "bench.0123456789ab", 900
@@ -78,6 +81,7 @@ def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
     port, name = here.postgres.port, here.postgres.dsn.rpartition("/")[2]
     settings = Database("127.0.0.1", port, name, ssl_mode="disable", statement_seconds=600, user="postgres")
     store, cursor = Store(settings), academy.connect(here.postgres.dsn).cursor()
+    lanes, workers = [Store(settings) for _ in range(LANES)], ThreadPoolExecutor(LANES)
 
     def listed() -> list[Video]:
         return [video for page in store.list_candidates() for video in page]
@@ -86,11 +90,15 @@ def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
         return len(store.lease_for_handoff(listed(), token=_TOKEN, handoff_s=_HANDOFF_S).ids)
 
     def batched() -> int:
-        ids, leased = [video.id for video in listed()], 0
-        for start in range(0, len(ids), BATCH):
-            read = store.read_videos(ids[start : start + BATCH])
-            leased += len(store.lease_for_handoff(read, token=_TOKEN, handoff_s=_HANDOFF_S).ids)
-        return leased
+        ids = [video.id for video in listed()]
+        batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+        return sum(workers.map(lane, lanes, [batches[number::LANES] for number in range(LANES)]))
+
+    def lane(own: Store, batches: Sequence[Sequence[int]]) -> int:
+        read = (own.read_videos(batch) for batch in batches)
+        return sum(
+            len(own.lease_for_handoff(videos, token=_TOKEN, handoff_s=_HANDOFF_S).ids) for videos in read
+        )
 
     def least() -> int:
         cursor.execute(_LEAST, (f"reclaim:{_TOKEN}", _HANDOFF_S))

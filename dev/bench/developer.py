@@ -1,20 +1,24 @@
 """How long a developer waits for the commands of every day."""
 
-import shutil
 import subprocess
 import time
 
 from dev.bench.figures import Figure, Say, Section
 from dev.definition import ROOT
-from dev.local.commands import down, up
+from dev.local.ledger import Ledger
+from dev.local.stack import HOME
 
 TITLE = "The developer's time"
-HOME = ROOT / "build" / "bench" / "up"
 
 
 def measure(*, quick: bool, say: Say) -> Section:
-    """Time `make up` and `make demo`, with everything installed; with ``quick`` the first alone."""
+    """Time `make up` and `make demo`, with everything installed; with ``quick`` the first alone.
+
+    Raises RuntimeError if a command fails, or if the local stack of this checkout is running.
+    """
     repeats = 1 if quick else 3
+    if Ledger(HOME).exists:
+        raise RuntimeError("a local stack is running; `make down` first")
     figures = [Figure("up_s", "`make up`, warm", "s", [_up() for _ in range(repeats)], 10)]
     say(f"make up: {figures[0].median:.1f} s")
     if not quick:
@@ -40,11 +44,7 @@ def _make(target: str) -> float:
 
 
 def _up() -> float:
-    """Return the seconds of `make up` in a folder of its own, beside any stack that runs already."""
-    began_s = time.perf_counter()
     try:
-        up(HOME, report=lambda _line: None)
-        return time.perf_counter() - began_s
+        return _make("up")
     finally:
-        down(HOME, report=lambda _line: None)
-        shutil.rmtree(HOME, ignore_errors=True)
+        _make("down")

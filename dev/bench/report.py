@@ -45,13 +45,18 @@ def render(section: Section) -> str:
     return "\n\n".join(parts + [f"![{plot.title}](performance/{plot.name}.png)" for plot in section.plots])
 
 
-def goals(run: Run) -> str:
-    """Return the machine and all figures that have a goal, as Markdown."""
+def goals(run: Run, measures: Iterable[str]) -> str:
+    """Return the machine, all figures that have a goal, and the measures that the run lacks, as Markdown."""
     rows = [
         (f"[{section.title}](#{_anchor(section.title)})", *_row(figure))
         for section in run.sections.values()
         for figure in section.figures
         if figure.goal is not None
+    ]
+    rows += [
+        (f"`{COMMAND} {name}`", "**not measured**", "", "", "")
+        for name in measures
+        if name not in run.sections
     ]
     return f"Machine: {run.machine}. Versions: {run.versions}.\n\n{table(('', *_HEAD), rows)}"
 

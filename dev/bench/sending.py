@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from dev.bench.deployed import SQS
 from dev.bench.figures import RATIO, Figure, Say, Section, Table, ratios, spread
-from dev.bench.network import SQS_MS
+from dev.bench.network import LATENCY_MS
 from dev.bench.relay import Route, relays
 from dev.local.emulator import CREDENTIALS, REGION, Emulator
 from dev.local.files import scratch_folder
@@ -49,7 +50,7 @@ def _sqs_over_network() -> Iterator[str]:
     """Give this process's AWS clients an emulator behind a relay during a ``with`` block; yield a queue's URL."""
     with scratch_folder() as scratch, Emulator(scratch / "emulator") as emulator:
         queue_url = Clients(emulator.endpoint_url).sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-        with relays({"SQS": Route(emulator.port, SQS_MS / 1000)}) as between:
+        with relays({"SQS": Route(emulator.port, LATENCY_MS[SQS] / 1000)}) as between:
             endpoint_url = f"http://127.0.0.1:{between.ports['SQS']}"
             variables = {"AWS_ENDPOINT_URL": endpoint_url, "AWS_DEFAULT_REGION": REGION, **CREDENTIALS}
             with patch.dict(os.environ, variables):

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from dev.bench import compare, plots, relay, report
+from dev.bench import compare, network, plots, relay, report
 from dev.bench.__main__ import DOCUMENT, MEASURES, main
 from dev.bench.figures import RATIO, Figure, Plot, Section, Table, number, ratios, spread
 from dev.simulation import recovery as model
@@ -93,12 +93,17 @@ class TestReport:
         assert "| ≤ 1.5 | **missed** |" in report.render(missed)
 
     def test_the_overview_has_the_figures_with_a_goal_and_links_to_their_headings(self):
-        text = report.goals(RUN)
+        text = report.goals(RUN, ["network"])
         assert (
             "| [The user's backlog, over a network](#the-users-backlog-over-a-network) | ours, times theirs |"
             in text
         )
         assert "| ours |" not in text
+        assert "not measured" not in text
+
+    def test_the_overview_names_what_was_not_measured(self):
+        text = report.goals(RUN, ["network", "tests"])
+        assert "| `python -m dev.bench tests` | **not measured** |" in text
 
     def test_only_what_is_between_the_markers_is_replaced(self, tmp_path):
         document = tmp_path / "performance.md"
@@ -124,6 +129,12 @@ def test_the_document_has_a_heading_and_a_place_for_every_measure():
     for name, section in report.load(compare.BASELINE).sections.items():
         place = text.partition(f"\n## {section.title}\n")[2].partition("\n## ")[0]
         assert f"\n{report.begin(name)}\n" in place
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_is_stored_or_said_to_be_missing(name):
+    stored = name in report.load(compare.BASELINE).sections
+    assert stored != (f"| `python -m dev.bench {name}` | **not measured** |" in DOCUMENT.read_text())
 
 
 def test_plots_of_the_same_figures_are_the_same_files(tmp_path):
@@ -170,6 +181,29 @@ class TestComparing:
 def test_the_stored_run_has_known_measures_and_can_be_compared_with_itself():
     assert {"network", "database"} <= set(report.load(compare.BASELINE).sections) <= set(MEASURES)
     assert compare.main(compare.BASELINE, compare.BASELINE) == 0
+
+
+def test_the_latency_of_an_unknown_server_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit):
+        main(["--written", "--latency", "Kafka=5"])
+    assert "no such server: Kafka; there are PostgreSQL, Redis, SQS" in capsys.readouterr().err
+
+
+def test_a_run_with_another_latency_is_kept_apart_and_writes_no_document(monkeypatch, tmp_path):
+    measured = []
+
+    def measure(*, quick, say):
+        measured.append(dict(network.LATENCY_MS))
+        return SECTION
+
+    monkeypatch.setattr(network, "LATENCY_MS", dict(network.LATENCY_MS))
+    monkeypatch.setitem(MEASURES, "network", measure)
+    monkeypatch.setattr(compare, "LAST", tmp_path / "last.json")
+    before = DOCUMENT.read_text()
+    assert main(["network", "--latency", "SQS=20", "--latency", "Redis=0.5"]) == 0
+    assert measured == [{"PostgreSQL": 1.0, "Redis": 0.5, "SQS": 20.0}]
+    assert [path.name for path in tmp_path.iterdir()] == ["apart.json"]
+    assert DOCUMENT.read_text() == before
 
 
 def test_an_unknown_measure_is_refused_by_name(capsys):

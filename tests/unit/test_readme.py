@@ -142,5 +142,6 @@ def test_figure_is_the_one_of_the_stored_benchmark_run(section, keys):
 
 def test_latencies_of_the_network_are_those_that_were_added():
     (row,) = re.findall(r"^\| (.*) \| .* \| `python -m dev.bench network` \|$", README, re.MULTILINE)
-    assert re.findall(r"(\d+) ms", row) == [f"{network.POSTGRES_MS:.0f}", f"{network.SQS_MS:.0f}"]
-    assert network.REDIS_MS == network.POSTGRES_MS
+    latency_ms = network.LATENCY_MS
+    assert re.findall(r"(\d+) ms", row) == [f"{latency_ms['PostgreSQL']:.0f}", f"{latency_ms['SQS']:.0f}"]
+    assert latency_ms["Redis"] == latency_ms["PostgreSQL"]

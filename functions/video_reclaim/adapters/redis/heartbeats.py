@@ -110,21 +110,23 @@ class Heartbeats:
             waits = _take_waits(client, waiting)
             pipeline = client.pipeline(transaction=False)
             pipeline.exists(HEARTBEAT_SEEN_KEY)
+            counted = {f"{v.tenant_id}:{v.id}": v.now_s for v in videos if v.id in claims}
+            if counted:
+                pipeline.zadd(COUNTED_KEY, counted)
             for video in videos:
                 key, since_s = reclaims_key(video.tenant_id, video.id), video.now_s - RECLAIMS_REMEMBERED_S
                 if video.id in claims:
                     pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
                     pipeline.expire(key, RECLAIMS_REMEMBERED_S)
-                    pipeline.zadd(COUNTED_KEY, {f"{video.tenant_id}:{video.id}": video.now_s})
                 pipeline.zrange(key, since_s, "+inf", byscore=True)
             ask_heartbeats(pipeline, beating)
             seen, *answers = execute(pipeline)
             history = History(waits=waits, seen_before=bool(seen))
-            rest = iter(answers)
+            rest = iter(answers[1:] if counted else answers)
             for video in videos:
                 added = next(rest) if video.id in claims else 0
                 if video.id in claims:
-                    next(rest), next(rest)  # expire, and the list of counted videos
+                    next(rest)  # the answer to EXPIRE
                 found = next(rest)
                 if found is None:  # not a sorted set: the count is unknown
                     continue
@@ -222,8 +224,7 @@ class Heartbeats:
             pipeline = client.pipeline(transaction=False)
             for job in jobs:
                 pipeline.pttl(cancel_key(job.tenant_id, job.video_id))
-            for job in jobs:
-                pipeline.delete(job_lock_key(job.video_id))
+            pipeline.delete(*[job_lock_key(job.video_id) for job in jobs])
             return pipeline.execute()
 
         answers = self._session.ask("job keys", conversation)
