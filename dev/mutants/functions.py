@@ -20,7 +20,7 @@ from dev.mutants import edits, sql
 from dev.mutants.edits import Edit
 from dev.mutants.outcome import Outcome
 from dev.mutants.reach import Reach, Users, measure, test_files
-from dev.mutants.servers import servers
+from dev.mutants.servers import Servers, servers
 from dev.mutants.trial import FUNCTIONS, Trial, fails, load
 
 _EQUIVALENT = Path(__file__).with_name("equivalent.json")
@@ -67,6 +67,7 @@ _LEFT_OUT = ("test_architecture", "test_readme", "test_documents", "test_deployi
 # Tests that use what they test without the code that is mutated: the plans of the statements.
 _ALSO = {_STATEMENTS: "tests/integration/test_plans.py"}
 _LEAST_LIMIT_S = 60.0
+_CONTROLLED = 20  # of so many mutants one is controlled: its tests must pass without it
 
 
 def mutants(*, everything: bool = False) -> dict[str, list[Edit]]:
@@ -226,14 +227,24 @@ def _try_some(
             reason = reasons.get(edit.name, "")
             tests = [] if reason else reach.tests_for(edit, users, _ALSO.get(edit.path, ""))
             started = time.monotonic()
-            noticed = False
-            if tests:
-                took_s = sum(reach.took_s.get(test, 0) for test in tests)
-                noticed = fails(Trial(tests, _LEAST_LIMIT_S + 4 * took_s, {edit.path: edit.make()}), shared)
-                if noticed:
-                    shared.renew_if_changed()
+            noticed = bool(tests) and _notice(edit, tests, reach, shared)
+            if noticed and number % _CONTROLLED == 0 and fails(_trial(tests, reach, {}), shared):
+                _say(f"the tests of this mutant fail without it too: {edit.name}")
+                noticed = False
             outcome = Outcome(area, edit.name, noticed, reason)
             answers.put(_Done(outcome, len(tests), time.monotonic() - started))
+
+
+def _notice(edit: Edit, tests: Sequence[str], reach: Reach, shared: Servers) -> bool:
+    noticed = fails(_trial(tests, reach, {edit.path: edit.make()}), shared)
+    if noticed:
+        shared.renew_if_changed()
+    return noticed
+
+
+def _trial(tests: Sequence[str], reach: Reach, mutated: dict[Path, str]) -> Trial:
+    took_s = sum(reach.took_s.get(test, 0) for test in tests)
+    return Trial(tests, _LEAST_LIMIT_S + 4 * took_s, mutated)
 
 
 def _say(text: str) -> None:

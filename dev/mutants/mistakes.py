@@ -218,11 +218,7 @@ def _actions(statement: Json) -> list[str]:
     return actions if isinstance(actions, list) else [actions]
 
 
-_IN_SERIES: Mapping[str, Callable[[int], int]] = {
-    "[metric]": lambda n: 1,
-    "[dimension]": lambda n: n - 2,
-    "[shown]": lambda n: n - 1,
-}
+_IN_SERIES = {"[metric]": 1, "[dimension]": -2, "[shown]": -1}
 
 
 def _index(holder: Json, key: str) -> Any:  # noqa: ANN401 (a key, an index, or None)
@@ -231,7 +227,7 @@ def _index(holder: Json, key: str) -> Any:  # noqa: ANN401 (a key, an index, or 
     if not isinstance(holder, list):
         return None
     if key in _IN_SERIES:
-        return _IN_SERIES[key](len(holder))
+        return _IN_SERIES[key]
     if effect_and_action := re.fullmatch(r"\[(Allow|Deny) (\S+)\]", key):
         effect, action = effect_and_action.groups()
         return next(
