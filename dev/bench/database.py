@@ -72,21 +72,18 @@ def measure(*, quick: bool, say: Say) -> Section:
 def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
     """Install and connect everybody; each returns its seconds for a number of rows."""
     from video_reclaim.adapters.postgres.store import Store
-    from video_reclaim.rules.staleness import Video
     from video_reclaim.settings import Database
 
     port, name = here.postgres.port, here.postgres.dsn.rpartition("/")[2]
     settings = Database("127.0.0.1", port, name, ssl_mode="disable", statement_seconds=600, user="postgres")
     store, cursor = Store(settings), academy.connect(here.postgres.dsn).cursor()
 
-    def listed() -> list[Video]:
-        return [video for page in store.list_candidates() for video in page]
-
     def at_once() -> int:
-        return len(store.lease_for_handoff(listed(), token=_TOKEN, handoff_s=_HANDOFF_S).ids)
+        listed = [video for page in store.list_candidates() for video in page]
+        return len(store.lease_for_handoff(listed, token=_TOKEN, handoff_s=_HANDOFF_S).ids)
 
     def batched() -> int:
-        ids, leased = [video.id for video in listed()], 0
+        ids, leased = [video.id for page in store.list_candidates() for video in page], 0
         for start in range(0, len(ids), BATCH):
             read = store.read_videos(ids[start : start + BATCH])
             leased += len(store.lease_for_handoff(read, token=_TOKEN, handoff_s=_HANDOFF_S).ids)
