@@ -75,7 +75,6 @@ def measure(*, quick: bool, say: Say) -> Section:
 def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
     """Install and connect everybody; each returns its seconds for a number of rows."""
     from video_reclaim.adapters.postgres.store import Store
-    from video_reclaim.rules.staleness import Video
     from video_reclaim.settings import Database
 
     port, name = here.postgres.port, here.postgres.dsn.rpartition("/")[2]
@@ -83,14 +82,12 @@ def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
     store, cursor = Store(settings), academy.connect(here.postgres.dsn).cursor()
     lanes, workers = [Store(settings) for _ in range(LANES)], ThreadPoolExecutor(LANES)
 
-    def listed() -> list[Video]:
-        return [video for page in store.list_candidates() for video in page]
-
     def at_once() -> int:
-        return len(store.lease_for_handoff(listed(), token=_TOKEN, handoff_s=_HANDOFF_S).ids)
+        listed = [video for page in store.list_candidates() for video in page]
+        return len(store.lease_for_handoff(listed, token=_TOKEN, handoff_s=_HANDOFF_S).ids)
 
     def batched() -> int:
-        ids = [video.id for video in listed()]
+        ids = [video.id for page in store.list_candidates() for video in page]
         batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
         return sum(workers.map(lane, lanes, [batches[number::LANES] for number in range(LANES)]))
 

@@ -241,7 +241,7 @@ def test_videos_reclaimed_too_often_are_quarantined_and_counted_neighbours_sent(
     assert workflow.published("VideosQuarantined") == [1]
 
 
-def test_silence_says_nothing_while_redis_is_away(workflow, academy):
+def test_silence_does_not_count_while_redis_is_away(workflow, academy):
     expired, silent = academy.add(until=-5), academy.add()
     workflow.run()
     academy.strike(silent, ago_s=61)
