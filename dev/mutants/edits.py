@@ -5,13 +5,16 @@ the four handlers, every property, the settings and the SQL; so its operators ar
 
 Left out, by rule:
 
-- the wording of texts for people: docstrings, what is logged, and the messages of exceptions;
+- the wording of texts for people: docstrings, what is logged, the messages of exceptions, and any other string of
+  three words or more;
 - what only a type checker reads: annotations (but for the bounds in them), type variables, imports for typing;
 - None in place of an assigned value or of a call's only argument: the next line crashes, whatever is tested;
 - `zip(…, strict=True)`, which asserts what holds by construction;
 - spelling variants of the same mistake: a string is changed once, an argument is dropped if it has a keyword and
   replaced by None if not;
-- a number of 10 or more becomes ten times as large, since a second more or less is rarely a mistake.
+- what was asked of Redis, which `ask` only logs;
+- a number of 10 or more, or of seconds at module level, becomes ten times as large, since a second more
+  or less is rarely a mistake.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +30,7 @@ _TYPING = {"TypeVar", "cast"}
 _LOGGING = {"info", "warning"}
 _REPLACED = {"operator_number", "operator_arg_removal", "operator_assignment"}
 _SHOWN = 45
+_PROSE_SPACES = 2
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,15 @@ class _Finder(cst.CSTVisitor):
         self.found: list[Found] = []
         self._inside: list[str] = []
         self._in_annotation = self._in_raise = 0
+        self._in_seconds = False
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if _left_out(node):
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self._inside.append(node.name.value)
+        if isinstance(node, cst.Assign) and not self._inside:
+            self._in_seconds = _module_name(node).endswith("_S")
         self._in_annotation += isinstance(node, cst.Annotation)
         self._in_raise += isinstance(node, cst.Raise)
         position = self.get_metadata(PositionProvider, node, None)
@@ -119,6 +126,7 @@ class _Finder(cst.CSTVisitor):
             return
         if isinstance(original_node, cst.FunctionDef | cst.ClassDef):
             self._inside.pop()
+        self._in_seconds &= not isinstance(original_node, cst.Assign)
         self._in_annotation -= isinstance(original_node, cst.Annotation)
         self._in_raise -= isinstance(original_node, cst.Raise)
 
@@ -127,11 +135,11 @@ class _Finder(cst.CSTVisitor):
             if self._in_annotation and isinstance(node, cst.Integer):
                 yield from _number(node)
             return
-        if isinstance(node, cst.BaseString) and self._in_raise:
+        if isinstance(node, cst.SimpleString) and (self._in_raise or node.value.count(" ") >= _PROSE_SPACES):
             return
         yield from _own(node)
         if isinstance(node, cst.Integer | cst.Float):
-            yield from _number(node)
+            yield from _number(node, large=self._in_seconds)
         elif isinstance(node, cst.Call):
             yield from _argument(node)
         for kind, operator in mutation_operators:
@@ -139,6 +147,11 @@ class _Finder(cst.CSTVisitor):
                 continue
             mutated = list(operator(node))
             yield from mutated[:1] if operator.__name__ == "operator_string" else mutated
+
+
+def _module_name(node: cst.Assign) -> str:
+    target = node.targets[0].target
+    return target.value if isinstance(target, cst.Name) else ""
 
 
 def _left_out(node: cst.CSTNode) -> bool:
@@ -150,8 +163,8 @@ def _left_out(node: cst.CSTNode) -> bool:
         return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
     if isinstance(node, cst.Expr):  # docstrings
         return isinstance(node.value, cst.SimpleString | cst.ConcatenatedString)
-    if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Name):
-        return node.targets[0].target.value in ("T", "__all__", "meaning")
+    if isinstance(node, cst.Assign):
+        return _module_name(node) in ("T", "__all__")
     if isinstance(node, cst.Call):
         called = node.func
         if isinstance(called, cst.Name):
@@ -161,14 +174,17 @@ def _left_out(node: cst.CSTNode) -> bool:
     return False
 
 
-def _number(node: cst.Integer | cst.Float) -> Iterator[cst.CSTNode]:
+def _number(node: cst.Integer | cst.Float, *, large: bool = False) -> Iterator[cst.CSTNode]:
     value = node.evaluated_value
-    yield node.with_changes(value=repr(value * 10 if value >= 10 else value + 1))
+    yield node.with_changes(value=repr(value * 10 if value >= 10 or (large and value) else value + 1))
 
 
 def _argument(node: cst.Call) -> Iterator[cst.CSTNode]:
     """Drop an argument that has a keyword; replace another one by None."""
+    shown = isinstance(node.func, cst.Attribute) and node.func.attr.value in ("ask", "_send")
     for index, argument in enumerate(node.args):
+        if shown and index == 0:
+            continue
         rest = [*node.args[:index], *node.args[index + 1 :]]
         if argument.keyword is not None or argument.star:
             if not _left_out(argument):

@@ -40,11 +40,13 @@ class Mutant:
     Attributes:
         area: row of the score table.
         name: where the mistake is and what it is.
+        kind: which suites can notice it.
         rewrite: makes the mistake in the text of a file.
     """
 
     area: str
     name: str
+    kind: str
     rewrite: Rewrite
 
 
@@ -54,12 +56,12 @@ class Suite:
 
     Attributes:
         path: the file.
-        areas: the areas whose mutants it can notice.
+        kinds: the kinds of mutants that it can notice.
         without: names of tests that are left out: too slow, or unable to notice anything.
     """
 
     path: str
-    areas: frozenset[str]
+    kinds: frozenset[str]
     without: tuple[str, ...] = ()
 
 
@@ -92,7 +94,7 @@ class _Forks:
         """Take the place of pytest's own loop."""
         for suite in self._suites:
             items = [item for item in session.items if _belongs_to(item, suite)]
-            left = [one for one in self._mutants if one.area in suite.areas and one.name not in self.noticed]
+            left = [one for one in self._mutants if one.kind in suite.kinds and one.name not in self.noticed]
             if items and left:
                 self._run_suite(session, items, left)
         return True
@@ -105,7 +107,7 @@ class _Forks:
         self._run_in_file(session, items[:1])
         limit_s = 5 + _PATIENCE * self._durations_s[items[-1].nodeid]
         gc.freeze()
-        if failed := self._fork(items, Mutant("", "none", _unchanged), limit_s):
+        if failed := self._fork(items, Mutant("", "none", "", _unchanged), limit_s):
             raise BaselineFailed(f"{failed} fails the second time")
         for mutant in mutants:
             if noticed_by := self._fork(items, mutant, limit_s):
@@ -217,7 +219,8 @@ def _run_part(log: Path, mutants: Sequence[Mutant], suites: Sequence[Suite]) -> 
     options = [
         "-q",
         "--show-capture=no",
-        "--tb=short",
+        "--tb=native",
+        "--assert=plain",
         "-p",
         "no:cacheprovider",
     ]

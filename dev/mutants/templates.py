@@ -43,6 +43,7 @@ SUITES = [
         ("test_schedule", {SCHEDULE, RESOURCES}, ()),
         ("test_grants", {PERMISSIONS}, ()),
         ("test_observation", {SHOWN}, ()),
+        ("test_queries", {SHOWN}, ()),
         ("test_operators", {ALARMS, SHOWN}, ()),
         ("test_template", set(AREAS), ("another_definition", "other_code", "same_sources")),
         ("test_permissions", {PERMISSIONS}, ()),
@@ -90,7 +91,7 @@ def mutants() -> list[Mutant]:
         for area, mistake in _of_template(opened(template), is_example=is_example):
             if area == SHOWN and shown:
                 continue  # the same widgets, with the names of another stage
-            found.setdefault(str(mistake), Mutant(area, str(mistake), InTemplates(mistake)))
+            found.setdefault(str(mistake), Mutant(area, str(mistake), area, InTemplates(mistake)))
         shown = True
     return list(found.values())
 

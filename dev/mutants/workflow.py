@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,30 @@ Change = Callable[[Json], None]
 """Changes the definition's copy."""
 Named = Iterator[tuple[str, Change]]
 
+_WAITS, _CALLS, _FLOW = "waits", "calls", "flow"
+"""Kinds: retries and time limits; what the stage puts in; and the rest."""
+
 SUITES = [
-    Suite(f"tests/{path}", frozenset({AREA}), without)
-    for path, without in (
-        ("workflow/test_retries.py", ()),
-        ("workflow/test_runbook.py", ()),
-        ("infra/test_workflow.py", ()),
-        ("workflow/test_main_job.py", ("test_the_check_above_sees", "of_any_mixture")),
-        ("workflow/test_failure_path.py", ("sees_a", "sees_an", "an_uncaught_error")),
-        ("workflow/test_sizes.py", ("ten_thousand", "very_many", "check_above_sees", "counted_as_aws")),
-        ("workflow/test_scaling.py", ()),
+    Suite(f"tests/{path}.py", frozenset(kinds), without)
+    for path, kinds, without in (
+        ("workflow/test_retries", {_WAITS}, ()),
+        ("workflow/test_runbook", {_WAITS}, ()),
+        ("infra/test_workflow", {_WAITS, _CALLS}, ()),
+        ("workflow/test_main_job", {_CALLS, _FLOW}, ("test_the_check_above_sees", "of_any_mixture")),
+        ("workflow/test_failure_path", {_WAITS, _CALLS, _FLOW}, ("sees_a", "sees_an", "an_uncaught_error")),
+        (
+            *("workflow/test_sizes", {_CALLS, _FLOW}),
+            ("ten_thousand", "very_many", "check_above_sees", "counted_as_aws"),
+        ),
+        ("workflow/test_scaling", {_CALLS, _FLOW}, ()),
     )
 ]
+
+
+def _kind(name: str) -> str:
+    if ": Retry" in name or "TimeoutSeconds" in name:
+        return _WAITS
+    return _CALLS if re.search("FunctionName|MaxConcurrency|one at a time|Seconds|calls", name) else _FLOW
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ def mutants() -> list[Mutant]:
         mutated = copy.deepcopy(definition)
         change(mutated)
         if mutated != definition:
-            found[name] = Mutant(AREA, name, Instead(DEFINITION, json.dumps(mutated)))
+            found[name] = Mutant(AREA, name, _kind(name), Instead(DEFINITION, json.dumps(mutated)))
     return list(found.values())
 
 

@@ -23,7 +23,7 @@ def written(value, resources):
 
 
 def _reference(id_, attribute, resources):
-    kind, properties = resources[id_]["Type"], resources[id_]["Properties"]
+    kind, properties = resources[id_]["Type"], resources[id_].get("Properties", {})
     if (kind, attribute) == ("AWS::Lambda::Function", "Arn"):
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{properties['FunctionName']}"
     if kind == "AWS::Lambda::Function":

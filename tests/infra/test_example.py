@@ -9,6 +9,7 @@ import aws_cdk
 import pytest
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
 from cdk.connections import database_by_iam, redis_at
@@ -18,6 +19,7 @@ from cdk.video_reclaim import VideoReclaim
 from examples.app import Academy
 from examples.pipeline import Pipeline
 from tests.infra.conftest import CONTEXT, check, functions, make_folder, of_type, synthesized
+from tests.infra.references import ACCOUNT, REGION, granted, role_of, written
 from tests.infra.test_rules import lint
 from video_reclaim.metrics import METRICS
 
@@ -83,6 +85,10 @@ def test_names_tell_deployments_apart(resources):
     assert json.loads(dimension) == [{"Name": "Stage", "Value": name.removeprefix("video-reclaim-")}]
 
 
+def a_vpc(stack):
+    return ec2.Vpc(stack, "Vpc")
+
+
 class TestConstruct:
     @pytest.fixture
     def stack(self):
@@ -91,9 +97,8 @@ class TestConstruct:
     def reclaim(self, stack, **given):
         queues = {name: sqs.Queue(stack, name) for name in ("video_queue", "video_dead_letter_queue")}
         database = Database(host="db", name="academy", user="u", ssl_mode="require")
-        return VideoReclaim(
-            stack, "It", database=database, redis=redis_at("redis"), worker_group="g", **queues, **given
-        )
+        given = {"database": database, **given}
+        return VideoReclaim(stack, "It", redis=redis_at("redis"), worker_group="g", **queues, **given)
 
     def template(self, stack):
         return json.loads(Path(aws_cdk.App.of(stack).synth().stacks[0].template_full_path).read_text())
@@ -130,10 +135,16 @@ class TestConstruct:
         ("given", "complaint"),
         [
             pytest.param({"name": "Mine"}, "name: ", id="name-in-capitals"),
+            pytest.param(
+                {"vpc": a_vpc, "network": Network(subnet_ids=[SUBNET], security_group_ids=[GROUP])},
+                "network: give vpc or network, not both",
+                id="vpc-and-network",
+            ),
             pytest.param({"vpc_subnets": ec2.SubnetSelection()}, "vpc: is needed", id="subnets-of-no-vpc"),
         ],
     )
     def test_what_can_not_be_used_is_refused_by_its_key(self, stack, given, complaint):
+        given = {key: value(stack) if callable(value) else value for key, value in given.items()}
         with pytest.raises(InvalidStage, match=f"^{complaint}"):
             self.reclaim(stack, **given)
 
@@ -177,13 +188,55 @@ class TestConstruct:
             self.placed("mx-central-1:123456789012", env, database=verified)
         assert self.placed("mx-central-1:123456789012", None, database=verified)
 
-    def test_iam_authentication_is_for_one_user_of_one_database(self, stack):
+    def test_a_port_may_be_known_only_when_it_is_deployed(self):
         port = aws_cdk.Token.as_number(aws_cdk.Fn.import_value("Port"))
-        endpoint = aws_cdk.aws_rds.Endpoint("db", 5432)
-        assert database_by_iam(endpoint, resource_id="db-A", name="academy", user="u").port == 5432
-        token = aws_cdk.aws_rds.Endpoint("db", port)
-        found = database_by_iam(token, resource_id="db-A", name="academy", user="u").port
+        endpoint = aws_cdk.aws_rds.Endpoint("db", port)
+        found = database_by_iam(endpoint, resource_id="db-A", name="academy", user="u").port
         assert re.match(r"\$\{Token\[", found)
+
+    def test_iam_authentication_is_for_one_user_of_one_database(self, stack):
+        endpoint = aws_cdk.aws_rds.Endpoint("db", 5433)
+        self.reclaim(stack, database=database_by_iam(endpoint, resource_id="db-A", name="academy", user="u"))
+        resources = self.template(stack)["Resources"]
+        arn = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-A/u"
+        for function in functions(resources).values():
+            connects = {pair for pair in granted(resources, role_of(function)) if "rds-db" in pair[0]}
+            assert connects == {("rds-db:connect", arn)}
+            variables = function["Environment"]["Variables"]
+            assert (variables["DATABASE_USER"], variables["DATABASE_PORT"]) == ("u", "5433")
+            assert variables["DATABASE_IAM_RESOURCE_ID"] == "db-A"
+
+    def test_given_security_groups_are_the_functions_own(self, stack):
+        vpc = ec2.Vpc(stack, "Vpc")
+        group = ec2.SecurityGroup(stack, "Mine", vpc=vpc)
+        reclaim = self.reclaim(stack, vpc=vpc, security_groups=[group])
+        resources = self.template(stack)["Resources"]
+        assert reclaim.connections.security_groups == [group]
+        assert len(of_type(resources, "AWS::EC2::SecurityGroup")) == 1
+        for function in functions(resources).values():
+            (placed,) = function["VpcConfig"]["SecurityGroupIds"]
+            assert placed["Fn::GetAtt"][0].startswith("Mine")
+
+    def test_other_queues_are_measured_by_their_worker_type(self, stack):
+        others = {"AI": [sqs.Queue(stack, "Lite"), sqs.Queue(stack, "Basic")]}
+        self.reclaim(stack, other_queues=others)
+        resources = self.template(stack)["Resources"]
+        publish = functions(resources)["PublishBacklog"]
+        urls = written(publish["Environment"]["Variables"]["QUEUES_URLS"], resources)
+        assert {kind: len(found) for kind, found in json.loads(urls).items()} == {"Video": 1, "AI": 2}
+        measured = {
+            resource
+            for action, resource in granted(resources, role_of(publish))
+            if action == "sqs:GetQueueAttributes"
+        }
+        assert len(measured) == 3
+
+    def test_alarms_that_can_wait_notify_a_topic_of_their_own(self, stack):
+        page, notify = (sns.Topic(stack, name) for name in ("Page", "Notify"))
+        reclaim = self.reclaim(stack, alarm_topic=page, notify_topic=notify)
+        told = {name: alarm.alarm_actions for name, alarm in reclaim.alarms.items()}
+        assert told["NoSuccessfulRun"] == [page.topic_arn]
+        assert told["VideosQuarantined"] == [notify.topic_arn]
 
 
 def test_a_pipeline_deploys_a_stage_into_its_own_account():

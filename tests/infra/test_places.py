@@ -2,12 +2,16 @@
 
 import json
 import re
+from pathlib import Path
 
+import aws_cdk
 import pytest
 
 from cdk import functions as constructs
 from cdk.bundle import dependency_layer
-from tests.infra.conftest import assemble, assemble_anew, functions, of_type
+from cdk.stage import stages_in
+from examples.app import Academy
+from tests.infra.conftest import CONTEXT, assemble, assemble_anew, functions, make_folder, of_type
 from tests.infra.references import REGION, as_list, statements, written
 from tests.infra.test_stages import CREATE, LEAST
 
@@ -42,6 +46,43 @@ def test_one_partition_throughout(partition, values):
     _, template = synthesize({**values, "workers": workers, "encryptionKeyArn": key})
     written, _ = arns_in(template)
     assert written == {partition}
+
+
+def moved(values, partition, region):
+    """A stage of stages/ as it would be in another partition, whose roots are not shipped."""
+    text = json.dumps(values).replace(values["region"], region).replace("arn:aws:", f"arn:{partition}:")
+    there = json.loads(text)
+    if there["database"].get("sslMode") != "disable":
+        there["database"]["sslMode"] = "require"
+    return there
+
+
+@pytest.mark.parametrize("partition", PLACES)
+def test_every_stage_of_the_folder_is_of_one_partition(partition, stage):
+    """They have networks, an instance profile, and sign in by IAM, by secret and by neither."""
+    given = stages_in()[stage]
+    written, _ = arns_in(synthesize(moved(given, partition, PLACES[partition]), stage)[1])
+    assert written <= {partition}
+    assert written or "arn:" not in json.dumps(given)
+
+
+class ExampleElsewhere(Academy):
+    def database_connection(self, database):
+        return super().database_connection(database).model_copy(update={"ssl_mode": "require"})
+
+
+@pytest.mark.parametrize("partition", PLACES)
+def test_the_example_is_of_one_partition(partition):
+    env = aws_cdk.Environment(account=ACCOUNT, region=PLACES[partition])
+    zones = {
+        f"availability-zones:account={ACCOUNT}:region={env.region}": [f"{env.region}a", f"{env.region}b"]
+    }
+    app = aws_cdk.App(context=CONTEXT | zones, outdir=make_folder(), builtin_cloud_formation_validation=False)
+    ExampleElsewhere(app, "Academy", env=env)
+    (stack,) = app.synth().stacks
+    written, referred = arns_in(json.loads(Path(stack.template_full_path).read_text()))
+    assert written <= {partition}
+    assert referred
 
 
 @pytest.mark.parametrize("values", [LEAST, CREATE], ids=["existing", "created"])

@@ -148,6 +148,10 @@ class TestWaits:
         assert heartbeats.read_and_count([self.WAITING, other], {}).waits == {8: Wait(NOW_S, "(,,) file")}
         assert heartbeats.look([]).waits == {}
 
+    def test_only_a_video_that_waits_can_have_been_retried(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
+        assert heartbeats.look([VIDEO]).just_retried == set()
+
     def test_the_wait_is_taken_by_the_first_that_reclaims(self, heartbeats):
         heartbeats.record_waits(track([self.WAITING], {}, set()), RedisLook(), None)
         first, second = (heartbeats.read_and_count([self.WAITING], {}) for _ in range(2))
@@ -234,6 +238,11 @@ def test_a_count_can_be_undone_and_ended(academy, heartbeats):
     heartbeats.end_counts([(2, 7)])
     assert not keys(academy)
     assert heartbeats.look([]).counted == {}
+
+
+def test_of_the_counted_videos_a_thousand_are_told_those_counted_first(academy, heartbeats):
+    academy.redis.zadd("video-reclaim:counted", {f"2:{number}": number for number in range(1, 1_003)})
+    assert heartbeats.look([]).counted == dict.fromkeys(range(1, 1_001), 2)
 
 
 def test_the_platforms_cached_status_can_be_forgotten(academy, heartbeats):

@@ -167,6 +167,38 @@ class TestReadingBack:
             self.put(0, 1)
 
 
+class TestOldestMessage:
+    QUEUE = "academy-video-jobs"
+
+    def measured(self, aws, minutes_ago, age_s, **changes):
+        """Let CloudWatch have a point that SQS itself puts."""
+        given = {
+            "name": "ApproximateAgeOfOldestMessage",
+            "queue": self.QUEUE,
+            "namespace": "AWS/SQS",
+        } | changes
+        series = given["namespace"], given["name"], (("QueueName", given["queue"]),), "Seconds"
+        aws.points.setdefault(series, []).append((MINUTE - timedelta(minutes=minutes_ago), age_s, True))
+
+    def test_it_has_become_older_since_it_was_measured(self, aws):
+        self.measured(aws, 5, 700.0)
+        self.measured(aws, 3, 100.0)
+        assert cloudwatch.oldest_message_s(self.QUEUE, at=NOW) == 100 + 3 * 60 + 40
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"queue": "academy-video-dlq"}, id="another-queue"),
+            pytest.param({"namespace": "Academy/SQS"}, id="another-namespace"),
+            pytest.param({"name": "NumberOfMessagesSent"}, id="another-metric"),
+            pytest.param({"minutes_ago": 11}, id="too-long-ago"),
+        ],
+    )
+    def test_without_a_recent_point_of_this_queue_it_is_unknown(self, aws, changes):
+        self.measured(aws, **{"minutes_ago": 1, "age_s": 5.0} | changes)
+        assert cloudwatch.oldest_message_s(self.QUEUE, at=NOW) is None
+
+
 class TestMeasuring:
     def test_publishes_every_metric_with_its_dimensions(self, academy, aws):
         for status in ("UPLOADED", "UPLOADED", "PROCESSING"):

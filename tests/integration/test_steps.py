@@ -14,6 +14,7 @@ import enqueue
 import list_stale_videos
 import reclaim
 from video_reclaim import aws
+from video_reclaim.adapters import cloudwatch
 from video_reclaim.adapters import sqs as sqs_adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats, heartbeats
@@ -190,6 +191,30 @@ class TestListing:
         listed()
         assert academy.redis.keys("*:reclaims") == [f"tenant:1:video:{working}:reclaims".encode()]
         assert academy.redis.zrange("video-reclaim:counted", 0, -1) == [f"1:{working}".encode()]
+
+    @pytest.mark.parametrize(("oldest_s", "lost"), [(50.0, True), (500.0, False)])
+    def test_a_queue_that_is_not_empty_is_asked_for_its_oldest_message_by_name(
+        self, academy, environment, queue, oldest_s, lost
+    ):
+        asked = []
+
+        def oldest_message_s(name, *, at):
+            asked.append(name)
+            assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
+            return oldest_s
+
+        environment.setattr(cloudwatch, "oldest_message_s", oldest_message_s)
+        queue.sqs.send_message(QueueUrl=queue.url, MessageBody="{}")
+        video = academy.add("UPLOADED")
+        listed()
+        assert asked == []  # nothing has waited for long
+        field = academy.redis.hget("video-reclaim:waiting", video).decode()
+        at_s, _, identity = field.partition(" ")
+        academy.redis.hset("video-reclaim:waiting", video, f"{float(at_s) - 1_000} {identity}")
+        answer = listed()
+        assert asked == ["academy-video-jobs"]
+        assert answer["batches"] == ([[video]] if lost else [])
+        assert (answer["run"]["messagesLost"], answer["run"]["longestWaitS"] > 999) == (int(lost), True)
 
     def test_a_dry_run_writes_no_wait(self, academy):
         academy.add("UPLOADED")
@@ -455,10 +480,10 @@ class TestReclaiming:
     def test_what_another_execution_left_behind_is_told_and_its_own_only_by_the_second_pass(self, academy):
         video = academy.add(until=-1)
         reclaimed(video)
-        assert "adopted" not in reclaimed(video)["did"]
-        assert reclaimed(video, partial=True)["did"]["adopted"] == 1
+        assert "duplicates" not in reclaimed(video)["did"]
+        assert reclaimed(video, partial=True)["did"]["duplicates"] == {"adopted": 1}
         academy.sql("UPDATE video_video SET leased_until = now() - interval '1 second'")
-        assert reclaimed(video, execution=ANOTHER)["did"]["adopted"] == 1
+        assert reclaimed(video, execution=ANOTHER)["did"]["duplicates"] == {"adopted": 1}
 
     def test_a_lost_message_is_sent_again_only_by_the_first_that_asks_and_only_after_its_time(
         self, academy, environment
@@ -468,8 +493,8 @@ class TestReclaiming:
         listed()
         key, field = "video-reclaim:waiting", str(video)
         at_s, _, identity = academy.redis.hget(key, field).decode().partition(" ")
-        for ago_s, taken in ((890, []), (901, [video])):
-            academy.redis.hset(key, field, f"{float(at_s) - ago_s} {identity}")
+        for ago_s, found, taken in ((890, "lost ", []), (901, "", []), (901, "lost ", [video])):
+            academy.redis.hset(key, field, f"{float(at_s) - ago_s} {found}{identity}")
             answer = reclaimed(video)
             assert answer["videos"] == taken
         assert answer["did"] == {"resent": 1}

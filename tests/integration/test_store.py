@@ -192,6 +192,21 @@ class TestTake:
         academy.sql("UPDATE video_video SET leased_by = 'w-2', leased_until = now() - interval '1 second'")
         assert store.lease_for_handoff(seen, token="t", handoff_s=900).ids == [video]
 
+    @pytest.mark.parametrize("write", ["lease_for_handoff", "quarantine"])
+    def test_the_term_of_a_handoff_that_outlived_its_claim_says_nothing_about_the_worker(
+        self, academy, store, write
+    ):
+        video = academy.add(by="reclaim:other", until=-1, started=-100)
+        seen = store.read_videos([video])
+        assert not seen[0].lease_expired
+        academy.sql("UPDATE video_video SET processing_started_at = now()")
+        if write == "quarantine":
+            written = store.quarantine(seen, {video: "too often"})
+        else:
+            written = store.lease_for_handoff(seen, token="t", handoff_s=900)
+        assert written.ids == []
+        assert academy.state(video) == ("PROCESSING", "reclaim:other", True)
+
     def test_a_deleted_video_is_no_error(self, academy, store):
         gone, there = academy.add(until=-1), academy.add(until=-1)
         seen = store.read_videos([gone, there])

@@ -83,9 +83,16 @@ def test_a_claim_that_commits_first_keeps_its_video(academy, store, session, in_
 def pauses(monkeypatch):
     """What happens in the pauses between attempts to renew or to clear; the pauses take no time."""
     actions = []
-    clock = SimpleNamespace(sleep=lambda _seconds: actions.pop(0)() if actions else None)
-    monkeypatch.setattr(store_module, "time", clock)
-    return actions
+    slept_s = []
+
+    def sleep(seconds):
+        slept_s.append(seconds)
+        if actions:
+            actions.pop(0)()
+
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(sleep=sleep))
+    yield actions
+    assert sum(slept_s) <= 10, "the function has a minute, and 20 s of it are for sending"
 
 
 def test_a_video_that_another_execution_is_adopting_is_not_read_for_sending(academy, store, session, pauses):

@@ -328,6 +328,8 @@ def test_a_reason_warns_when_an_override_may_end_busy_workers():
     given = inputs(processing=9, group=group(9, safety="unprotected"), override=override("fixed", 2))
     assert "may be ended" in decide(given).reason
     assert "may be ended" not in decide(replace(given, group=group(9))).reason
+    assert "may be ended" not in decide(replace(given, override=override("fixed", 9))).reason
+    assert "may be ended" not in decide(replace(given, processing=0)).reason
 
 
 @pytest.mark.parametrize(
@@ -438,6 +440,17 @@ def test_a_record_is_json_and_gives_the_same_decision_again():
     assert set(record) == {"action", "desired", "reason", "held", "inputs"}
     assert from_builtins(record, Decision) == decision
     assert decide(from_builtins(record["inputs"], Inputs)) == decision
+
+
+def test_the_number_of_workers_is_a_whole_number():
+    given = inputs(group=group(8), window=points(m1=3, m2=3), policy=policy(videos_per_worker=2))
+    decision = decide(given)
+    assert (decision.action, decision.desired, type(decision.desired)) == ("scale-in", 2, int)
+
+
+@pytest.mark.parametrize(("visible", "known"), [(3, "3"), (0, "0"), (None, "unknown")])
+def test_without_the_database_the_reason_names_the_messages(visible, known):
+    assert f"messages waiting: {known}." in decide(blind(visible, group=group(9))).reason
 
 
 def test_whole_numbers_may_come_back_as_floats():

@@ -129,3 +129,69 @@ def test_an_unforeseen_error_is_raised(queue):
     queue.before_call = before_call
     with pytest.raises(RuntimeError, match="unforeseen"):
         send(30)
+
+
+def test_messages_are_delayed_each_by_its_own_time_and_by_no_more_than_sqs_allows(queue, monkeypatch):
+    given = {}
+
+    def send_message_batch(*, QueueUrl, Entries):
+        given.update({entry["Id"]: entry["DelaySeconds"] for entry in Entries})
+        return {"Successful": Entries}
+
+    monkeypatch.setattr(queue, "send_message_batch", send_message_batch)
+    sqs.send("https://queue", {video: {} for video in (1, 2, 3, 4)}, {2: 250, 3: 900, 4: 1_200})
+    assert given == {"1": 0, "2": 250, "3": 900, "4": 900}
+
+
+@pytest.mark.parametrize(
+    ("call_s", "started"),
+    [
+        pytest.param(9, [0, 10, 20], id="three-calls-start-within-the-limit"),
+        pytest.param(21, [0], id="the-first-call-takes-longer-than-the-limit"),
+    ],
+)
+def test_no_call_starts_later_than_20_s_after_the_first(queue, monkeypatch, call_s, started):
+    now_s = [1_000.0]
+
+    def before_call(_first):
+        now_s[0] += call_s
+
+    queue.before_call = before_call
+    monkeypatch.setattr(sqs, "_CALLS_AT_ONCE", 1)
+    monkeypatch.setattr(sqs, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    sent = send(60)
+    assert queue.started == started
+    assert sent.not_sent == list(range(10 * len(started), 60))
+
+
+class TestDepth:
+    COUNTS = ("", "NotVisible", "Delayed")
+
+    @pytest.fixture
+    def holding(self, queue, monkeypatch):
+        """Let queues hold messages: visible, in flight, delayed."""
+
+        def hold(**counts):
+            def get_queue_attributes(*, QueueUrl, AttributeNames):
+                found = zip(self.COUNTS, counts[QueueUrl], strict=True)
+                known = {f"ApproximateNumberOfMessages{kind}": str(count) for kind, count in found}
+                return {"Attributes": {name: known[name] for name in AttributeNames if known[name] != "None"}}
+
+            monkeypatch.setattr(queue, "get_queue_attributes", get_queue_attributes, raising=False)
+
+        return hold
+
+    def test_the_counts_of_several_queues_add_up_kind_by_kind(self, holding):
+        holding(one=(1, 20, 300), two=(4_000, 50_000, 600_000))
+        assert sqs.read_depth(["one", "two"]) == sqs.Depth(4_001, 50_020, 600_300)
+        assert sqs.read_depth(["one"]) == sqs.Depth(1, 20, 300)
+        assert sqs.read_depth([]) == sqs.Depth(0, 0, 0)
+
+    def test_a_count_that_is_not_told_makes_the_depth_unknown(self, holding):
+        holding(one=(1, 0, 0), two=(1, None, 0))
+        assert sqs.read_depth(["one", "two"]) is None
+
+    @pytest.mark.parametrize("counts", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+    def test_a_queue_is_empty_only_without_any_kind_of_message(self, counts):
+        assert not sqs.Depth(*counts).empty
+        assert sqs.Depth(0, 0, 0).empty

@@ -6,7 +6,7 @@ import pytest
 
 from dev.local.processes import free_port
 from tests.workflow.breakages import BREAKAGES, broken
-from tests.workflow.conftest import timed_out
+from tests.workflow.conftest import Failure, timed_out
 from video_reclaim.adapters.postgres import statements
 from video_reclaim.rules.handoff import token_for
 
@@ -372,6 +372,29 @@ def test_the_check_of_listing_sees_a_broken_definition(workflow, academy):
         check_listing_fails_last(workflow, academy)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("StoreUnavailable", "StoreRefused", "States.Timeout", "Sandbox.Timedout", "Lambda.Unknown"),
+        *("Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException"),
+        *("Lambda.ClientExecutionTimeoutException", "Lambda.TooManyRequestsException"),
+    ],
+)
+def test_the_fleet_grows_whatever_keeps_the_videos_from_being_listed(workflow, academy, error):
+    def fail(_payload, _call):
+        raise Failure(error, "not today")
+
+    workflow.around["ListStaleVideos"] = fail
+    for _ in range(2):
+        academy.add("UPLOADED")
+
+    execution = workflow.run()
+
+    assert (execution["status"], execution["error"]) == ("FAILED", error)
+    assert workflow.route(execution)[-1] == "NotListed"
+    assert workflow.published("BacklogCount") == [2] and workflow.desired() == 2
+
+
 def test_a_dry_run_without_postgresql_fails_without_publishing(workflow, academy):
     workflow.environment["ListStaleVideos"]["DATABASE_PORT"] = str(free_port())
 
@@ -389,6 +412,8 @@ def test_an_error_of_the_group_is_recorded_and_fails_nothing(workflow, academy, 
 
     assert execution["status"] == "SUCCEEDED"
     assert fault in execution["record"]["scalingError"]
+    first, second = workflow.waits  # it is tried three times
+    assert 0 <= first <= 1 and 0 <= second <= 2
     assert execution["record"]["decision"]["desired"] == 5 and workflow.desired() == 1
     assert workflow.queue.take_ids() == stale
 

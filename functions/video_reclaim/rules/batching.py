@@ -14,5 +14,5 @@ def batches(video_ids: Sequence[int]) -> list[list[int]]:
 
     Up to 40 videos give items of one video. More give at most 40 items of equal size, until an item has 150.
     """
-    size = min(MAX_BATCH_SIZE, -(-len(video_ids) // MAX_SINGLE_ITEMS)) or 1
+    size = max(1, min(MAX_BATCH_SIZE, -(-len(video_ids) // MAX_SINGLE_ITEMS)))
     return [list(video_ids[start : start + size]) for start in range(0, len(video_ids), size)]
