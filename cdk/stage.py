@@ -238,9 +238,12 @@ def _validated(values: object, name: str) -> StageFile:
 
 
 def _others(stages: Mapping[str, object], name: str) -> Mapping[str, StageFile]:
-    """Return the other stages that are valid; those that are not can't be deployed."""
+    """Return the other stages that are valid; those that are not can't be deployed.
+
+    The stage ``local`` is left out: each local stack is an account of its own.
+    """
     others = {}
-    for other in stages.keys() - {name}:
+    for other in stages.keys() - {name, "local"}:
         with suppress(InvalidStage):
             others[other] = _validated(stages[other], other)
     return others

@@ -93,6 +93,17 @@ def test_everything_that_a_run_does_is_allowed(academy):
     assert academy.desired() == decision["desired"] >= 3
 
 
+def test_the_group_is_left_alone_while_its_refreshes_are_unknown(academy):
+    """They are asked about only before a change."""
+    academy.stuck_videos(6)
+    before = academy.desired()
+    with academy.without("PublishBacklog", "autoscaling:DescribeInstanceRefreshes"):
+        ended = academy.run()
+    assert ended["status"] == "SUCCEEDED", ended
+    assert json.loads(ended["output"])["decision"]["inputs"]["group"] is None
+    assert academy.desired() == before
+
+
 def denied(text):
     return "AccessDenied" in text or "not authorized" in text
 
@@ -119,7 +130,6 @@ def test_publishing_without_permission_is_told_in_the_record(academy):
         pytest.param("sqs:GetQueueAttributes", lambda i: i["visible"] is None, id="queue"),
         pytest.param("autoscaling:DescribeAutoScalingGroups", lambda i: i["group"] is None, id="group"),
         pytest.param("autoscaling:DescribeLifecycleHooks", lambda i: i["group"] is None, id="hooks"),
-        pytest.param("autoscaling:DescribeInstanceRefreshes", lambda i: i["group"] is None, id="refreshes"),
         pytest.param("cloudwatch:GetMetricData", lambda i: not i["window"], id="window"),
     ],
 )

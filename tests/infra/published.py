@@ -29,7 +29,9 @@ class Platform:
         (id_,) = [id_ for id_, one in resources.items() if one["Properties"] is machine_of(resources)]
         self.machine = {"StateMachineArn": f"<{id_}>"}
 
-    def own(self, *, listed=True, backlog=3, waited_s=5.0, trusted=True, lost=0, unclear=False, **did):
+    def own(
+        self, *, listed=True, backlog=3, waited_s=5.0, trusted=True, lost=0, unclear=False, failed=0, **did
+    ):
         """What PublishBacklog puts at the end of a run."""
         run = RunRecord(messages_lost=lost)
         if listed:
@@ -40,7 +42,10 @@ class Platform:
             publish_backlog.Measurement(
                 known, dict.fromkeys(self.worker_types, Depth(1, 0, 0)), (None, None), (None, True)
             ),
-            PublishEvent(run, PassResult([ItemResult(Counts(**did))], False)),
+            PublishEvent(
+                run,
+                PassResult([ItemResult(Counts(**did), "QueueUnavailable" if failed else "", failed)], False),
+            ),
         )
         at = datetime(2026, 1, 1, tzinfo=UTC)
         problem = "it could not be read" if unclear else None

@@ -106,7 +106,7 @@ CONDITIONS = [
                 "reclaimed": 9,
                 "enqueued": 9,
                 "resent": 2,
-                "adopted": 1,
+                "duplicates": {"adopted": 1},
                 "backlog": 5_000,
                 "waited_s": 900.0,
             }

@@ -39,7 +39,8 @@ def existing_series(resources):
     platform = Platform(resources)
     named = {one["Value"] for alarm in alarms_of(resources).values() for one in _plain(alarm, resources)}
     queues = {value for value in named if "undelivered" in value or value.endswith("dlq")}
-    own = platform.own()
+    counts = dict.fromkeys(("reclaimed", "enqueued", "quarantined", "refused", "resent"), 1)
+    own = platform.own(failed=1, duplicates={"retried": 1}, **counts)  # sums of 0 are not published
     steps = [function["FunctionName"] for function in functions(resources).values()]
     return (
         set(own)

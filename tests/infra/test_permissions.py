@@ -20,6 +20,7 @@ from dev.testing.servers import forget_clients
 from dev.testing.strict_aws import make_workers, strict_aws
 from tests.infra.conftest import DEFINITION, functions, of_type, states, synthesized
 from tests.infra.references import ACCOUNT, REGION, as_list, granted, role_of, statements, written
+from video_reclaim.adapters import autoscaling
 
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
 GROUP = (
@@ -197,6 +198,9 @@ def _enqueue(recorder):
 def _publish(recorder):
     done = {"results": [], "retried": False}
     event = {"input": {}, "run": {}, "pass": done, "execution": EXECUTION}
+    describe = autoscaling._describe
+    retains = {"InstanceLifecyclePolicy": {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}}
+    recorder.monkeypatch.setattr(autoscaling, "_describe", lambda name: describe(name) | retains)
     assert "decision" in recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]
     recorder.run("PublishBacklog", publish_backlog.handler, event, DATABASE_PORT="1")
     recorder.aws.cloudwatch_fault = "InternalServiceFault"
@@ -210,6 +214,7 @@ RUNS = {"ListStaleVideos": _list, "Reclaim": _reclaim, "Enqueue": _enqueue, "Pub
 def test_a_function_may_do_what_it_does_and_nothing_more(recorder, academy, step):
     for _ in range(3):
         academy.add(until=-60)
+    academy.add("UPLOADED")
     RUNS[step](recorder)
     resources = recorder.resources
     allowed = seen(granted(resources, role_of(functions(resources)[step])))

@@ -29,11 +29,29 @@ ROWS = [
     row("Reclaim", 22, message="reclaimed", video=9, reason="leaseExpired", execution="e1"),
     row("Reclaim", HOUR_S + 5, message="reclaimed", video=9, reason="leaseExpired", execution="e2"),
     row("Reclaim", 23, message="refused", video=5, reason="leaseExpired", error="no", execution="e1"),
-    row("PublishBacklog", 40, message="decided", action="hold", desired=3, reason="a hole", execution="e1"),
+    row(
+        "PublishBacklog",
+        40,
+        message="decided",
+        action="hold",
+        held=1,
+        desired=3,
+        reason="a hole",
+        execution="e1",
+    ),
     row(
         "PublishBacklog", 50, message="decided", action="scale-out", desired=4, reason="more", execution="e2"
     ),
-    row("PublishBacklog", 60, message="decided", action="hold", desired=4, reason="an order", execution="e3"),
+    row(
+        "PublishBacklog",
+        60,
+        message="decided",
+        action="hold",
+        held=1,
+        desired=4,
+        reason="an order",
+        execution="e3",
+    ),
     row("PublishBacklog", 61, level="WARNING", message="override unknown", execution="e3"),
     row("Enqueue", 62, level="ERROR", message="crashed"),
     row("Enqueue", 63, level=None, **{"@message": "Task timed out after 60.00 seconds"}),
@@ -123,7 +141,7 @@ def test_every_query_reads_the_logs_that_hold_what_it_shows(saved):
 @pytest.mark.parametrize("name", ["History of a video", "Decisions held", "Errors"])
 def test_a_list_ends_where_nobody_reads_on(saved, name):
     rows = [
-        row(step, at_s, message="decided", action="hold", error="no", video=7)
+        row(step, at_s, message="decided", action="hold", held=1, error="no", video=7)
         for at_s in range(2_000)
         for step in STEPS
     ]

@@ -180,10 +180,11 @@ class TestOldestMessage:
         series = given["namespace"], given["name"], (("QueueName", given["queue"]),), "Seconds"
         aws.points.setdefault(series, []).append((MINUTE - timedelta(minutes=minutes_ago), age_s, True))
 
-    def test_it_has_become_older_since_it_was_measured(self, aws):
+    def test_the_oldest_of_the_last_minutes_counts(self, aws):
+        """A message that was received three times is left out of later points and still exists."""
         self.measured(aws, 5, 700.0)
         self.measured(aws, 3, 100.0)
-        assert cloudwatch.oldest_message_s(self.QUEUE, at=NOW) == 100 + 3 * 60 + 40
+        assert cloudwatch.oldest_message_s(self.QUEUE, at=NOW) == 700
 
     @pytest.mark.parametrize(
         "changes",

@@ -64,12 +64,12 @@ PROTECTIONS = [
     ),
     Protection(
         "a heartbeat of another type is unknown",
-        put(heartbeats, "_heartbeats", removals.nil_is_missing),
+        put(heartbeats, "read_heartbeats", removals.nil_is_missing),
         "test_redis_misleads.py::test_a_heartbeat_of_another_type_is_not_missing",
     ),
     Protection(
         "one key of another type harms nothing else",
-        put(heartbeats, "_execute", removals.the_first_error_counts),
+        put(heartbeats, "execute", removals.the_first_error_counts),
         "test_redis_misleads.py::test_a_key_of_another_type_harms_no_other_video",
     ),
     Protection(

@@ -133,10 +133,11 @@ def whoever_is_silent_is_gone(videos, found, _gone, keep=staleness.strikes_to_ke
 
 def nil_is_missing(_client, videos, answers):
     """Heartbeats from the answers of MGET alone, which gives nothing for a key of another type."""
-    found = [value for answer in answers for value in answer]
+    (texts, _existing), *_ = answers[3::4] or [([], 0)]
+    beats, strikes = texts[: len(videos)], texts[len(videos) :]
     return {
         video.id: staleness.Heartbeat(beat is not None, values.parse_strike(strike))
-        for video, beat, strike in zip(videos, found[::2], found[1::2], strict=True)
+        for video, beat, strike in zip(videos, beats, strikes, strict=True)
     }
 
 

@@ -136,7 +136,7 @@ def test_messages_are_delayed_each_by_its_own_time_and_by_no_more_than_sqs_allow
 
     def send_message_batch(*, QueueUrl, Entries):
         given.update({entry["Id"]: entry["DelaySeconds"] for entry in Entries})
-        return {"Successful": Entries}
+        return {"Successful": Entries, "ResponseMetadata": {"RetryAttempts": 0}}
 
     monkeypatch.setattr(queue, "send_message_batch", send_message_batch)
     sqs.send("https://queue", {video: {} for video in (1, 2, 3, 4)}, {2: 250, 3: 900, 4: 1_200})
