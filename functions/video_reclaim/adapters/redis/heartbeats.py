@@ -227,7 +227,7 @@ class Heartbeats:
             pipeline.delete(*[job_lock_key(job.video_id) for job in jobs])
             return pipeline.execute()
 
-        answers = self._session.ask("job keys", conversation)
+        answers = self._session.ask("job keys", conversation) if jobs else []
         if answers is None:
             return None
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
