@@ -159,6 +159,9 @@ class TestWaits:
 
 
 class TestJobKeys:
+    def test_without_jobs_nothing_is_asked_and_redis_is_not_away(self, heartbeats):
+        assert heartbeats.prepare_jobs([]) == {}
+
     JOB = Job(7, "key", 2, "south", "")
 
     def test_a_message_is_delayed_while_a_worker_would_drop_it(self, academy, heartbeats):
