@@ -40,6 +40,7 @@ def logged(academy, environment, capsys):
         given = {"videos": [silent, waiting], "input": {}, "execution": EXECUTION, "failOnPartial": False}
         taken = reclaim.handler(given, None)
         lines["Reclaim"] = read(capsys)
+        academy.redis.set(f"tenant:1:video:{silent}:cancel_requested", "1", ex=100)  # its message is delayed
         enqueue.handler(taken, None)
         lines["Enqueue"] = read(capsys)
         environment.setenv("DATABASE_PORT", "1")
