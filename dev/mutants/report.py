@@ -20,13 +20,15 @@ LEAST_PER_AREA, LEAST_IN_ALL = 0.85, 0.90
 class Equivalents:
     """The mutants that make no difference, from ``equivalent.json``: by area, a name and the reason.
 
-    A ``*`` in a name stands for anything.
+    A ``*`` in a name stands for anything. Names outside of any area are of mutants of the functions, which mark
+    theirs themselves.
     """
 
-    def __init__(self, entries: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, entries: Mapping[str, Mapping[str, str] | str]) -> None:
         self._entries = [
             (area, name, re.compile(".*".join(map(re.escape, name.split("*")))), reason)
             for area, of_area in entries.items()
+            if not isinstance(of_area, str)
             for name, reason in of_area.items()
         ]
 
@@ -44,7 +46,9 @@ class Equivalents:
 
     def mark(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Return the outcomes with the reasons of those that are equivalent."""
-        return [replace(one, equivalent=self.reason(one.area, one.mutant)) for one in outcomes]
+        return [
+            replace(one, equivalent=one.equivalent or self.reason(one.area, one.mutant)) for one in outcomes
+        ]
 
     def unused(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Return the entries that are out of date: no mutant has their name, or a test notices it after all."""

@@ -139,6 +139,12 @@ class TestReport:
         marked = self.equivalents(x="why").mark([self.OTHER])
         assert marked == [self.OTHER]
 
+    def test_what_the_functions_have_marked_themselves_stays(self):
+        marked = Outcome("one", "x", False, "their reason")
+        equivalents = report.Equivalents({"x": "their reason"})
+        assert equivalents.mark([marked]) == [marked]
+        assert equivalents.unused([marked]) == []
+
     @pytest.mark.parametrize(
         ("name", "unused"),
         [

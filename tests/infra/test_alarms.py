@@ -204,10 +204,26 @@ def test_the_limit_of_waiting_is_the_stage_s():
             assert deployed.raised([minute] * 10) == raised
 
 
-def test_one_look_of_two_that_can_t_trust_redis_counts(deployed):
-    trusted, untrusted = (deployed.minute(Trouble(own={"trusted": trusted})) for trusted in (True, False))
-    both = {series: trusted[series] + untrusted[series] for series in trusted}
-    assert deployed.raised([both] * 5) >= {"HeartbeatsUntrusted"}
+class TestSecondLook:
+    """A run that looks twice publishes two values in one minute."""
+
+    @staticmethod
+    def minute(deployed, one, other):
+        looks = [deployed.minute(Trouble(own=own)) for own in (one, other)]
+        return {series: looks[0][series] + looks[1][series] for series in looks[0]}
+
+    @pytest.mark.parametrize(
+        ("one", "other", "raised"),
+        [
+            pytest.param({}, {}, set(), id="two-good-looks"),
+            pytest.param({"trusted": False}, {}, {"HeartbeatsUntrusted"}, id="one-can-not-trust-redis"),
+            pytest.param({"unclear": True}, {}, {"OverrideUnclear"}, id="one-can-not-read-the-order"),
+            pytest.param({"waited_s": 1800.0}, {}, {"OldestWait"}, id="the-longer-wait-counts"),
+            pytest.param({"waited_s": 1000.0}, {"waited_s": 1000.0}, set(), id="waits-do-not-add-up"),
+        ],
+    )
+    def test_the_worse_look_counts(self, deployed, one, other, raised):
+        assert deployed.raised([self.minute(deployed, one, other)] * 10) == raised
 
 
 def test_the_conditions_cover_every_alarm(deployed):
