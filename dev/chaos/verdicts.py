@@ -66,6 +66,8 @@ def _known(before: Row, after: Row, now: float) -> bool:
     unleased = after.leased_by == "" and after.leased_until is None
     if after.status == "UPLOADED":
         return unleased and old is not None
+    if after.status == "PROCESSING":  # cleared after a claim that sets no lease
+        return unleased and before.status == "PROCESSING" and before.leased_by.startswith("reclaim:")
     if after.status == "FAILED":
         return unleased and before.status in ("PROCESSING", "UPLOADED") and bool(after.error_reason)
     return False

@@ -43,6 +43,7 @@ PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
         (verdicts.known_steps, [write(NOW, DONE, HANDED)]),
         (verdicts.known_steps, [write(NOW, HANDED, replace(HANDED, leased_by="reclaim:other"))]),
         (verdicts.known_steps, [write(NOW, STUCK, WAITING)]),
+        (verdicts.known_steps, [write(NOW, WORKED_ON, replace(WORKED_ON, leased_by="", leased_until=None))]),
         (verdicts.known_steps, [write(NOW, STUCK, replace(WAITING, status="FAILED"))]),
         (silence.reclaimed_with_cause, [write(NOW, WORKED_ON, HANDED)]),
         (deliveries.cleared_after_sending, [TAKEN, CLEARED]),

@@ -173,7 +173,8 @@ class Explorer:
         if product and before.row != row:
             if before.row is None or before.row[0] not in ("PROCESSING", "UPLOADED"):
                 return "resurrected: the product wrote over a video that was done"
-            if before.row[0] == "PROCESSING" and before.alive:
+            cleared = before.row[1].startswith("reclaim:") and row == ("PROCESSING", "", None, before.row[3])
+            if before.row[0] == "PROCESSING" and before.alive and not cleared:
                 return "taken: a worker that beats lost its video"
         if after.sent > 1 and not after.excused:
             return "sent twice without a reason"

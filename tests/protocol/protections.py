@@ -107,7 +107,7 @@ PROTECTIONS = [
     Protection(
         "a handoff's term is no worker's lease",
         sql("LEASE_FOR_HANDOFF", (removals.EXPIRED, "v.leased_until < now()")),
-        "test_races.py::test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video",
+        "test_races.py::test_a_worker_without_a_lease_keeps_its_video_when_an_uncleared_handoff_ends",
         also=sql("READ_VIDEOS", (removals.EXPIRED, "v.leased_until < now()")),
     ),
     Protection(
@@ -178,9 +178,9 @@ PROTECTIONS = [
         {**OVERLAP, "scene": "late functions"},
     ),
     Protection(
-        "clear only what nobody has claimed",
-        sql("CLEAR_HANDOFFS", (removals.UPLOADED, ""), (removals.HOLDER, ""), (removals.TERM, "")),
-        "test_races.py::test_a_claim_between_sending_and_clearing_keeps_its_lease",
+        "clear what a worker without a lease has claimed",
+        sql("CLEAR_HANDOFFS", (removals.READ_BEFORE, removals.READ_BEFORE + removals.UPLOADED)),
+        "test_races.py::test_a_claim_without_a_lease_before_the_clearing_leaves_no_token_behind",
     ),
     Protection(
         "only reclaims are counted",

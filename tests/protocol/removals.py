@@ -14,8 +14,9 @@ from video_reclaim.rules.reclaiming import History
 EXPIRED = statements._EXPIRED
 SEEN = f"{statements._STATUS} || ' ' || {statements._LEASE} = seen.\"row\""
 HOLDER = " AND v.leased_by = %(holder)s"
-TERM = " AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
+TERM = "\n  AND v.leased_until + interval '0' = ANY(%(untils)s::timestamptz[])"
 QUARANTINED, FAILED = statements._QUARANTINED, f"{statements._UNINDEXED_STATUS} = 'FAILED'"
+READ_BEFORE = statements._READ_BEFORE
 UPLOADED = f" AND {statements._UNINDEXED_STATUS} = 'UPLOADED'"
 TAKEN = "leased_by = %(holder)s,\n    leased_until = now() + make_interval(secs => %(handoff_s)s)"
 

@@ -204,7 +204,19 @@ def test_a_later_handoff_of_the_same_execution_is_not_cleared_for_an_earlier_one
     assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
 
 
-def test_a_worker_without_a_lease_that_claims_before_the_clearing_keeps_its_video(academy, store):
+def test_a_claim_without_a_lease_before_the_clearing_leaves_no_token_behind(academy, store):
+    """A worker on the older path claims at once, and a user sends the video again while it is being encoded."""
+    video = academy.add("UPLOADED", by="reclaim:t", until=900)
+    jobs = store.read_handoffs([video], token="t", handoff_s=900)
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = now()")
+    assert store.clear_handoffs(jobs, token="t").ids == [video]
+    assert academy.state(video) == ("PROCESSING", "", False)
+    academy.sql("UPDATE video_video SET status = 'UPLOADED'")
+    (seen,) = store.read_videos([video])
+    assert seen.waits
+
+
+def test_a_worker_without_a_lease_keeps_its_video_when_an_uncleared_handoff_ends(academy, store):
     """It leaves leased_by and leased_until as it found them: the handoff's, which then runs out."""
     video = academy.add("UPLOADED", by="reclaim:t", until=900)
     academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = now()")

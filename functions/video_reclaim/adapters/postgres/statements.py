@@ -115,7 +115,8 @@ WHERE {_ID} = fenced.id
 RETURNING {_ID}
 """
 
-_OWN = f"{_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}' AND {_LEASED_BY} = %(holder)s"
+_TOKEN = f"{_ID} = ANY(%(ids)s) AND {_LEASED_BY} = %(holder)s"
+_OWN = f"{_TOKEN} AND {_UNINDEXED_STATUS} = '{Status.UPLOADED}'"
 
 # What a message needs, for the videos that still carry the token. A handoff lease that could expire while the
 # messages are being sent is renewed first; a video that another execution adopts meanwhile is left out, and
@@ -146,10 +147,13 @@ ORDER BY {_ID}
 # Of these videos, those that carry the token: what `READ_HANDOFFS` left out of them was locked, or has no tenant.
 READ_OWN = f"SELECT {_ID} FROM {VIDEOS} v WHERE {_OWN}"
 
-# The handoffs that were read, as long as no worker has claimed them. The terms tell them from later handoffs
-# of the same execution, whose messages are not sent yet: a later handoff ends later than any that was read
-# before it, so the terms need not be matched video by video.
-_READ_BEFORE = f"{_OWN} AND {_LEASED_UNTIL} + interval '0' = ANY(%(untils)s::timestamptz[])"
+# The handoffs that were read, unless a worker has put its own lease in their place. The terms tell them from later
+# handoffs of the same execution, whose messages are not sent yet: a later handoff ends later than any that was
+# read before it, so the terms need not be matched video by video. A worker on the older path, which sets no lease,
+# may have claimed the video already. If the token stayed, the video would look like an orphan as soon as a user
+# makes it UPLOADED again.
+_READ_BEFORE = f"""{_TOKEN} AND {_UNINDEXED_STATUS} IN ('{Status.UPLOADED}', '{Status.PROCESSING}')
+  AND {_LEASED_UNTIL} + interval '0' = ANY(%(untils)s::timestamptz[])"""
 
 # End the handoff of the videos whose messages SQS accepted. Rows that somebody else has locked are skipped.
 CLEAR_HANDOFFS = f"""
