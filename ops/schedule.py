@@ -34,7 +34,7 @@ def what_keeps_running(stage: str, running: list[Execution], expression: str) ->
         "The schedule is off: no execution starts by itself.",
         f"Still running, and will end: {names}." if running else "No execution is running.",
         "Workers keep working. Stuck videos stay stuck, and the fleet keeps its size, until the schedule is on.",
-        f"NoSuccessfulRun rings after {alarm_delay(expression)}.",
+        f"The alarm NoSuccessfulRun, unless the stage switched it off, rings after {alarm_delay(expression)}.",
         "It is safe to change the database, Redis or the queue once `status` shows no execution RUNNING: nothing "
         "writes then, except the workers.",
         f"To switch it on: .venv/bin/python -m ops start --stage {stage}. `make deploy` sets it as the stage says.",

@@ -264,6 +264,59 @@ def set_desired(group, capacity):
     return sdk_task("autoscaling:setDesiredCapacity", arguments)
 
 
+def stack(bench, resources, outputs=None):
+    """Create a stack of these resources; return its name."""
+    template = {"Resources": resources, "Outputs": outputs or {}}
+    name = bench.name()
+    bench.clients.cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
+    return name
+
+
+def test_parts_of_a_network_exist_in_a_stack(bench):
+    gateway = {"Type": "AWS::EC2::NatGateway", "Properties": {"AllocationId": "any", "SubnetId": "any"}}
+    query = {"Type": "AWS::Logs::QueryDefinition", "Properties": {"Name": "n", "QueryString": "fields @message"}}
+    wanted = {"Value": {"Fn::GetAtt": ["Gateway", "NatGatewayId"]}}
+    name = stack(bench, {"Gateway": gateway, "Query": query}, {"Made": wanted})
+
+    (made,) = bench.clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
+
+    assert made["StackStatus"] == "CREATE_COMPLETE"
+    assert made["Outputs"][0]["OutputValue"] == f"{name}-Gateway"
+
+
+@pytest.mark.parametrize(
+    ("protected", "ended"),
+    [
+        pytest.param(True, "DELETE_FAILED", id="protected"),
+        pytest.param(False, "DELETE_COMPLETE", id="unprotected"),
+    ],
+)
+def test_a_stack_is_not_deleted_while_instances_of_its_group_are_protected(bench, protected, ended):
+    group = {
+        "Type": "AWS::AutoScaling::AutoScalingGroup",
+        "Properties": {
+            "AutoScalingGroupName": (group_name := bench.name()),
+            "MinSize": "0",
+            "MaxSize": "1",
+            "LaunchConfigurationName": "any",
+            "AvailabilityZones": ["us-east-1a"],
+            "NewInstancesProtectedFromScaleIn": protected,
+        },
+    }
+    name = stack(bench, {"Group": group})
+    bench.clients.autoscaling.set_desired_capacity(AutoScalingGroupName=group_name, DesiredCapacity=1)
+    bench.clients.cloudformation.delete_stack(StackName=name)
+
+    def status():
+        try:
+            (left,) = bench.clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
+        except ClientError:
+            return "DELETE_COMPLETE"
+        return left["StackStatus"].startswith("DELETE_") and left["StackStatus"]
+
+    assert bench.until(lambda: (now := status()) != "DELETE_IN_PROGRESS" and now) == ended
+
+
 def test_a_task_sets_a_groups_desired_capacity(bench, group):
     ended = bench.run(bench.machine({"Scale": set_desired(group, "{% 1 + 1 %}")}))
 
