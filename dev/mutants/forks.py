@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ from dev.definition import ROOT
 from dev.mutants.outcome import Outcome
 
 _PATIENCE = 20
-"""A test hangs when it takes so many times as long as the longest one of its file, and 5 s."""
+"""A test hangs when it takes so many times as long as without a mutant, and 5 s."""
 _MUTANT_LIMIT_S = 600
 _LOGS = ROOT / "build" / "mutants"
 
@@ -105,13 +106,19 @@ class _Forks:
         self._run_in_file(session, items)
         items.sort(key=lambda item: self._durations_s[item.nodeid])
         self._run_in_file(session, items[:1])
-        limit_s = 5 + _PATIENCE * self._durations_s[items[-1].nodeid]
+        for item in items:
+            item.add_marker(pytest.mark.timeout(5 + _PATIENCE * self._durations_s[item.nodeid]))
         gc.freeze()
-        if failed := self._fork(items, Mutant("", "none", "", _unchanged), limit_s):
+        if failed := self._fork(items, Mutant("", "none", "", _unchanged)):
             raise BaselineFailed(f"{failed} fails the second time")
         for mutant in mutants:
-            if noticed_by := self._fork(items, mutant, limit_s):
+            since_s = time.monotonic()
+            if noticed_by := self._fork(items, mutant):
                 self.noticed[mutant.name] = noticed_by
+                items.sort(key=lambda item: item.nodeid != noticed_by)  # it probably notices the next one too
+            print(
+                f"\n{time.monotonic() - since_s:.1f} s: {mutant.name}: {noticed_by or 'unseen'}", flush=True
+            )
 
     def _run_in_file(self, session: pytest.Session, items: Sequence[pytest.Item]) -> None:
         """Run tests that must pass; the fixtures of their file stay."""
@@ -129,31 +136,27 @@ class _Forks:
             if self._failed:
                 return
 
-    def _fork(self, items: Sequence[pytest.Item], mutant: Mutant, limit_s: float) -> str:
+    def _fork(self, items: Sequence[pytest.Item], mutant: Mutant) -> str:
         """Return the test that noticed the mutant; '' if none did."""
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # threads that have ended do no harm
             child = os.fork()
         if not child:
-            self._run_mutant(items, mutant, limit_s, writing)
+            self._run_mutant(items, mutant, writing)
         os.close(writing)
         with os.fdopen(reading) as answer:
             noticed_by = answer.read()
         _, status = os.waitpid(child, 0)
         return noticed_by or ("" if status == 0 else "the process ended")
 
-    def _run_mutant(
-        self, items: Sequence[pytest.Item], mutant: Mutant, limit_s: float, writing: int
-    ) -> NoReturn:
+    def _run_mutant(self, items: Sequence[pytest.Item], mutant: Mutant, writing: int) -> NoReturn:
         def end(noticed_by: str) -> NoReturn:
             os.write(writing, noticed_by.encode())
             os._exit(0)  # what is shared must not be torn down
 
         from dev.testing.servers import forget_clients
 
-        for item in items:
-            item.add_marker(pytest.mark.timeout(limit_s))
         forget_clients()  # connections are the parent's
         threading.Timer(_MUTANT_LIMIT_S, end, ("time limit",)).start()
         try:

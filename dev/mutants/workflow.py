@@ -20,8 +20,10 @@ Change = Callable[[Json], None]
 """Changes the definition's copy."""
 Named = Iterator[tuple[str, Change]]
 
-_WAITS, _CALLS, _FLOW = "waits", "calls", "flow"
-"""Kinds: retries and time limits; what the stage puts in; and the rest."""
+_WAITS, _CALLS, _CATCHES, _FLOW = "waits", "calls", "catches", "flow"
+"""Kinds: retries and time limits; what the stage puts in; what is caught; and the rest."""
+
+_FAILURES = ("workflow/test_failure_path", ("sees_a", "sees_an", "an_uncaught_error"))
 
 SUITES = [
     Suite(f"tests/{path}.py", frozenset(kinds), without)
@@ -29,13 +31,18 @@ SUITES = [
         ("workflow/test_retries", {_WAITS}, ()),
         ("workflow/test_runbook", {_WAITS}, ()),
         ("infra/test_workflow", {_WAITS, _CALLS}, ()),
-        ("workflow/test_main_job", {_CALLS, _FLOW}, ("test_the_check_above_sees", "of_any_mixture")),
-        ("workflow/test_failure_path", {_WAITS, _CALLS, _FLOW}, ("sees_a", "sees_an", "an_uncaught_error")),
+        (_FAILURES[0], {_CATCHES}, _FAILURES[1]),
         (
-            *("workflow/test_sizes", {_CALLS, _FLOW}),
+            "workflow/test_main_job",
+            {_CALLS, _CATCHES, _FLOW},
+            ("test_the_check_above_sees", "of_any_mixture"),
+        ),
+        (_FAILURES[0], {_WAITS, _CALLS, _FLOW}, _FAILURES[1]),
+        (
+            *("workflow/test_sizes", {_CALLS, _CATCHES, _FLOW}),
             ("ten_thousand", "very_many", "check_above_sees", "counted_as_aws"),
         ),
-        ("workflow/test_scaling", {_CALLS, _FLOW}, ()),
+        ("workflow/test_scaling", {_CALLS, _CATCHES, _FLOW}, ()),
     )
 ]
 
@@ -43,6 +50,8 @@ SUITES = [
 def _kind(name: str) -> str:
     if ": Retry" in name or "TimeoutSeconds" in name:
         return _WAITS
+    if ": Catch" in name:
+        return _CATCHES
     return _CALLS if re.search("FunctionName|MaxConcurrency|one at a time|Seconds|calls", name) else _FLOW
 
 

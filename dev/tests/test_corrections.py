@@ -274,7 +274,10 @@ def stack(bench, resources, outputs=None):
 
 def test_parts_of_a_network_exist_in_a_stack(bench):
     gateway = {"Type": "AWS::EC2::NatGateway", "Properties": {"AllocationId": "any", "SubnetId": "any"}}
-    query = {"Type": "AWS::Logs::QueryDefinition", "Properties": {"Name": "n", "QueryString": "fields @message"}}
+    query = {
+        "Type": "AWS::Logs::QueryDefinition",
+        "Properties": {"Name": "n", "QueryString": "fields @message"},
+    }
     wanted = {"Value": {"Fn::GetAtt": ["Gateway", "NatGatewayId"]}}
     name = stack(bench, {"Gateway": gateway, "Query": query}, {"Made": wanted})
 

@@ -6,7 +6,7 @@ import pytest
 
 from cdk.stage import load, stages_in
 from tests.infra.conftest import functions, of_type
-from tests.infra.references import ACCOUNT, as_list, granted, role_of, statements, written
+from tests.infra.references import ACCOUNT, REGION, as_list, granted, role_of, statements, written
 from tests.infra.test_example import template_of_example
 
 LAMBDA, STATES, SCHEDULER, EC2 = (
@@ -66,15 +66,18 @@ def test_a_role_is_assumed_by_the_service_that_uses_it_and_by_nobody_else(templa
 
 
 def test_no_other_account_can_make_a_service_use_a_role(stage, template):
+    check_callers(template, load(stages_in(), stage).account or ACCOUNT)
+
+
+def check_callers(resources, account):
     """ "The confused deputy problem", IAM User Guide: these services take a role from whoever calls them."""
-    for service, id_ in used_roles(template):
-        if service not in (STATES, SCHEDULER):
-            continue
-        (trust,) = template[id_]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    found = [(service, id_) for service, id_ in used_roles(resources) if service in (STATES, SCHEDULER)]
+    assert len(found) == 2
+    for service, id_ in found:
+        (trust,) = resources[id_]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         given = {key: value for block in trust["Condition"].values() for key, value in block.items()}
-        account = written(given["aws:SourceAccount"], template)
-        assert account == (load(stages_in(), stage).account or ACCOUNT)
-        source = written(given["aws:SourceArn"], template)
+        assert written(given["aws:SourceAccount"], resources) == account
+        source = written(given["aws:SourceArn"], resources)
         assert f":{service.partition('.')[0]}:" in source and f":{account}:" in source
         assert set(trust["Condition"]) <= {"StringEquals", "ArnLike"}
 
@@ -179,3 +182,38 @@ class TestExample:
         (schedule,) = of_type(resources, "AWS::Scheduler::Schedule").values()
         letters = resources[schedule["Target"]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]]["Properties"]
         assert letters["KmsMasterKeyId"] == {"Fn::GetAtt": [key_id, "Arn"]}
+
+    def test_no_other_account_can_make_a_service_use_a_role(self, resources):
+        check_callers(resources, ACCOUNT)
+
+    def test_the_schedule_may_start_this_workflow_and_leave_letters(self, resources):
+        (schedule,) = of_type(resources, "AWS::Scheduler::Schedule").values()
+        machine, letters = schedule["Target"]["Arn"], schedule["Target"]["DeadLetterConfig"]["Arn"]
+        found = granted(resources, schedule["Target"]["RoleArn"]["Fn::GetAtt"][0])
+        assert {pair for pair in found if not pair[0].startswith("kms:")} == {
+            ("states:StartExecution", written(machine, resources)),
+            ("sqs:SendMessage", written(letters, resources)),
+        }
+
+    def test_workflow_and_schedule_use_the_key_for_this_workflow_its_logs_and_its_letters(self, resources):
+        (machine,) = of_type(resources, "AWS::StepFunctions::StateMachine").items()
+        (schedule,) = of_type(resources, "AWS::Scheduler::Schedule").values()
+        name = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{machine[1]['StateMachineName']}"
+
+        def uses(role):
+            return {
+                (key, written(value, resources))
+                for one in statements(resources, role["Fn::GetAtt"][0])
+                if as_list(one["Action"])[0].startswith("kms:")
+                for key, value in one["Condition"]["StringEquals"].items()
+            }
+
+        of_machine, via = "kms:EncryptionContext:aws:states:stateMachineArn", f"sqs.{REGION}.amazonaws.com"
+        assert uses(machine[1]["RoleArn"]) == {
+            (of_machine, name),
+            ("kms:EncryptionContext:SourceArn", f"arn:aws:logs:{REGION}:{ACCOUNT}:*"),
+        }
+        assert uses(schedule["Target"]["RoleArn"]) == {
+            (of_machine, f"<{machine[0]}>"),
+            ("kms:ViaService", via),
+        }
