@@ -20,8 +20,8 @@ Change = Callable[[Json], None]
 """Changes the definition's copy."""
 Named = Iterator[tuple[str, Change]]
 
-_WAITS, _CALLS, _CATCHES, _FLOW = "waits", "calls", "catches", "flow"
-"""Kinds: retries and time limits; what the stage puts in; what is caught; and the rest."""
+_WAITS, _CALLS, _FAILING, _FLOW = "waits", "calls", "failing", "flow"
+"""Kinds: retries and time limits; what the stage puts in; what happens after a failure; and the rest."""
 
 _FAILURES = ("workflow/test_failure_path", ("sees_a", "sees_an", "an_uncaught_error"))
 
@@ -31,18 +31,18 @@ SUITES = [
         ("workflow/test_retries", {_WAITS}, ()),
         ("workflow/test_runbook", {_WAITS}, ()),
         ("infra/test_workflow", {_WAITS, _CALLS}, ()),
-        (_FAILURES[0], {_CATCHES}, _FAILURES[1]),
+        (_FAILURES[0], {_FAILING}, _FAILURES[1]),
         (
             "workflow/test_main_job",
-            {_CALLS, _CATCHES, _FLOW},
+            {_CALLS, _FAILING, _FLOW},
             ("test_the_check_above_sees", "of_any_mixture"),
         ),
         (_FAILURES[0], {_WAITS, _CALLS, _FLOW}, _FAILURES[1]),
         (
-            *("workflow/test_sizes", {_CALLS, _CATCHES, _FLOW}),
+            *("workflow/test_sizes", {_CALLS, _FAILING, _FLOW}),
             ("ten_thousand", "very_many", "check_above_sees", "counted_as_aws"),
         ),
-        ("workflow/test_scaling", {_CALLS, _CATCHES, _FLOW}, ()),
+        ("workflow/test_scaling", {_CALLS, _FAILING, _FLOW}, ()),
     )
 ]
 
@@ -50,8 +50,8 @@ SUITES = [
 def _kind(name: str) -> str:
     if ": Retry" in name or "TimeoutSeconds" in name:
         return _WAITS
-    if ": Catch" in name:
-        return _CATCHES
+    if ": Catch" in name or "RetryFailedVideos" in name:
+        return _FAILING
     return _CALLS if re.search("FunctionName|MaxConcurrency|one at a time|Seconds|calls", name) else _FLOW
 
 
@@ -143,8 +143,9 @@ def _of_retries(where: str, path: tuple[Any, ...], state: Json) -> Named:
     for n, retrier in enumerate(state["Retry"]):
         of, this = (*path, "Retry", n), f"{where}Retry {n}"
         yield f"{this} dropped", _drop((*path, "Retry"), n)
-        for i, error in enumerate(retrier["ErrorEquals"]):
-            yield f"{this}: {error} dropped", _drop((*of, "ErrorEquals"), i)
+        if len(retrier["ErrorEquals"]) > 1:
+            for i, error in enumerate(retrier["ErrorEquals"]):
+                yield f"{this}: {error} dropped", _drop((*of, "ErrorEquals"), i)
         yield f"{this}: no attempt", _set(of, "MaxAttempts", 0)
         yield f"{this}: one attempt less", _set(of, "MaxAttempts", retrier["MaxAttempts"] - 1)
         yield f"{this}: one attempt more", _set(of, "MaxAttempts", retrier["MaxAttempts"] + 1)

@@ -17,6 +17,11 @@ def message(execution):
     return json.loads(execution["cause"])["errorMessage"]
 
 
+def first_record(workflow):
+    """The record as the first PublishBacklog returned it."""
+    return next(call.answer["run"] for call in workflow.calls if call.function == "PublishBacklog")
+
+
 def only(videos, otherwise):
     """Do ``otherwise`` to the calls that are about one of ``videos``, and let the others through."""
     return lambda payload, call: (otherwise if set(videos) & set(payload["videos"]) else through)(
@@ -51,6 +56,7 @@ def check_failed_videos_surface(workflow, academy, execution, *, failing, error,
 
     assert workflow.queue.take_ids() == sorted(done)
     assert all(academy.state(video) == ("UPLOADED", "", False) for video in done)
+    assert first_record(workflow)["failed"] == {error: len(failing)}
     assert workflow.published("VideosFailed") == [len(failing)]
     assert workflow.published("VideosEnqueued") == [len(done)]
     assert workflow.published("BacklogCount") == [len(done) + len(failing)]
@@ -322,6 +328,7 @@ def test_what_a_batch_did_before_its_queue_failed_is_counted(workflow, academy):
 
     assert execution["status"] == "FAILED"
     assert workflow.failed(execution)[0] == batch[3:]
+    assert first_record(workflow)["failed"] == {"QueueUnavailable": len(rest)}
     assert workflow.published("VideosQuarantined") == [1] and workflow.published("VideosRefused") == [1]
     assert workflow.published("VideosFailed") == [len(rest)]
     assert workflow.published("VideosReclaimed") == []
@@ -397,6 +404,16 @@ def test_the_fleet_grows_whatever_keeps_the_videos_from_being_listed(workflow, a
     assert workflow.published("BacklogCount") == [2] and workflow.desired() == 2
 
 
+def test_what_is_retried_in_the_listing_is_caught_in_the_end(definition):
+    """States.Timeout among it, which this interpreter can't raise."""
+    listing = definition["States"]["ListStaleVideos"]
+    (caught,) = listing["Catch"]
+    of_enqueue = {"QueueUnavailable", "EnqueueIncomplete"}
+    assert {name for one in listing["Retry"] for name in one["ErrorEquals"]} - of_enqueue <= set(
+        caught["ErrorEquals"]
+    )
+
+
 def test_a_dry_run_without_postgresql_fails_without_publishing(workflow, academy):
     workflow.environment["ListStaleVideos"]["DATABASE_PORT"] = str(free_port())
 
@@ -416,6 +433,7 @@ def test_an_error_of_the_group_is_recorded_and_fails_nothing(workflow, academy, 
     assert fault in execution["record"]["scalingError"]
     first, second = workflow.waits  # it is tried three times
     assert 0 <= first <= 1 and 0 <= second <= 2
+    assert workflow.route(execution).count("SetDesiredCapacity") == 1
     assert execution["record"]["decision"]["desired"] == 5 and workflow.desired() == 1
     assert workflow.queue.take_ids() == stale
 
@@ -449,3 +467,33 @@ def test_each_failing_step_is_retried_twice_within_its_waits(workflow, academy, 
 
     first, second, third, fourth = workflow.waits  # two retries of Enqueue, two of EnqueueAgain
     assert 0 <= first <= 2 and 0 <= second <= 4 and 0 <= third <= 2 and 0 <= fourth <= 4
+
+
+def test_what_failed_is_tried_again_before_the_run_looks_again(workflow, academy, stale):
+    academy.add()  # its heartbeat is missing for the first time
+    workflow.aws.refused[str(stale[0])] = "InternalError"
+    workflow.around["PublishBacklog"] = lambda payload, call: (workflow.aws.refused.clear(), call(payload))[1]
+
+    record = workflow.run()["record"]
+
+    assert (record["recovered"], record["enqueued"]) == (1, 5)
+    assert len(workflow.second_looks) == 1
+    assert workflow.queue.take_ids() == stale
+
+
+def test_a_release_that_failed_is_tried_again(workflow, academy):
+    video = academy.add("FAILED")
+    reason = "Processing was interrupted too often: 6 times within 7 days."
+    academy.sql("UPDATE video_video SET error_reason = %s WHERE id = %s", (reason, video))
+
+    def away_during_the_first_pass(payload, call):
+        if not payload["failOnPartial"]:
+            raise Failure("StoreUnavailable", "not now")
+        return call(payload)
+
+    workflow.around["Reclaim"] = away_during_the_first_pass
+
+    record = workflow.run({"release": [video]})["record"]
+
+    assert (record["recovered"], record["enqueued"]) == (1, 1)
+    assert workflow.queue.take_ids() == [video]
