@@ -101,11 +101,18 @@ def _of_template(template: dict[str, Any], *, is_example: bool) -> Iterator[tupl
         if is_example and _PLATFORM.match(id_):
             continue
         for mistake in mistakes_in(short(id_), resource):
-            in_environment = "Environment" in mistake.keys
-            yield ENVIRONMENT if in_environment else _AREA_BY_TYPE.get(resource["Type"], RESOURCES), mistake
+            yield _area(resource["Type"], mistake), mistake
     for name in template.get("Outputs", {}):
         yield RESOURCES, Mistake("Outputs", (name,), "dropped")
         yield RESOURCES, Mistake("Outputs", (name, "Value"), "other")
+
+
+def _area(type_: str, mistake: Mistake) -> str:
+    if "Environment" in mistake.keys:
+        return ENVIRONMENT
+    if mistake.keys[-1] in ("Role", "RoleArn"):
+        return PERMISSIONS
+    return _AREA_BY_TYPE.get(type_, RESOURCES)
 
 
 def _stages() -> Iterator[dict[str, Any]]:

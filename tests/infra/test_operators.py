@@ -75,6 +75,10 @@ class TestAlarms:
             expected = page if name in PAGE else notify
             assert alarm.get("AlarmActions") == alarm.get("OKActions") == expected, name
 
+    def test_whoever_hears_of_an_alarm_hears_of_its_end(self, template):
+        for name, alarm in alarms_of(template).items():
+            assert alarm.get("OKActions") == alarm.get("AlarmActions"), name
+
     def test_no_alarm_waits_for_runs_of_a_schedule_that_is_off(self):
         resources = overridden(schedule={"enabled": False})
         assert set(alarms_of(resources)) == (PAGE | NOTIFY) - {"NoSuccessfulRun", "BacklogUnmeasured"}
