@@ -25,8 +25,8 @@ import pytest
 from dev.definition import ROOT
 from dev.mutants.outcome import Outcome
 
-_PATIENCE = 20
-"""A test hangs when it takes so many times as long as without a mutant, and 5 s."""
+_PATIENCE = 10
+"""A test hangs when it takes so many times as long as without a mutant, and 3 s."""
 _MUTANT_LIMIT_S = 600
 _LOGS = ROOT / "build" / "mutants"
 
@@ -107,7 +107,7 @@ class _Forks:
         items.sort(key=lambda item: self._durations_s[item.nodeid])
         self._run_in_file(session, items[:1])
         for item in items:
-            item.add_marker(pytest.mark.timeout(5 + _PATIENCE * self._durations_s[item.nodeid]))
+            item.add_marker(pytest.mark.timeout(3 + _PATIENCE * self._durations_s[item.nodeid]))
         gc.freeze()
         if failed := self._fork(items, Mutant("", "none", "", _unchanged)):
             raise BaselineFailed(f"{failed} fails the second time")

@@ -41,14 +41,14 @@ class _Area(NamedTuple):
 
 
 AREAS = {
-    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 130),
-    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 70),
-    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 150),
-    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 150),
-    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 90),
-    "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 50),
+    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 80),
+    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 45),
+    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 90),
+    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 90),
+    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 55),
+    "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 30),
     "autoscaling, cloudwatch, ssm": _Area(
-        tuple(f"{_PACKAGE}/adapters/{name}.py" for name in ("autoscaling", "cloudwatch", "ssm")), 60
+        tuple(f"{_PACKAGE}/adapters/{name}.py" for name in ("autoscaling", "cloudwatch", "ssm")), 35
     ),
 }
 
@@ -61,6 +61,7 @@ _SUITES = (
     "tests/protocol/test_poison.py",
     "tests/protocol/test_lost_messages.py",
     "tests/protocol/test_races.py",
+    "tests/protocol/test_worker_gone.py",
     "tests/workflow/test_scaling.py",
 )
 _LEFT_OUT = ("test_architecture", "test_readme", "test_documents", "test_deploying", "test_ops")

@@ -46,12 +46,12 @@ SUITES = [
         ("test_queries", {SHOWN}, ()),
         ("test_operators", {ALARMS, SHOWN}, ()),
         ("test_template", set(AREAS), ("another_definition", "other_code", "same_sources")),
-        ("test_permissions", {PERMISSIONS}, ()),
-        ("test_places", {RESOURCES, PERMISSIONS, SCHEDULE}, ("runtime_and_memory",)),
         ("test_worker_group", {RESOURCES, PERMISSIONS}, ()),
         ("test_resources", {RESOURCES}, ()),
         ("test_workflow", {RESOURCES, ENVIRONMENT}, ()),
         ("test_stages", {RESOURCES}, ("refus", "load", "name", "overrides_that")),
+        ("test_places", {RESOURCES, PERMISSIONS, SCHEDULE}, ("runtime_and_memory",)),
+        ("test_permissions", {PERMISSIONS}, ()),
         ("test_example", set(AREAS), ("no_finding", "TestConstruct", "pipeline")),
     )
 ]
