@@ -25,7 +25,7 @@ import pytest
 from dev.definition import ROOT
 from dev.mutants.outcome import Outcome
 
-_PATIENCE = 10
+_PATIENCE = 5
 """A test hangs when it takes so many times as long as without a mutant, and 3 s."""
 _MUTANT_LIMIT_S = 600
 _LOGS = ROOT / "build" / "mutants"

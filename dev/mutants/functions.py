@@ -41,11 +41,11 @@ class _Area(NamedTuple):
 
 
 AREAS = {
-    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 80),
-    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 45),
-    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 90),
-    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 90),
-    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 55),
+    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 70),
+    "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 40),
+    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 80),
+    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 75),
+    "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 45),
     "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 30),
     "autoscaling, cloudwatch, ssm": _Area(
         tuple(f"{_PACKAGE}/adapters/{name}.py" for name in ("autoscaling", "cloudwatch", "ssm")), 35

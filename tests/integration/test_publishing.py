@@ -529,7 +529,8 @@ class TestDescribingTheGroup:
             pytest.param(["InProgress"], False, id="in-progress"),
             pytest.param(["Baking", "Successful"], False, id="baking"),
             pytest.param(["RollbackInProgress"], False, id="rolling-back"),
-            pytest.param(["Successful", "Failed"], True, id="over"),
+            pytest.param(["Successful", "Failed", "Cancelled"], True, id="over"),
+            pytest.param(["RollbackSuccessful", "RollbackFailed"], True, id="rolled-back"),
         ],
     )
     def test_an_instance_refresh_under_way_forbids_changes(self, aws, described, statuses, known):

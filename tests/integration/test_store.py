@@ -252,6 +252,32 @@ class TestTake:
         assert "odd" in taken.refused[bad]
         assert academy.state(bad) == ("PROCESSING", "worker-1", True)
 
+    def test_a_row_that_a_trigger_refuses_does_not_stop_its_neighbours(self, academy, store):
+        bad, good = academy.add(until=-1), academy.add(until=-1)
+        academy.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF NEW.id = {bad} THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;"
+            " CREATE TRIGGER refusing BEFORE UPDATE ON video_video FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        try:
+            taken = store.lease_for_handoff(store.read_videos([bad, good]), token="t", handoff_s=900)
+        finally:
+            academy.sql("DROP TRIGGER refusing ON video_video; DROP FUNCTION refuse()")
+        assert (taken.ids, list(taken.refused)) == ([good], [bad])
+        assert "not this one" in taken.refused[bad]
+
+    def test_a_statement_that_is_refused_as_a_whole_is_no_matter_of_its_rows(self, academy, store):
+        videos = [academy.add(until=-1) for _ in range(2)]
+        seen = store.read_videos(videos)
+        academy.sql("ALTER TABLE video_video RENAME error_reason TO reason")
+        try:
+            with pytest.raises(StoreRefused) as refused:
+                store.lease_for_handoff(seen, token="t", handoff_s=900)
+        finally:
+            academy.sql("ALTER TABLE video_video RENAME reason TO error_reason")
+        assert type(refused.value) is StoreRefused
+        assert academy.state(videos[0]) == ("PROCESSING", "worker-1", True)
+
     def test_an_empty_batch_makes_no_connection(self, store):
         nobody = Store(structs.replace(store._session._settings, port=1))
         assert nobody.lease_for_handoff([], token="t", handoff_s=1).ids == []
@@ -273,6 +299,24 @@ class TestQuarantine:
         academy.sql("UPDATE video_video SET leased_by = 'w-2'")
         assert store.quarantine(seen, {seen[0].id: "too often"}).ids == []
         assert academy.state(video) == ("PROCESSING", "w-2", True)
+
+    def test_takes_a_row_that_has_changed_once_its_lease_has_expired(self, academy, store):
+        video = academy.add()
+        seen = store.read_videos([video])
+        academy.sql("UPDATE video_video SET leased_by = 'w-2', leased_until = now() - interval '1 second'")
+        assert store.quarantine(seen, {video: "too often"}).ids == [video]
+
+    def test_leaves_what_was_done_meanwhile(self, academy, store):
+        video = academy.add("READY", until=-1)
+        assert store.quarantine(store.read_videos([video]), {video: "too often"}).ids == []
+
+    def test_a_row_that_somebody_holds_is_left_to_the_next_run(self, academy, store, postgres):
+        held, free = academy.add(until=-1), academy.add(until=-1)
+        seen = store.read_videos([held, free])
+        store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})
+        with closing(psycopg2.connect(postgres.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM video_video WHERE id = %s FOR UPDATE", (held,))
+            assert store.quarantine(seen, {held: "too often", free: "too often"}).ids == [free]
 
 
 class TestHandoff:

@@ -338,7 +338,7 @@ class Explorer:
             row = (*row[:2], NEW, row[3])
             rows = [tuple(NEW if value == until else value for value in r) for r in rows]
         if statement == statements.READ_VIDEOS:
-            rows = [(*r[:8], 0.0) for r in rows]
+            rows = [(*r[:8], 0.0, *r[9:]) for r in rows]
         return row, tuple(map(tuple, rows))
 
     def send(self, _url, bodies, _delays_s):

@@ -99,6 +99,11 @@ PROTECTIONS = [
         "test_worker_gone.py::test_a_worker_whose_instance_is_there_is_looked_at_twice",
     ),
     Protection(
+        "an instance is gone only if the claim set the lease",
+        put(staleness.Video, "instance", property(lambda video: staleness.instance_of(video.leased_by))),
+        "test_worker_gone.py::test_an_instance_that_held_an_earlier_lease_is_not_that_of_a_worker_without_one",
+    ),
+    Protection(
         "heartbeats looked at afresh",
         put(heartbeats.Heartbeats, "read_and_count", removals.as_it_was_listed),
         "test_redis_misleads.py::test_a_worker_that_beats_between_listing_and_reclaiming_keeps_its_video",

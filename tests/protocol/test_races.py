@@ -177,6 +177,16 @@ def test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other(academy, s
         assert [job.video_id for job in jobs] == [free]
 
 
+def test_only_a_row_that_is_locked_is_waited_for(academy, store, monkeypatch):
+    """A video that was claimed meanwhile is gone, whatever else carries the token."""
+    ready, claimed = academy.add("UPLOADED", by="reclaim:t", until=900), academy.add(by="w")
+    academy.add("UPLOADED", by="reclaim:t", until=900)  # of another batch of the same execution
+    slept_s = []
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(sleep=slept_s.append))
+    jobs = store.read_handoffs([ready, claimed], token="t", handoff_s=900)
+    assert ([job.video_id for job in jobs], slept_s) == ([ready], [])
+
+
 def clear_soon(store, jobs):
     """Clear, but don't wait for a lock for more than 0.3 s; return what comes of it."""
     store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})

@@ -43,6 +43,16 @@ def test_a_worker_whose_instance_is_there_is_looked_at_twice(stage, academy, job
     assert not stage.messages()
 
 
+def test_an_instance_that_held_an_earlier_lease_is_not_that_of_a_worker_without_one(stage, academy, job):
+    """A user sends the video again; a worker on the older path claims it and leaves the dead one's lease in the row."""
+    academy.sql("UPDATE video_video SET status = 'UPLOADED'")
+    academy.sql("UPDATE video_video SET status = 'PROCESSING', processing_started_at = clock_timestamp()")
+    stage.instances = {ANOTHER}
+    stage.execute()
+    assert academy.state(job.video_id)[0] == "PROCESSING"
+    assert not stage.messages()
+
+
 def test_a_worker_that_is_heard_again_keeps_its_video_although_its_instance_is_gone(stage, academy, job):
     """It may be in another group, or on its way out."""
     stage.instances = {ANOTHER}

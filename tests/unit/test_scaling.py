@@ -247,6 +247,11 @@ def test_a_database_that_is_unknown_never_shrinks_the_group():
     assert decide(blind(0, group=group(8))).action == "hold"
 
 
+def test_a_database_that_is_unknown_keeps_no_instance_that_the_group_is_about_to_end():
+    decision = decide(blind(0, group=group(4, in_service=6)))
+    assert (decision.action, decision.desired) == ("hold", 4)
+
+
 # The group's limits
 
 

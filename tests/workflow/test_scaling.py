@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.workflow.conftest import GROUP, NAMESPACE, OVERRIDE
+from video_reclaim.adapters import ssm
 
 
 def put_backlog(workflow, value, minutes_ago, **series):
@@ -84,6 +85,17 @@ def test_held_while_the_queue_is_unknown(at_nine):
     assert made["inputs"]["visible"] is None
     assert (made["action"], made["held"]) == ("hold", True) and at_nine.aws.desired_set == []
     assert at_nine.published("QueueDepth", "Video") == [], "what is unknown is not 0"
+
+
+def test_held_while_the_override_can_not_be_read(at_nine, monkeypatch):
+    put_backlog(at_nine, 0, range(2, 26))
+    at_nine.aws.settle()
+    monkeypatch.setattr(ssm, "read_parameter", lambda _name: (None, False))
+
+    made = decision(at_nine)
+
+    assert (made["action"], made["held"]) == ("hold", True) and at_nine.aws.desired_set == []
+    assert "it could not be read" in made["reason"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from msgspec import UNSET, structs
 
 from video_reclaim.rules.execution_input import MAX_VIDEOS_PER_RUN, ExecutionInput
-from video_reclaim.rules.platform import instance_of
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
 from video_reclaim.rules.staleness import (
     UNKNOWN_HEARTBEAT,
@@ -61,7 +60,7 @@ class RedisLook:
 def silent_instances(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> set[str]:
     """Return the EC2 instances of the workers whose heartbeats are missing."""
     silent = (video for video in videos if heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is False)
-    return {instance for video in silent if (instance := instance_of(video.leased_by))}
+    return {video.instance for video in silent if video.instance}
 
 
 def with_strikes(

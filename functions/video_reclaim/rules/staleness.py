@@ -8,9 +8,8 @@ unknown, never missing, and silence counts only where it is credible (`credible`
 Two more kinds of video are stale: one that waits in UPLOADED and whose message cannot exist any more
 (`rules.waiting`), and one that was quarantined and that an operator releases.
 
-A lease is identified by ``leased_by``, ``leased_until`` and ``processing_started_at`` together, written as one
-text in which nulls are distinct. On the platform's older path, which sets no lease, only the last of them
-tells two claims apart.
+A lease is identified by the text of ``leased_by``, ``leased_until`` and ``processing_started_at``. On the
+platform's older path, which sets no lease, only the last of them tells two claims apart.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -73,6 +72,7 @@ class Video:
             handoff lease that a worker on the older path has left in a row in PROCESSING.
         quarantined: FAILED by this product, and not changed since.
         now_s: the database's clock at the time of reading, seconds since the epoch.
+        leased_by_claim: ``leased_by`` is of this claim. The older path may leave that of an earlier one.
     """
 
     id: int
@@ -84,6 +84,12 @@ class Video:
     lease_expired: bool
     quarantined: bool
     now_s: float
+    leased_by_claim: bool = True
+
+    @property
+    def instance(self) -> str | None:
+        """The EC2 instance of the worker that claimed the video; None if it is unknown."""
+        return instance_of(self.leased_by) if self.leased_by_claim else None
 
     @property
     def row(self) -> str:
@@ -249,8 +255,7 @@ class Hearing:
     def is_mass_silence(self) -> bool:
         """Whether not one of at least 5 workers with a lease is heard.
 
-        It is then more likely that workers can't reach Redis than that all of them died at once, so silence
-        must last longer before it counts.
+        It is then more likely that workers can't reach Redis than that all of them died: silence must last longer.
         """
         return not self.anybody and len(self.silent) >= _MASS
 
@@ -281,7 +286,7 @@ def strikes_to_keep(
                 changes[video.id] = None
             continue
         at_s = known.at_s if known and known.lease == video.lease else video.now_s
-        changes[video.id] = Strike(at_s, video.lease, instance_of(video.leased_by) in gone)
+        changes[video.id] = Strike(at_s, video.lease, video.instance in gone)
     return changes
 
 

@@ -27,6 +27,11 @@ _IN_HANDOFF = f"starts_with({_LEASED_BY}, '{HANDOFF_PREFIX}')"
 # outlives the claim and says nothing about the worker.
 _EXPIRED = f"({_LEASED_UNTIL} < now() AND NOT ({_STATUS} = '{Status.PROCESSING}' AND {_IN_HANDOFF}))"
 
+# A claim sets its lease, of whole seconds, and its start from one reading of the clock, or from two within a
+# millisecond. Otherwise the lease is an earlier claim's, which a worker on the older path left as it found it.
+_TERM_S = f"date_part('epoch', {_LEASED_UNTIL} - {_STARTED_AT})"
+_LEASED_BY_CLAIM = f"abs({_TERM_S} - round({_TERM_S})) < 0.001"
+
 _ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_LEASED_UNTIL} < now() AND {_IN_HANDOFF}"
 
 # The status as an expression that no index serves, where rows are found by their ids; likewise the terms in
@@ -41,7 +46,8 @@ _QUARANTINED = (
 
 _VIDEO = f"""
 {_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease, left(md5(v.{Column.FILE_KEY}), 12) AS upload,
-coalesce({_EXPIRED}, false) AS lease_expired, {_QUARANTINED} AS quarantined, date_part('epoch', now()) AS now_s
+coalesce({_EXPIRED}, false) AS lease_expired, {_QUARANTINED} AS quarantined, date_part('epoch', now()) AS now_s,
+coalesce({_LEASED_BY_CLAIM}, false) AS leased_by_claim
 """
 
 _VIDEO_AND_TENANT = f"""
@@ -52,7 +58,8 @@ LEFT JOIN {TENANTS} t ON t.id = l.tenant_id
 """
 
 _COLUMNS = f"""
-{Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, upload, lease_expired, quarantined, now_s
+{Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, upload, lease_expired, quarantined, now_s,
+leased_by_claim
 """
 
 # Every video that may be stuck: all in PROCESSING, by the index on status; the orphans of crashed runs, by an
