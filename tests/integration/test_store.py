@@ -283,6 +283,38 @@ class TestTake:
         assert nobody.lease_for_handoff([], token="t", handoff_s=1).ids == []
 
 
+@pytest.mark.parametrize(
+    ("claim", "own"),
+    [
+        pytest.param(
+            "leased_until = now() + interval '14400 s', processing_started_at = now()", True, id="contract"
+        ),
+        pytest.param(
+            "leased_until = now() + interval '14400.0005 s', processing_started_at = now()",
+            True,
+            id="two-readings",
+        ),
+        pytest.param(
+            "leased_until = now() + interval '14400 s', processing_started_at = now() + interval '1.4 s'",
+            False,
+            id="earlier-claim",
+        ),
+        pytest.param(
+            "leased_until = now() + interval '14400 s', processing_started_at = now() + interval '2.998 s'",
+            False,
+            id="earlier-claim-nearly-whole-seconds-ago",
+        ),
+        pytest.param("leased_until = NULL, processing_started_at = now()", False, id="no-lease"),
+        pytest.param("leased_until = now(), processing_started_at = NULL", False, id="no-start"),
+    ],
+)
+def test_whether_the_claim_set_the_lease(academy, store, claim, own):
+    video = academy.add()
+    academy.sql(f"UPDATE video_video SET {claim}")
+    (read,), (listed,) = store.read_videos([video]), *store.list_candidates()
+    assert (read.leased_by_claim, listed.leased_by_claim) == (own, own)
+
+
 class TestQuarantine:
     def test_fails_the_video_with_its_own_reason(self, academy, store):
         one, two = academy.add(until=-1), academy.add(until=-1)
