@@ -53,9 +53,12 @@ build/.layers: requirements/layer.txt cdk/bundle.py $(VENV)/.installed
 demo: setup ## show the workflow at work on a small academy
 	$(PY) -m dev.local demo
 
-# One process more than there are processors: half of the time a test waits for a server or a time-out.
-test: setup lint types ## lint, types, all tests
-	$(PY) -m pytest -n $$($(PY) -c 'import os; print(os.cpu_count() + 1)') --dist loadgroup $(ARGS)
+# One process more than there are processors: half of the time a test waits for a server or a time-out. The types are
+# checked meanwhile.
+test: setup lint ## lint, types, all tests
+	@$(VENV)/bin/mypy & types=$$!; \
+	$(PY) -m pytest -n $$($(PY) -c 'import os; print(os.cpu_count() + 1)') --dist loadgroup $(ARGS); tests=$$?; \
+	wait $$types && exit $$tests
 
 lint: setup
 	$(VENV)/bin/ruff format --check --quiet .
