@@ -41,10 +41,10 @@ class _Area(NamedTuple):
 
 
 AREAS = {
-    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 70),
+    "rules": _Area((f"{_PACKAGE}/rules/*.py",), 60),
     "scaling": _Area((f"{_PACKAGE}/scaling/*.py",), 40),
-    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 80),
-    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 75),
+    "handlers": _Area(("*.py", f"{_PACKAGE}/*.py"), 70),
+    "sql": _Area((f"{_PACKAGE}/adapters/postgres/*.py",), 70),
     "redis": _Area((f"{_PACKAGE}/adapters/redis/*.py",), 45),
     "sqs": _Area((f"{_PACKAGE}/adapters/sqs.py",), 30),
     "autoscaling, cloudwatch, ssm": _Area(

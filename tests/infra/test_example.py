@@ -75,6 +75,14 @@ def test_one_key_encrypts_what_is_created(resources):
     assert undelivered["KmsMasterKeyId"] == key
 
 
+def test_every_alarm_and_its_end_are_told_to_the_operators(resources):
+    (topic,) = of_type(resources, "AWS::SNS::Topic")
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    assert alarms
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}], alarm["AlarmName"]
+
+
 def test_names_tell_deployments_apart(resources):
     (dimension,) = {
         json.dumps(alarm["Dimensions"])
