@@ -214,7 +214,7 @@ def test_a_later_handoff_of_the_same_execution_is_not_cleared_for_an_earlier_one
     assert academy.state(video) == ("UPLOADED", "reclaim:t", True)
 
 
-def test_a_claim_without_a_lease_before_the_clearing_leaves_no_token_behind(academy, store):
+def test_a_claim_without_a_lease_before_the_clearing_leaves_no_token_behind(academy, store, pauses):
     """A worker on the older path claims at once, and a user sends the video again while it is being encoded."""
     video = academy.add("UPLOADED", by="reclaim:t", until=900)
     jobs = store.read_handoffs([video], token="t", handoff_s=900)
