@@ -290,4 +290,5 @@ def test_a_later_process_with_the_same_id_is_not_ended(folder):
 
 def test_free_ports_can_be_bound():
     with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         bound.bind(("127.0.0.1", free_port()))
