@@ -392,6 +392,7 @@ class Explorer:
             put(reclaim, "heartbeats", lambda: self)
             put(enqueue, "heartbeats", lambda: self)
             put(store, "_LOCKED_ROW_WAITS_S", (0, 0))
+            put(store, "_RENEWED_ROW_WAITS_S", (0, 0))
             put(sqs, "send", self.send)
             put(log, "_write", lambda _level, _message, _details: None)
             for module in (reclaim, enqueue):

@@ -5,7 +5,7 @@ import pytest
 from tests.protocol.explorer import Explorer
 
 SCENES = {
-    "late functions": {"executions": "A", "retries": 2, "claims": 2, "deaths": 1},
+    "late functions": {"executions": "A", "retries": 2, "claims": 2, "deaths": 1, "sqs": 1},
     "a redrive": {"executions": "A", "retries": 2, "claims": 1, "expiries": 1, "zombies": 1},
     "overlap": {"claims": 2, "deaths": 1, "zombies": 1},
     "overlap and a late function": {"retries": 1, "claims": 1},
