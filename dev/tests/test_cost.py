@@ -121,6 +121,7 @@ def test_a_video_logs_as_many_bytes_as_are_counted(capsys, monkeypatch):
         lease_expired=False,
         quarantined=False,
         now_s=now_s,
+        leased_by_claim=True,
     )
     beats = {video.id: Heartbeat(present=False, strike=Strike(now_s, lease))}
     todo = reclaiming.Plan({video.id: Reason.SILENT_TWICE}, [video], {video.id: 2})

@@ -134,7 +134,7 @@ class TestVerification:
             assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
 
 
-SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0)
+SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0, True)
 
 
 class TestTimeouts:

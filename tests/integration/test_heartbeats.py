@@ -24,6 +24,7 @@ VIDEO = Video(
     lease_expired=False,
     quarantined=False,
     now_s=NOW_S,
+    leased_by_claim=True,
 )
 
 

@@ -32,6 +32,7 @@ LEASED = Video(
     lease_expired=False,
     quarantined=False,
     now_s=NOW_S,
+    leased_by_claim=True,
 )
 EXPIRED = replace(LEASED, lease_expired=True)
 WAITING = replace(LEASED, status="UPLOADED", leased_by="", lease="('',…)")

@@ -29,6 +29,7 @@ EXPIRED = Video(
     lease_expired=True,
     quarantined=False,
     now_s=NOW_S,
+    leased_by_claim=True,
 )
 LEASED = replace(EXPIRED, id=2, lease_expired=False)
 READY = replace(EXPIRED, id=3, status="READY")

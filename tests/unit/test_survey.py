@@ -19,6 +19,7 @@ LEASED = Video(
     lease_expired=False,
     quarantined=False,
     now_s=NOW_S,
+    leased_by_claim=True,
 )
 BEATING = Heartbeat(present=True)
 SILENT = Heartbeat(present=False)

@@ -26,6 +26,7 @@ WAITING = Video(
     lease_expired=False,
     quarantined=False,
     now_s=NOW_S,
+    leased_by_claim=True,
 )
 
 

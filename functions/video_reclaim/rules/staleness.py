@@ -84,7 +84,7 @@ class Video:
     lease_expired: bool
     quarantined: bool
     now_s: float
-    leased_by_claim: bool = True
+    leased_by_claim: bool
 
     @property
     def instance(self) -> str | None:
