@@ -21,6 +21,11 @@ def report(step, at_s, ms, **fields):
     return row(step, at_s, level=None, **{"@type": "REPORT", "@duration": ms, **fields})
 
 
+def decided(at_s, **fields):
+    """The line of a decision."""
+    return row("PublishBacklog", at_s, message="decided", **fields)
+
+
 ROWS = [
     row("Enqueue", 30, message="enqueued", video=7, execution="e1", attempt=1),
     row("ListStaleVideos", 10, message="stale", video=7, reason="leaseExpired", execution="e1"),
@@ -29,29 +34,9 @@ ROWS = [
     row("Reclaim", 22, message="reclaimed", video=9, reason="leaseExpired", execution="e1"),
     row("Reclaim", HOUR_S + 5, message="reclaimed", video=9, reason="leaseExpired", execution="e2"),
     row("Reclaim", 23, message="refused", video=5, reason="leaseExpired", error="no", execution="e1"),
-    row(
-        "PublishBacklog",
-        40,
-        message="decided",
-        action="hold",
-        held=1,
-        desired=3,
-        reason="a hole",
-        execution="e1",
-    ),
-    row(
-        "PublishBacklog", 50, message="decided", action="scale-out", desired=4, reason="more", execution="e2"
-    ),
-    row(
-        "PublishBacklog",
-        60,
-        message="decided",
-        action="hold",
-        held=1,
-        desired=4,
-        reason="an order",
-        execution="e3",
-    ),
+    decided(40, action="hold", held=1, desired=3, reason="a hole", execution="e1"),
+    decided(50, action="scale-out", desired=4, reason="more", execution="e2"),
+    decided(60, action="hold", held=1, desired=4, reason="an order", execution="e3"),
     row("PublishBacklog", 61, level="WARNING", message="override unknown", execution="e3"),
     row("Enqueue", 62, level="ERROR", message="crashed"),
     row("Enqueue", 63, level=None, **{"@message": "Task timed out after 60.00 seconds"}),
