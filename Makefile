@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos mutants cost \
-	dashboard lock clean
+	lock clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -122,14 +122,15 @@ bench-compare: setup ## the last bench against a stored one
 chaos: setup ## ten thousand faults, no violation
 	$(PY) -m dev.chaos
 
-mutants: setup ## deliberate mistakes in the product, and whether its tests notice; ARGS=alarms for one area
-	$(PY) -m dev.mutants $(ARGS)
+MUTATED = build/mutmut
+mutants: setup ## mistakes in the rules and the scaling decision that no test notices; ARGS='*batching*' for some
+	mkdir -p $(MUTATED)
+	for part in cdk dev docs examples functions ops stages state_machines tests README.md pyproject.toml; do \
+		ln -sfn ../../$$part $(MUTATED)/$$part; done; ln -sfn ../../functions $(MUTATED)/src
+	cd $(MUTATED) && ../../$(VENV)/bin/mutmut run $(if $(ARGS),'$(ARGS)') && ../../$(VENV)/bin/mutmut results
 
 cost: setup ## cost per month, from the definition
 	$(PY) -m dev.cost
-
-dashboard: setup ## draw docs/dashboard.png
-	$(PY) -m dev.dashboard
 
 lock: $(VENV)/.installed ## make the locks anew; then `make shapes`
 	for list in layer dev uv; do $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,1 +1,0 @@
-"""Deliberate mistakes in the product, one at a time: do the tests notice?"""
