@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dev.chaos.history import Record
 from dev.chaos.queue import Queue
-from dev.chaos.relay import Relay
+from dev.local.relay import Relay
 
 if TYPE_CHECKING:
     from dev.chaos.invocation import Invocation

@@ -11,7 +11,7 @@ from dev.chaos.invocation import Invocation
 from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault
-from dev.chaos.relay import Cut
+from dev.local.relay import Cut
 
 _RAISE = "DO $$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{}'; END $$"
 _SEND_FAULTS: tuple[SendFault, ...] = get_args(SendFault)

@@ -24,13 +24,13 @@ from dev.chaos.injection import Injector
 from dev.chaos.plan import Outcome, Plan, Tally
 from dev.chaos.platform import Platform
 from dev.chaos.queue import Queue
-from dev.chaos.relay import Relay
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.short_lived import ShortLivedWorkers
 from dev.chaos.storm import Storm, random_settings
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
+from dev.local.relay import Relay
 from dev.local.valkey import Valkey
 from dev.local.worker import Pace
 

@@ -11,9 +11,9 @@ from dev.chaos.case import Case
 from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.queue import Queue
-from dev.chaos.relay import Relay
 from dev.chaos.sandbox import Lambdas
 from dev.local.emulator import REGION
+from dev.local.relay import Relay
 from dev.local.worker import Pace, Worker
 
 CALM = Timing(retry_scale=0.0, redis_patience_s=0.5)

@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server that cuts or delays connections, or answers in the server's place."""
+"""A TCP relay in front of a server: counts round trips, delays or cuts them, or answers in the server's place."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,8 @@ class Relay:
         port: the port on which it listens.
         target_port: the port to which new connections lead.
         refusing: new connections are dropped as soon as they are made.
-        delay_s: every answer of the server is delayed by this.
+        delay_s: every round trip takes so much longer: the first part of an answer is kept back.
+        round_trips: how often a client spoke and then waited for the server.
         answer: if not empty, sent for each Redis command in the server's place.
     """
 
@@ -30,11 +31,13 @@ class Relay:
         self.port = 0
         self.refusing = False
         self.delay_s = 0.0
+        self.round_trips = 0
         self.answer = b""
         self.target_port = target_port
         self._cuts: dict[int, Cut] = {}
         self._next: deque[Cut] = deque()
         self._open: set[asyncio.StreamWriter] = set()
+        self._asking: set[int] = set()  # ports of clients that were the last to speak
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._server: asyncio.Server | None = None
@@ -117,6 +120,7 @@ class Relay:
             await asyncio.gather(*directions, return_exceptions=True)
             self._open -= {writer, server_writer}
             self.spare(port)
+            self._asking.discard(port)
             for end in (writer, server_writer):
                 end.transport.abort()
 
@@ -141,6 +145,9 @@ class Relay:
                 cut = self._cuts.get(port)
                 if cut == "before":
                     return
+                if port not in self._asking:  # a long question comes in several parts
+                    self._asking.add(port)
+                    self.round_trips += 1
                 server_writer.write(data)
                 await server_writer.drain()
                 if cut == "during":
@@ -151,8 +158,9 @@ class Relay:
             while data := await reader.read(_CHUNK):
                 if self._cuts.get(port) == "after":
                     return
-                if self.delay_s:
+                if port in self._asking:
                     await asyncio.sleep(self.delay_s)
+                    self._asking.discard(port)
                 writer.write(data)
                 await writer.drain()
 
