@@ -28,6 +28,7 @@ from .queries import OperatorQueries
 from .queues import PlatformQueues
 from .schedule import ReclaimSchedule
 from .stage import InvalidStage, Settings, Stage
+from .terminations import TerminationRule
 from .workflow import ReclaimWorkflow
 
 
@@ -197,6 +198,15 @@ class VideoReclaim(Construct):
             encryption_key=encryption_key,
         )
         """The schedule, with the dead-letter queue for starts that failed."""
+        TerminationRule(
+            self,
+            "Terminations",
+            prefix=prefix,
+            group_name=stage.workers.group_name,
+            enabled=stage.schedule.enabled,
+            state_machine=self.state_machine,
+            undelivered=self.schedule.undelivered,
+        )
 
     def _observe(
         self,

@@ -9,13 +9,14 @@ from tests.infra.conftest import functions, of_type
 from tests.infra.references import ACCOUNT, REGION, as_list, granted, role_of, statements, written
 from tests.infra.test_example import template_of_example
 
-LAMBDA, STATES, SCHEDULER, EC2 = (
-    f"{service}.amazonaws.com" for service in ("lambda", "states", "scheduler", "ec2")
+LAMBDA, STATES, SCHEDULER, EVENTS, EC2 = (
+    f"{service}.amazonaws.com" for service in ("lambda", "states", "scheduler", "events", "ec2")
 )
 USERS = {
     "AWS::Lambda::Function": (LAMBDA, lambda one: one["Role"]),
     "AWS::StepFunctions::StateMachine": (STATES, lambda one: one["RoleArn"]),
     "AWS::Scheduler::Schedule": (SCHEDULER, lambda one: one["Target"]["RoleArn"]),
+    "AWS::Events::Rule": (EVENTS, lambda one: one["Targets"][0]["RoleArn"]),
     "AWS::IAM::InstanceProfile": (EC2, lambda one: one["Roles"][0]),
 }
 # Of these AWS's documents say that they take no resource but *.
@@ -71,8 +72,8 @@ def test_no_other_account_can_make_a_service_use_a_role(stage, template):
 
 def check_callers(resources, account):
     """ "The confused deputy problem", IAM User Guide: these services take a role from whoever calls them."""
-    found = [(service, id_) for service, id_ in used_roles(resources) if service in (STATES, SCHEDULER)]
-    assert len(found) == 2
+    found = [one for one in used_roles(resources) if one[0] in (STATES, SCHEDULER, EVENTS)]
+    assert len(found) == 3
     for service, id_ in found:
         (trust,) = resources[id_]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         given = {key: value for block in trust["Condition"].values() for key, value in block.items()}
@@ -131,8 +132,8 @@ def test_each_queue_refuses_what_is_sent_in_the_clear(template):
     policies = of_type(template, "AWS::SQS::QueuePolicy").values()
     for id_ in of_type(template, "AWS::SQS::Queue"):
         (of_queue,) = [one for one in policies if {"Ref": id_} in one["Queues"]]
-        (refusal,) = of_queue["PolicyDocument"]["Statement"]
-        assert (refusal["Effect"], refusal["Action"], refusal["Principal"]) == ("Deny", "sqs:*", {"AWS": "*"})
+        (refusal,) = [one for one in of_queue["PolicyDocument"]["Statement"] if one["Effect"] == "Deny"]
+        assert (refusal["Action"], refusal["Principal"]) == ("sqs:*", {"AWS": "*"})
         assert refusal["Resource"] == {"Fn::GetAtt": [id_, "Arn"]}
         assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
