@@ -1,69 +1,79 @@
-"""A TCP relay in front of a server: counts round trips, delays or cuts them, or answers in the server's place."""
+"""A TCP relay in front of a server: it counts round trips, adds delay, cuts connections, or ends TLS."""
 
-import asyncio
 import contextlib
 import re
+import socket
+import ssl
 import threading
+import time
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 Cut = Literal["before", "during", "after"]
 
-_CHUNK = 65_536
+_CHUNK = 1 << 16
 _COMMAND = re.compile(rb"(?:^|\r\n)\*\d+\r\n")
+_SSL_REQUEST = bytes([0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F])
+"""How a PostgreSQL client asks for TLS."""
 
 
 class Relay:
     """Forwards connections to a port of the loopback interface, and injects faults on demand.
 
+    A round trip is a client that speaks and then waits for the server.
+
     Attributes:
         port: the port on which it listens.
         target_port: the port to which new connections lead.
         refusing: new connections are dropped as soon as they are made.
-        delay_s: every round trip takes so much longer: the first part of an answer is kept back.
-        round_trips: how often a client spoke and then waited for the server.
+        mute: nothing is forwarded, and nothing answered.
+        delay_s: seconds added to every round trip.
         answer: if not empty, sent for each Redis command in the server's place.
+        connections: number of connections that were forwarded, after TLS if there is any.
+        round_trips: number of round trips so far.
     """
 
-    def __init__(self, target_port: int) -> None:
-        """Prepare a relay to ``target_port``; nothing listens before `start`."""
-        self.port = 0
-        self.refusing = False
-        self.delay_s = 0.0
-        self.round_trips = 0
-        self.answer = b""
-        self.target_port = target_port
+    def __init__(
+        self,
+        target_port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        postgres: bool = False,
+        mute: bool = False,
+    ) -> None:
+        """Prepare a relay to ``target_port``; nothing listens before `start`.
+
+        Args:
+            target_port: see the class.
+            tls: the server's side of TLS, which ends here; None forwards everything as it is.
+            postgres: the client asks for TLS first, as PostgreSQL's do.
+            mute: see the class.
+        """
+        self.port, self.target_port = 0, target_port
+        self.refusing, self.mute = False, mute
+        self.delay_s, self.answer = 0.0, b""
+        self.connections = self.round_trips = 0
+        self._tls, self._postgres = tls, postgres
         self._cuts: dict[int, Cut] = {}
         self._next: deque[Cut] = deque()
-        self._open: set[asyncio.StreamWriter] = set()
-        self._asking: set[int] = set()  # ports of clients that were the last to speak
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
 
     def start(self) -> Self:
         """Listen on a free port."""
-        self._thread.start()
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), name="relay", daemon=True).start()
         return self
 
     def stop(self) -> None:
-        """Cut all connections and stop listening; does nothing if it was not started."""
-        if self._server is None:
-            return
-        self._do(self._close(self._server))
-        self._server = None
+        """Stop listening and cut all connections; does nothing if it was not started."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._listener.close()
+            self._listener = None
         self.cut_all()
-        self._do(self._finished())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _close(self, server: asyncio.Server) -> None:
-        """Stop listening; a coroutine, since a server may only be closed on its loop's thread."""
-        server.close()
 
     def cut(self, client_port: int, when: Cut) -> None:
         """Cut the connection from ``client_port`` when the client next sends something.
@@ -77,95 +87,115 @@ class Relay:
         """Like `cut`, for whichever connection sends something next."""
         self._next.append(when)
 
-    def spare(self, client_port: int) -> None:
-        """Undo `cut`."""
-        self._cuts.pop(client_port, None)
-
     def cut_all(self) -> None:
-        """Cut every connection that is open now."""
-
-        async def cut() -> None:
-            for writer in list(self._open):
-                writer.transport.abort()
-
-        self._do(cut())
-
-    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the work returns
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _finished(self) -> None:
-        while others := [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]:
-            await asyncio.wait(others)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refusing:
-            writer.transport.abort()
-            return
-        try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._open |= {writer, server_writer}
-        port: int = writer.get_extra_info("peername")[1]
-        directions = [
-            asyncio.ensure_future(self._to_server(port, reader, writer, server_writer)),
-            asyncio.ensure_future(self._to_client(port, server_reader, writer)),
-        ]
-        try:
-            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for direction in directions:
-                direction.cancel()
-            await asyncio.gather(*directions, return_exceptions=True)
-            self._open -= {writer, server_writer}
-            self.spare(port)
-            self._asking.discard(port)
-            for end in (writer, server_writer):
-                end.transport.abort()
-
-    async def _to_server(
-        self,
-        port: int,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_writer: asyncio.StreamWriter,
-    ) -> None:
-        with contextlib.suppress(OSError):
-            answered_for_it = False
-            while data := await reader.read(_CHUNK):
-                if self.answer:
-                    writer.write(self.answer * len(_COMMAND.findall(data)))
-                    answered_for_it = True
-                    continue
-                if answered_for_it:  # the server must not receive the rest of a split command
-                    return
-                if self._next:
-                    self._cuts[port] = self._next.popleft()
-                cut = self._cuts.get(port)
-                if cut == "before":
-                    return
-                if port not in self._asking:  # a long question comes in several parts
-                    self._asking.add(port)
-                    self.round_trips += 1
-                server_writer.write(data)
-                await server_writer.drain()
-                if cut == "during":
-                    return
-
-    async def _to_client(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
-                if self._cuts.get(port) == "after":
-                    return
-                if port in self._asking:
-                    await asyncio.sleep(self.delay_s)
-                    self._asking.discard(port)
-                writer.write(data)
-                await writer.drain()
+        """Cut every connection that is open now, as a failover does."""
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, (_, port) = listener.accept()
+                if self.refusing:
+                    client.close()
+                else:
+                    threading.Thread(target=self._serve, args=(client, port), daemon=True).start()
+
+    def _serve(self, client: socket.socket, port: int) -> None:
+        self._open.add(client)
+        try:
+            with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+                if self._tls is not None:
+                    client = undo.enter_context(self._end_tls(client, self._tls))
+                if self.mute:
+                    while client.recv(_CHUNK):
+                        pass
+                    return
+                server = undo.enter_context(socket.create_connection(("127.0.0.1", self.target_port)))
+                self._forward(client, server, port)
+        finally:
+            self._cuts.pop(port, None)
+            self._open.discard(client)
+            client.close()
+
+    def _end_tls(self, client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        if self._postgres:
+            if client.recv(len(_SSL_REQUEST)) != _SSL_REQUEST:
+                raise OSError("the client didn't ask for TLS")
+            client.sendall(b"S")
+        self._open.discard(client)
+        secured = context.wrap_socket(client, server_side=True)
+        self._open.add(secured)
+        return secured
+
+    def _forward(self, client: socket.socket, server: socket.socket, port: int) -> None:
+        self.connections += 1
+        self._open.add(server)
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        asking = threading.Event()  # set while the client was the last to speak
+        back = threading.Thread(target=self._to_client, args=(server, client, port, asking), daemon=True)
+        back.start()
+        try:
+            self._to_server(client, server, port, asking)
+        finally:
+            for end in (client, server):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            back.join()
+            self._open.discard(server)
+            self._open.discard(client)
+
+    def _to_server(
+        self, client: socket.socket, server: socket.socket, port: int, asking: threading.Event
+    ) -> None:
+        answered_for_it = False
+        while data := client.recv(_CHUNK):
+            if self.answer:
+                client.sendall(self.answer * len(_COMMAND.findall(data)))
+                answered_for_it = True
+                continue
+            if answered_for_it:  # the server must not receive the rest of a split command
+                return
+            if self._next:
+                self._cuts[port] = self._next.popleft()
+            cut = self._cuts.get(port)
+            if cut == "before":
+                return
+            if not asking.is_set():
+                self.round_trips += 1
+                asking.set()
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                    data += _rest(client)
+            server.sendall(data)
+            if cut == "during":
+                return
+
+    def _to_client(
+        self, server: socket.socket, client: socket.socket, port: int, asking: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(_CHUNK):
+                if self._cuts.get(port) == "after":
+                    break
+                asking.clear()
+                client.sendall(data)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def _rest(client: socket.socket) -> bytes:
+    """Return what has arrived meanwhile: a server must not answer a long question's first part alone."""
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while more := client.recv(_CHUNK, socket.MSG_DONTWAIT):
+            data += more
+    return data

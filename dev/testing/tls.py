@@ -1,21 +1,16 @@
-"""TLS in front of a server that has none: a relay that ends it, with certificates made for the occasion.
+"""Certificates for a relay that ends TLS in front of a server that has none.
 
 The servers of the local stack speak no TLS. What is to be tested is the client: whether it insists on a
 certificate that a trusted root has signed for the host it asked for.
 """
 
-import contextlib
 import datetime
 import ipaddress
-import socket
 import ssl
-import threading
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-_SSL_REQUEST = bytes([0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F])  # how a PostgreSQL client asks for TLS
 
 
 class Authority:
@@ -63,72 +58,3 @@ class Authority:
             .add_extension(extension, critical=critical)
             .sign(self._key, hashes.SHA256())
         )
-
-
-class Relay:
-    """Passes what it hears on to a server; ``connections`` counts those that got through TLS.
-
-    Args:
-        port: the server's.
-        context: the certificate to show; None passes everything on as it is.
-        postgres: whether the client asks for TLS first, as PostgreSQL's do.
-        mute: accept, and never answer.
-    """
-
-    def __init__(self, port, context=None, *, postgres=False, mute=False):
-        self._upstream, self._context, self._postgres, self._mute = port, context, postgres, mute
-        self._open = []
-        self.connections = 0
-
-    def __enter__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._listener.close()
-        self.drop()
-
-    def drop(self):
-        """Cut every connection, as a failover does."""
-        for one in self._open:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._open.clear()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._open.append(client)
-                if not self._mute:
-                    threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            if self._context:
-                if self._postgres:
-                    if client.recv(len(_SSL_REQUEST)) != _SSL_REQUEST:
-                        client.close()
-                        return
-                    client.sendall(b"S")
-                client = self._context.wrap_socket(client, server_side=True)
-                self._open.append(client)
-            stack.callback(client.close)
-            server = stack.enter_context(socket.create_connection(("127.0.0.1", self._upstream)))
-            self._open.append(server)
-            self.connections += 1
-            back = threading.Thread(target=_pump, args=(server, client), daemon=True)
-            back.start()
-            _pump(client, server)
-            back.join()
-
-
-def _pump(source, target):
-    with contextlib.suppress(OSError, ValueError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)

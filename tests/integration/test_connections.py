@@ -14,8 +14,9 @@ from moto import mock_aws
 
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
+from dev.local.relay import Relay
 from dev.testing.servers import forget_clients
-from dev.testing.tls import Authority, Relay
+from dev.testing.tls import Authority
 from video_reclaim import aws
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
@@ -81,7 +82,7 @@ class TestVerification:
         return settings(relay.port, ssl_mode=mode, ssl_root_cert=str(root))
 
     def test_a_certificate_of_a_trusted_root_for_this_host_is_accepted(self, server, authority):
-        with Relay(server.port, authority.server("127.0.0.1"), postgres=True) as relay:
+        with Relay(server.port, tls=authority.server("127.0.0.1"), postgres=True) as relay:
             assert Store(self.verified(relay, authority.root)).measure_backlog().uploaded == 0
             assert relay.connections == 1
 
@@ -94,7 +95,7 @@ class TestVerification:
     )
     def test_a_certificate_that_is_wrong_is_refused(self, server, authority, host, expired, complaint):
         with (
-            Relay(server.port, authority.server(host, expired=expired), postgres=True) as relay,
+            Relay(server.port, tls=authority.server(host, expired=expired), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match=complaint),
         ):
             Store(self.verified(relay, authority.root)).measure_backlog()
@@ -102,14 +103,14 @@ class TestVerification:
     @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
     def test_a_root_that_is_not_trusted_is_refused(self, server, authority, stranger, mode):
         with (
-            Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
+            Relay(server.port, tls=stranger.server("127.0.0.1"), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match="certificate verify failed"),
         ):
             Store(self.verified(relay, authority.root, mode)).measure_backlog()
 
     def test_the_roots_that_are_shipped_can_be_read_and_trust_no_stranger(self, server, stranger):
         with (
-            Relay(server.port, stranger.server("127.0.0.1"), postgres=True) as relay,
+            Relay(server.port, tls=stranger.server("127.0.0.1"), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match="certificate verify failed"),
         ):
             Store(self.verified(relay, Path("cdk/certificates/rds.pem").resolve())).measure_backlog()
@@ -124,13 +125,13 @@ class TestVerification:
 
     def test_redis_is_verified_too(self, valkey, authority, stranger):
         for shown, trusted in ((authority, True), (stranger, False)):
-            with Relay(valkey.port, shown.server("127.0.0.1")) as relay:
+            with Relay(valkey.port, tls=shown.server("127.0.0.1")) as relay:
                 url = f"rediss://127.0.0.1:{relay.port}/0"
                 redis = Heartbeats(Redis(url, ssl_root_cert=str(authority.root)))
                 assert (redis.look([SILENT]) is not None) == trusted
 
     def test_redis_is_not_trusted_by_default_without_a_public_root(self, valkey, authority):
-        with Relay(valkey.port, authority.server("127.0.0.1")) as relay:
+        with Relay(valkey.port, tls=authority.server("127.0.0.1")) as relay:
             assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
 
 
@@ -199,7 +200,7 @@ class TestKeptConnections:
         with Relay(server.port) as relay:
             store = Store(settings(relay.port))
             store.measure_backlog()
-            relay.drop()
+            relay.cut_all()
             assert store.measure_backlog().uploaded == 0
             assert relay.connections == 2
 
@@ -207,7 +208,7 @@ class TestKeptConnections:
         with Relay(server.port) as relay:
             store = Store(settings(relay.port))
             store.measure_backlog()
-            relay.drop()
+            relay.cut_all()
             with pytest.raises(StoreUnavailable):
                 store.lease_for_handoff([SILENT], token="t", handoff_s=900)
             assert store.lease_for_handoff([SILENT], token="t", handoff_s=900).ids == []
