@@ -5,7 +5,7 @@ import sys
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.decisions import decisions, replay
+from ops.decisions import decisions
 from ops.errors import Exit, OpsError, describe_aws_error
 from ops.override import fix, pause, resume
 from ops.runs import redrive, run
@@ -37,7 +37,6 @@ for command in (
     stop,
     start,
     decisions,
-    replay,
 ):
     app.command()(command)
 

@@ -17,8 +17,8 @@ class Exit(IntEnum):
 
     Attributes:
         DONE: it was done, or the question was answered.
-        NOT_DONE: it was tried and failed, or there is no answer: an execution failed, a redrive failed, a
-            replayed decision differs, no trace of this video.
+        NOT_DONE: it was tried and failed, or there is no answer: an execution failed, a redrive failed,
+            no trace of this video.
         USAGE: the command line is wrong; nothing was done.
         NO_AWS: AWS or the local stack could not be reached, refused the call, or has no such stage.
     """

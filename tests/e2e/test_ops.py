@@ -231,27 +231,15 @@ def test_stop_and_start_change_the_schedule_s_state_alone(deployed, ops):
     assert shown() == ("DISABLED", before)
 
 
-def test_decisions_beside_the_former_policy(deployed, ops):
+def test_decisions_show_backlog_and_queue(deployed, ops):
     for _ in range(8):
         deployed.academy.add("UPLOADED")
         deployed.clients.sqs.send_message(QueueUrl=deployed.stack.queue_url, MessageBody='{"video_id": 1}')
     deployed.run()
 
-    said = ops.run("decisions", "--since", "1m", "--compare")
+    said = ops.run("decisions", "--since", "1m")
 
-    assert re.search(r"scale-out │ 1 → 8 │ 5 │ 8 \+ 0 │ 8 \+ 0 │", said)
-    assert "fewer workers in" in said
-
-
-def test_replay_makes_the_decision_of_an_execution_again(deployed, ops, tmp_path):
-    deployed.academy.add("UPLOADED")
-    execution = deployed.run()
-
-    assert "same answer" in ops.run("replay", execution["name"])
-    assert "same answer" in ops.run("replay")
-    record = tmp_path / "record.json"
-    record.write_text(json.dumps(execution["record"]["decision"] | {"held": True}))
-    assert "Differs from the record in: held" in ops.run("replay", record, stage="", status=Exit.NOT_DONE)
+    assert re.search(r"scale-out │ 1 → 8 │ 8 \+ 0 │ 8 \+ 0 │", said)
 
 
 def test_a_quarantined_video_is_listed_until_it_is_released(deployed, ops):
@@ -299,10 +287,6 @@ def test_a_wrong_command_line_changes_nothing(deployed, ops, arguments):
 
 def test_an_unknown_stage_is_one_line(ops):
     assert "no stage 'nowhere'" in ops.run("status", stage="nowhere", status=Exit.NO_AWS)
-
-
-def test_an_unknown_execution_is_one_line(ops):
-    assert "There is no execution nothing" in ops.run("replay", "nothing", status=Exit.NO_AWS)
 
 
 def test_an_endpoint_that_does_not_answer_is_one_line(ops, monkeypatch):

@@ -14,9 +14,7 @@ from ops.aws import Deployment
 from ops.durations import parse_duration, show_duration
 from ops.errors import Exit, OpsError, describe_aws_error
 from ops.executions import Execution, meaning, message_of, redrive_refusal, summary
-from ops.former_policy import former_policy
 from ops.override import order
-from ops.replaying import differences, read_decisions
 from ops.runs import execution_input, remarks
 from ops.schedule import what_keeps_running
 from ops.status import describe_backlog, describe_group, describe_override, describe_wait
@@ -383,98 +381,6 @@ def test_what_is_not_known_is_not_shown_as_0():
 def test_stop_names_what_still_runs():
     assert "one" in " ".join(what_keeps_running("mine", [execution("RUNNING")], "rate(1 minute)"))
     assert "No execution is running." in what_keeps_running("mine", [], "rate(1 minute)")
-
-
-@pytest.mark.parametrize(
-    ("records", "expected"),
-    [
-        pytest.param([inputs(visible=12, in_flight=3)], [8], id="in-flight-and-at-most-five-visible"),
-        pytest.param([inputs(visible=2, in_flight=0)], [2], id="fewer-than-five-visible"),
-        pytest.param([inputs(visible=40, in_flight=40)], [20], id="within-the-maximum"),
-        pytest.param([inputs(minute=m) for m in (0, 19)], [None, None], id="empty-for-less-than-20-minutes"),
-        pytest.param([inputs(minute=m) for m in (0, 20, 21)], [None, 1, 1], id="empty-for-20-minutes"),
-        pytest.param(
-            [inputs(minute=0), inputs(minute=15, visible=1), inputs(minute=16), inputs(minute=30)],
-            [None, 1, None, None],
-            id="a-message-starts-the-20-minutes-anew",
-        ),
-        pytest.param([inputs(visible=None, in_flight=None)], [None], id="an-unknown-queue-counted-as-empty"),
-        pytest.param([inputs(visible=9, group=None)], [5], id="an-unknown-group-has-no-limits"),
-    ],
-)
-def test_the_platform_s_former_policy(records, expected):
-    assert former_policy(records) == expected
-
-
-def test_a_decision_is_found_at_any_depth_and_made_again():
-    made = decide(inputs(uploaded=9, visible=9))
-    record = {"decision": to_builtins(made)}
-    for text in (
-        json.dumps(record),
-        json.dumps({"output": json.dumps(record)}),
-        f"2026-03-01 {json.dumps(record)}\nnothing\n",
-    ):
-        (found,) = read_decisions(text)
-        assert differences(found) == (made, [])
-    assert read_decisions("nothing") == []
-
-
-def test_a_replay_names_what_differs():
-    record = to_builtins(decide(inputs(uploaded=9))) | {"action": "hold"}
-    (found,) = read_decisions(json.dumps(record))
-
-    assert differences(found)[1] == ["action"]
-
-
-def of_0_1_0():
-    """Return a decision as version 0.1.0 recorded it."""
-
-    def reading(value):
-        return {"value": value, "ageS": 0.5}
-
-    at = "2026-03-01T12:00:00.000000+00:00"
-    group = {"min": 1, "max": 20, "desired": 4, "inService": 4, "protected": True, "unprotected": 0}
-    policy = {"videosPerWorker": 1, "scaleInWindowS": 1200, "measuredEveryS": 60, "maxStepOut": None}
-    return {
-        "action": "scale-out",
-        "desired": 9,
-        "reason": "The backlog asks for 9 workers, desired 4: out to 9.",
-        "held": False,
-        "rules": [{"rule": "scale-out", "verdict": "Out to 9."}],
-        "legacyDesired": 5,
-        "want": 9,
-        "inputs": {
-            "at": at,
-            "uploaded": reading(9),
-            "processing": reading(0),
-            "visible": reading(9),
-            "inFlight": reading(0),
-            "window": [],
-            "queueWindow": [],
-            "group": group,
-            "override": None,
-            "overrideProblem": None,
-            "overrideKnown": True,
-            "policy": policy | {"freshWithinS": 120, "legacyStep": 5},
-        },
-    }
-
-
-@pytest.mark.parametrize(
-    "beside", [(), (to_builtins(decide(inputs())),)], ids=["alone", "beside-a-newer-one"]
-)
-def test_a_record_of_version_0_1_0_is_refused_since_the_rule_has_changed(beside):
-    text = "\n".join(json.dumps({"decision": record}) for record in (*beside, of_0_1_0()))
-    with pytest.raises(OpsError, match="rule has changed") as refused:
-        read_decisions(text)
-    assert refused.value.status == Exit.NOT_DONE
-
-
-def test_a_record_that_can_t_be_read_names_the_field():
-    record = to_builtins(decide(inputs()))
-    record["inputs"]["at"] = "yesterday"
-    with pytest.raises(OpsError, match=r"inputs\.at"):
-        read_decisions(json.dumps(record))
 
 
 @pytest.mark.parametrize(

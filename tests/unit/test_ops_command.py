@@ -94,7 +94,6 @@ COMMANDS = {
     "stop": [],
     "start": [],
     "decisions": [],
-    "replay": [],
 }
 
 
@@ -150,15 +149,6 @@ def test_a_stage_s_file_that_is_not_json_is_one_line(aws, capsys, monkeypatch, t
 
     assert "mine.json" in line_of_error(capsys)
     assert not aws.calls
-
-
-def test_a_record_that_is_no_text_is_one_line(capsys, tmp_path):
-    record = tmp_path / "record.zip"
-    record.write_bytes(b"PK\xff\xfe")
-
-    assert main(["replay", str(record)]) == Exit.USAGE
-
-    assert "record.zip" in line_of_error(capsys)
 
 
 @pytest.mark.parametrize(

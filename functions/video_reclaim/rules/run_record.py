@@ -44,7 +44,7 @@ class RunRecord(msgspec.Struct, rename="camel"):
         skipped: number of listed videos that were left alone when it was their turn, by reason.
         failed: number of videos that failed and were not recovered, by error name.
         recovered: number of videos that failed in the first pass and succeeded in the second.
-        decision: the scaling decision with all its inputs, which can be replayed.
+        decision: the scaling decision with all its inputs.
         metrics_error: why CloudWatch did not accept metrics of this run.
         scaling_error: name of the error with which the group refused its new size; set by the workflow.
     """
