@@ -241,6 +241,11 @@ _EVENTS = (
         "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
         "VideosRefused",
     ),
+    (
+        "TenantUnknown",
+        "Videos are stuck that have no tenant: neither their heartbeat's key nor their message can be named.",
+        "VideosWithoutTenant",
+    ),
 )
 
 

@@ -147,7 +147,7 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
     """
     totals, backlog = given.pass_.total(), seen.backlog
     trusted = add_pass(given.run, given.pass_).heartbeats_trusted
-    tenants_missing = given.run.spared.get(Reason.TENANT_UNKNOWN, 0)
+    looked = not given.pass_.retried and given.run.heartbeats_trusted is not msgspec.UNSET
     values = {
         "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
         "OldestBacklogAge": _known(given.run.longest_wait_s),
@@ -155,7 +155,8 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         "VideosEnqueued": totals.did.enqueued,
         "VideosFailed": sum(totals.failed.values()),
         "VideosQuarantined": totals.did.quarantined,
-        "VideosRefused": totals.did.refused + (0 if given.pass_.retried else tenants_missing),
+        "VideosRefused": totals.did.refused,
+        "VideosWithoutTenant": given.run.spared.get(Reason.TENANT_UNKNOWN, 0) if looked else None,
         "VideosResent": totals.did.resent,
         "DuplicatesSent": sum(totals.did.duplicates.values()),
         "MessagesLost": None if given.pass_.retried else given.run.messages_lost,

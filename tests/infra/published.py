@@ -30,10 +30,20 @@ class Platform:
         self.machine = {"StateMachineArn": f"<{id_}>"}
 
     def own(
-        self, *, listed=True, backlog=3, waited_s=5.0, trusted=True, lost=0, unclear=False, failed=0, **did
+        self,
+        *,
+        listed=True,
+        backlog=3,
+        waited_s=5.0,
+        trusted=True,
+        lost=0,
+        unclear=False,
+        failed=0,
+        tenantless=0,
+        **did,
     ):
         """What PublishBacklog puts at the end of a run."""
-        run = RunRecord(messages_lost=lost)
+        run = RunRecord(messages_lost=lost, spared={"tenantUnknown": tenantless})
         if listed:
             run.heartbeats_trusted, run.longest_wait_s = trusted, waited_s
         known = Backlog(backlog, 0) if listed and backlog is not None else None

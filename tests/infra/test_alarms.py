@@ -97,6 +97,7 @@ CONDITIONS = [
     pytest.param(Trouble(own={"quarantined": 1}), 1, {"VideosQuarantined"}, id="a-video-is-quarantined"),
     pytest.param(Trouble(own={"lost": 1}), 1, {"MessagesLost"}, id="a-message-is-lost"),
     pytest.param(Trouble(own={"refused": 1}), 1, {"RowsRefused"}, id="a-row-is-refused"),
+    pytest.param(Trouble(own={"tenantless": 1}), 1, {"TenantUnknown"}, id="a-video-has-no-tenant"),
     pytest.param(Trouble(own={"unclear": True}), 3, {"OverrideUnclear"}, id="the-order-is-unclear"),
     pytest.param(Trouble(queues={UNDELIVERED: 1}), 1, {"StartsUndelivered"}, id="a-start-is-undelivered"),
     pytest.param(Trouble(queues={DEAD: 1}), 1, {"VideoDeadLetters"}, id="a-dead-letter"),

@@ -19,6 +19,7 @@ NOTIFY = {
     "MessagesLost",
     "OverrideUnclear",
     "RowsRefused",
+    "TenantUnknown",
     "StartsUndelivered",
     "VideoDeadLetters",
 }

@@ -230,14 +230,22 @@ class TestMeasuring:
         assert values(aws, "DesiredWorkers") == [3.0]
         assert values(aws, "DecisionHeld") == [0.0]
 
-    def test_videos_without_a_tenant_count_as_refused_in_the_first_pass(self, aws):
-        run = {"spared": {"tenantUnknown": 2, "beating": 5}}
-        for retried, refused in ((False, 3.0), (True, 1.0)):
-            done = PassResult([ItemResult(Counts(refused=1))], retried)
-            given = PublishEvent(from_builtins(run, RunRecord), done)
-            measurement = publish_backlog.Measurement(None, {}, (None, None), (None, True))
-            values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
-            assert values_[series("VideosRefused", {})] == refused
+    @pytest.mark.parametrize(
+        ("run", "retried", "without_tenant"),
+        [
+            pytest.param({"spared": {"tenantUnknown": 2}, "heartbeatsTrusted": True}, False, 2, id="found"),
+            pytest.param({"spared": {}, "heartbeatsTrusted": False}, False, 0, id="none"),
+            pytest.param({"spared": {"tenantUnknown": 2}, "heartbeatsTrusted": True}, True, None, id="told"),
+            pytest.param({}, False, None, id="listing-failed"),
+        ],
+    )
+    def test_videos_without_a_tenant_are_no_refused_rows(self, run, retried, without_tenant):
+        done = PassResult([ItemResult(Counts(refused=1))], retried)
+        given = PublishEvent(from_builtins(run, RunRecord), done)
+        measurement = publish_backlog.Measurement(None, {}, (None, None), (None, True))
+        values_ = publish_backlog.measured(Metrics(NAMESPACE, {}), measurement, given)
+        assert values_[series("VideosRefused", {})] == 1
+        assert values_[series("VideosWithoutTenant", {})] == without_tenant
 
     def test_sums_of_nothing_are_left_out_and_everything_else_is_published(self, academy, aws):
         published(aws, run=LISTED | {"messagesLost": 0, "longestWaitS": 0})
