@@ -48,8 +48,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     decision = decide_for(settings.workers.group_name, decision_inputs(settings, seen, at))
     publish.put(decided(settings.metrics, decision))
     run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
-    log.info("decided", **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")})
     needed = settings.scaling.mode == "apply" and decision.action != "hold" and not dry_run
+    log.info("decided", **told(decision, failed=sum(run.failed.values()), applied=needed))
     return {"run": to_builtins(run), "setDesiredCapacity": {"needed": needed, "to": decision.desired or 0}}
 
 
@@ -186,6 +186,24 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
         "OverrideUnclear": decision.inputs.override_problem is not None,
     }
     return {series(name, settings.dimensions): value for name, value in values.items()}
+
+
+def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]:
+    """Return the fields of the decision's log line, which is all that a failed execution leaves of it.
+
+    Args:
+        decision: what was decided.
+        failed: number of videos that could not be put back so far.
+        applied: the group is told.
+    """
+    inputs = decision.inputs
+    return {
+        **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")},
+        **{name: getattr(inputs, name) for name in ("uploaded", "processing", "visible", "in_flight")},
+        "before": None if inputs.group is None else inputs.group.desired,
+        "failed": failed,
+        "applied": applied,
+    }
 
 
 def decide_for(group_name: str, inputs: Inputs) -> Decision:

@@ -247,6 +247,20 @@ class TestMeasuring:
         assert values_[series("VideosRefused", {})] == 1
         assert values_[series("VideosWithoutTenant", {})] == without_tenant
 
+    def test_the_log_tells_the_decision_and_what_failed_since_a_failed_execution_has_no_output(
+        self, academy, aws, capsys
+    ):
+        academy.add("UPLOADED"), academy.add(), academy.add()
+        answer = published(aws, [{"error": "QueueUnavailable", "failed": 2}])
+        (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines() if '"decided"' in text]
+        decision = answer["run"]["decision"]
+        assert {name: line[name] for name in ("action", "desired", "held", "reason")} == {
+            name: decision[name] for name in ("action", "desired", "held", "reason")
+        }
+        told = {name: line[name] for name in ("uploaded", "processing", "visible", "in_flight", "before")}
+        assert told == {"uploaded": 1, "processing": 2, "visible": 0, "in_flight": 0, "before": 1}
+        assert (line["failed"], line["applied"]) == (2, answer["setDesiredCapacity"]["needed"])
+
     def test_sums_of_nothing_are_left_out_and_everything_else_is_published(self, academy, aws):
         published(aws, run=LISTED | {"messagesLost": 0, "longestWaitS": 0})
         given = {name for _, name, _, _ in aws.points}
