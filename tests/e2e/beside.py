@@ -1,4 +1,4 @@
-"""A platform that was there before, made by other means than the app, and the app deployed beside it."""
+"""A platform that was there before, made by other means than the app, and the stage ``existing`` deployed beside it."""
 
 import contextlib
 import json
@@ -9,83 +9,73 @@ import psycopg2
 from botocore.exceptions import ClientError
 
 from dev.local.cdk_runner import CdkRunner
-from dev.local.emulator import ACCOUNT, REGION, Emulator
-from dev.local.files import make_scratch_folder, remove_scratch_folder
+from dev.local.emulator import ACCOUNT, REGION
 from dev.local.platform_tables import create_schema
-from dev.local.postgres import Postgres
-from dev.local.stack import Clients
-from dev.local.valkey import Valkey
+from dev.testing.messages import Queue
+from dev.testing.servers import Academy
 
 STACK_NAME = "VideoReclaim-existing"
 PASSWORD = "Mark3d-Passw0rd/of the+database"
-GUIDE = Path(__file__).parents[2] / "docs" / "deploying.md"
 TOKEN = "Mark3d-T0ken-of-redis"
+GUIDE = Path(__file__).parents[2] / "docs" / "deploying.md"
 DIMENSIONS = {"Environment": "blue"}
+GROUP = "platform-workers"
 
 
 class Platform:
-    """Queues, a worker group, secrets, a topic, PostgreSQL and Redis, none of them from a template."""
+    """Queues, a worker group, secrets, a topic, a database and a Redis user, none of them from a template.
 
-    def __init__(self, folder, *, auth=False):
-        self._logs = folder / "logs"
-        self._scratch = make_scratch_folder()
-        self.postgres = Postgres(self._scratch / "postgres", logs=self._logs)
-        self.valkey = Valkey(self._scratch / "valkey", logs=self._logs)
-        self.emulator = Emulator(self._scratch / "emulator", auth=auth, wait_scale=0.05, logs=self._logs)
-        self.clients = Clients(self.emulator.endpoint_url)
-        self.sns = self.clients.of("sns")
-        self.iam = self.clients.of("iam")
-        self.assembly = self._scratch / "cdk.out"
+    On the servers of the deployed stage ``local``, so that two stages share an account.
+    """
 
-    def __enter__(self):
-        with contextlib.ExitStack() as stack:
-            stack.callback(remove_scratch_folder, self._scratch)
-            for server in (self.postgres, self.valkey, self.emulator):
-                stack.callback(server.stop)
-                server.start()
-            self._make_database()
-            self._make_aws()
-            self._undo = stack.pop_all()
-        return self
+    def __init__(self, deployed):
+        running = deployed.running
+        self.clients, self._postgres = running.stack.clients, running.postgres
+        self._server_dsn = running.postgres.dsn
+        self._dsn = f"{self._server_dsn.rpartition('/')[0]}/platform"
+        self._make_database(deployed)
+        self._make_aws()
+        self.queue = Queue(self.clients.sqs, self.queues["video-jobs"])
 
-    def __exit__(self, *_):
-        self._undo.close()
+    def close(self):
+        self.academy.close()
 
-    def _make_database(self):
-        create_schema(self.postgres.dsn)
-        rules = self._scratch / "postgres" / "data" / "pg_hba.conf"
-        rules.write_text("host all video_reclaim 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
-        self.sql(
+    def _make_database(self, deployed):
+        with contextlib.closing(psycopg2.connect(self._server_dsn)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("CREATE DATABASE platform")
+        create_schema(self._dsn)
+        ((rules,),) = deployed.academy.sql("SHOW hba_file")
+        Path(rules).write_text(
+            "host platform video_reclaim 127.0.0.1/32 scram-sha-256\n" + Path(rules).read_text()
+        )
+        self._redis_url = re.sub(r"/\d+$", "/7", deployed.stack.redis_url)
+        self.academy = Academy(self._dsn, self._redis_url)
+        self.academy.reset()
+        self.academy.sql(
             f"CREATE ROLE video_reclaim LOGIN PASSWORD '{PASSWORD}'; "
             "GRANT SELECT ON core_tenant, lectures_lecture, lectures_session, video_video TO video_reclaim; "
             "GRANT UPDATE (status, leased_by, leased_until, error_reason) ON video_video TO video_reclaim; "
             "SELECT pg_reload_conf()"
         )
-        self.sql(
-            "INSERT INTO core_tenant (id, code) VALUES (1, 'north');"
-            "INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1);"
-            "INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1)"
-        )
+        (rights,) = re.findall(r"^    (~\S.*\n    \+.*)$", GUIDE.read_text(), re.M)
+        self.academy.redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *rights.split())
 
     def _make_aws(self):
-        sqs, secrets = self.clients.sqs, self.clients.secrets
-        names = ("video-jobs", "video-jobs-dlq", "ai-jobs-lite", "ai-jobs-basic", "messaging-jobs")
-        self.queues = {name: sqs.create_queue(QueueName=f"academy-{name}")["QueueUrl"] for name in names}
-        self.topic = self.sns.create_topic(Name="operators")["TopicArn"]
-        given = json.dumps({"engine": "postgres", "username": "video_reclaim", "password": PASSWORD})
-        self.database_secret = secrets.create_secret(Name="academy/database", SecretString=given)["ARN"]
+        sqs, secrets, scaling = self.clients.sqs, self.clients.secrets, self.clients.autoscaling
+        names = ("video-jobs", "video-jobs-dlq", "ai-jobs-lite", "messaging-jobs")
+        self.queues = {name: sqs.create_queue(QueueName=f"platform-{name}")["QueueUrl"] for name in names}
+        self.topic = self.clients.of("sns").create_topic(Name="operators")["TopicArn"]
+        self.database_secret = secrets.create_secret(
+            Name="academy/database", SecretString=self.database_login(PASSWORD)
+        )["ARN"]
         given = json.dumps({"username": "lambda", "password": TOKEN})
         self.redis_secret = secrets.create_secret(Name="academy/redis", SecretString=given)["ARN"]
-        with contextlib.closing(self.redis()) as redis:
-            (rights,) = re.findall(r"^    (~tenant\S.*\n    \+.*)$", GUIDE.read_text(), re.M)
-            granted = rights.split()
-            redis.execute_command("ACL", "SETUSER", "lambda", "on", f">{TOKEN}", *granted)
-        scaling = self.clients.autoscaling
         scaling.create_launch_configuration(
             LaunchConfigurationName="worker", ImageId="ami-1", InstanceType="c7g.xlarge"
         )
         scaling.create_auto_scaling_group(
-            AutoScalingGroupName="academy-video-worker-asg",
+            AutoScalingGroupName=GROUP,
             LaunchConfigurationName="worker",
             MinSize=1,
             MaxSize=20,
@@ -93,68 +83,47 @@ class Platform:
             AvailabilityZones=[f"{REGION}a"],
         )
 
-    def redis(self):
-        import redis
+    @staticmethod
+    def database_login(password):
+        return json.dumps({"engine": "postgres", "username": "video_reclaim", "password": password})
 
-        return redis.Redis.from_url(self.valkey.url)
-
-    def sql(self, statement, *parameters):
-        with contextlib.closing(psycopg2.connect(self.postgres.dsn)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters or None)
-                return cursor.fetchall() if cursor.description else None
-
-    def stuck_video(self):
-        """A video whose lease has expired."""
-        ((video_id,),) = self.sql(
-            "INSERT INTO video_video (session_id, file_key, status, leased_by, leased_until,"
-            " processing_started_at, created_at, updated_at) VALUES (1, 'a.mp4', 'PROCESSING', 'w-1',"
-            " now() - interval '1 minute', now() - interval '5 hours', now(), now()) RETURNING id"
+    def set_secret_password(self, password):
+        """Change what the secret says; the database keeps its own."""
+        self.clients.secrets.put_secret_value(
+            SecretId=self.database_secret, SecretString=self.database_login(password)
         )
-        return video_id
 
-    def state(self, video_id):
-        return self.sql("SELECT status, leased_by FROM video_video WHERE id = %s", video_id)[0]
+    def disconnect(self):
+        """End the functions' connections, so that the next call opens new ones."""
+        self.academy.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'video_reclaim'"
+        )
 
-    def messages(self, queue="video-jobs"):
-        """Receive and delete everything in a queue; return the bodies."""
-        bodies = []
-        while found := self.clients.sqs.receive_message(
-            QueueUrl=self.queues[queue], MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in found:
-                bodies.append(json.loads(message["Body"]))
-                self.clients.sqs.delete_message(
-                    QueueUrl=self.queues[queue], ReceiptHandle=message["ReceiptHandle"]
-                )
-        return bodies
+    def desired(self):
+        (group,) = self.clients.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])[
+            "AutoScalingGroups"
+        ]
+        return group["DesiredCapacity"]
 
     def inventory(self):
         """What the platform owns, as its own tools see it."""
-        clients = self.clients
-        (group,) = clients.autoscaling.describe_auto_scaling_groups(
-            AutoScalingGroupNames=["academy-video-worker-asg"]
-        )["AutoScalingGroups"]
-        volatile = {"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"}
+        groups = self.clients.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])
         return {
-            "queues": {
-                name: {
-                    key: value
-                    for key, value in clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
-                        "Attributes"
-                    ].items()
-                    if key not in volatile
-                }
-                for name, url in self.queues.items()
-            },
-            "group": {key: group[key] for key in ("AutoScalingGroupARN", "MinSize", "MaxSize")},
+            "queues": [
+                self.clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "Policy"])[
+                    "Attributes"
+                ]
+                for url in self.queues.values()
+            ],
+            "group": [
+                (one["AutoScalingGroupARN"], one["MinSize"], one["MaxSize"])
+                for one in groups["AutoScalingGroups"]
+            ],
             "secrets": [
-                clients.secrets.get_secret_value(SecretId=arn)["VersionId"]
+                self.clients.secrets.get_secret_value(SecretId=arn)["VersionId"]
                 for arn in (self.database_secret, self.redis_secret)
             ],
-            "topics": [topic["TopicArn"] for topic in self.sns.list_topics()["Topics"]],
-            "videos": self.sql("SELECT * FROM video_video ORDER BY id"),
+            "videos": self.academy.rows(),
         }
 
     def configuration(self):
@@ -165,35 +134,37 @@ class Platform:
             "bundle": "host",
             "database": {
                 "host": "127.0.0.1",
-                "port": self.postgres.port,
+                "port": self._postgres.port,
+                "name": "platform",
                 "user": "",
                 "iamResourceId": None,
                 "secretArn": self.database_secret,
                 "sslMode": "disable",
             },
-            "redis": {"url": self.valkey.url, "secretArn": self.redis_secret},
+            "redis": {"url": self._redis_url, "secretArn": self.redis_secret},
+            "queues": {
+                "video": "platform-video-jobs",
+                "videoDeadLetter": "platform-video-jobs-dlq",
+                "others": {"AI": ["platform-ai-jobs-lite"], "Messaging": ["platform-messaging-jobs"]},
+            },
+            "workers": {"groupName": GROUP},
             "schedule": {"enabled": False},
             "metrics": {"dimensions": DIMENSIONS},
-            "scaling": {"mode": "apply"},
+            "scaling": {"mode": "apply", "overrideParameter": "/platform/scaling-override"},
             "observability": {"topicArn": self.topic, "logExecutionData": False},
         }
 
 
 class Deployment:
-    """The stage ``existing``, deployed beside a platform by the CDK CLI."""
+    """The stage ``existing``, deployed by the CDK CLI."""
 
-    def __init__(self, platform):
-        self._platform = platform
-        self._cdk = CdkRunner(
-            "existing",
-            scratch=platform._scratch,
-            logs=platform._logs,
-            endpoint_url=platform.emulator.endpoint_url,
-        )
+    def __init__(self, platform, scratch):
+        self._platform, self.logs, self.assembly = platform, scratch / "logs", scratch / "cdk.out"
+        endpoint_url = platform.clients.sqs.meta.endpoint_url
+        self._cdk = CdkRunner("existing", scratch=scratch, logs=self.logs, endpoint_url=endpoint_url)
 
     def up(self):
         self._cdk.synthesize(self._platform.configuration()).wait_done()
-        self._cdk.bootstrap().wait_done()
         self.deploy_again()
 
     def deploy_again(self):
@@ -207,16 +178,16 @@ class Deployment:
     def outputs(self):
         return self._cdk.outputs()
 
-    def run(self, given=None):
+    def functions(self):
+        return [name for key, name in self.outputs().items() if key.endswith("Function")]
+
+    def run(self, deployed, given=None):
         """Run the workflow to its end and describe the execution."""
         machine = self.outputs()["StateMachineArn"]
-        states = self._platform.clients.stepfunctions
-        started = states.start_execution(stateMachineArn=machine, input=json.dumps(given or {}))
-        while (shown := states.describe_execution(executionArn=started["executionArn"]))[
-            "status"
-        ] == "RUNNING":
-            pass
-        return shown
+        started = deployed.clients.stepfunctions.start_execution(
+            stateMachineArn=machine, input=json.dumps(given or {})
+        )
+        return deployed.ended(started["executionArn"])
 
 
 def exists(call, **given):

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -83,31 +82,6 @@ class Relay:
         self.change_request: Callable = lambda _action, body: body
         self.change_answer: Callable = lambda _action, body: body
 
-    def refuse(self, video_ids):
-        """Have SQS refuse these videos' entries, and take the others of the same call."""
-
-        dropped = threading.local()
-
-        def drop(action, body):
-            dropped.entries = []
-            if action != "SendMessageBatch":
-                return body
-            call = json.loads(body)
-            dropped.entries = [entry for entry in call["Entries"] if int(entry["Id"]) in video_ids]
-            call["Entries"] = [entry for entry in call["Entries"] if int(entry["Id"]) not in video_ids]
-            if not call["Entries"]:
-                return 200, tell(action, b'{"Successful": [], "Failed": []}')
-            return json.dumps(call).encode()
-
-        def tell(_action, body):
-            if not dropped.entries:
-                return body
-            answer = json.loads(body)
-            answer["Failed"] = answer.get("Failed", []) + [_refusal(entry) for entry in dropped.entries]
-            return json.dumps(answer).encode()
-
-        self.change_request, self.change_answer = drop, tell
-
     def fail(self, action, *, code, status=400, about=""):
         """Have every call of one action that mentions ``about`` fail with this error."""
 
@@ -117,17 +91,6 @@ class Relay:
             return status, json.dumps({"__type": code, "message": f"{code} by the relay"}).encode()
 
         self.change_request = fail
-
-    def stall(self, action, *, about, seconds):
-        """Keep a call waiting that mentions ``about``, and never pass it on."""
-
-        def wait(asked, body):
-            if asked == action and about in body.decode():
-                time.sleep(seconds)
-                return 500, b"{}"
-            return body
-
-        self.change_request = wait
 
     def close(self):
         self._server.shutdown()
@@ -142,14 +105,6 @@ def _action(headers, body):
         if part.startswith("Action="):
             return part.removeprefix("Action=")
     return ""
-
-
-def _refusal(entry):
-    return {"Id": entry["Id"], "SenderFault": False, "Code": "InternalError", "Message": "by the relay"}
-
-
-def _item_states(state):
-    return state.get("ItemProcessor", {}).get("States", {})
 
 
 class Deployed:
@@ -204,9 +159,9 @@ class Deployed:
         self.academy.close()
         self.relay.close()
 
-    def start(self, given=None, *, machine=None):
+    def start(self, given=None):
         started = self.clients.stepfunctions.start_execution(
-            stateMachineArn=machine or self.stack.state_machine_arn, input=json.dumps(given or {})
+            stateMachineArn=self.stack.state_machine_arn, input=json.dumps(given or {})
         )
         self.started.append(started["executionArn"])
         return self.started[-1]
@@ -221,60 +176,12 @@ class Deployed:
             time.sleep(0.05)
         return {**shown, "record": json.loads(shown["output"]) if shown.get("output") else None}
 
-    def run(self, given=None, *, machine=None):
-        return self.ended(self.start(given, machine=machine))
-
-    def machine_without_retries_of(self, error):
-        """Make the deployed state machine once more, but for the retries of one error; return its ARN."""
-
-        def change(definition):
-            for states in (definition["States"], *map(_item_states, definition["States"].values())):
-                for state in states.values():
-                    for retrier in state.get("Retry", ()):
-                        retrier["MaxAttempts"] *= error not in retrier["ErrorEquals"]
-
-        return self._changed_machine(f"without-retries-of-{error}", change)
-
-    def machine_that_waits(self, seconds):
-        """Make the deployed state machine once more, with another wait before the second look."""
-
-        def change(definition):
-            definition["States"]["ConfirmSilence"]["Seconds"] = seconds
-
-        return self._changed_machine(f"waits-{seconds}-s", change)
-
-    def _changed_machine(self, name, change):
-        deployed = self.clients.stepfunctions.describe_state_machine(
-            stateMachineArn=self.stack.state_machine_arn
-        )
-        definition = json.loads(deployed["definition"])
-        change(definition)
-        return self.clients.stepfunctions.create_state_machine(
-            name=name, definition=json.dumps(definition), roleArn=deployed["roleArn"]
-        )["stateMachineArn"]
+    def run(self, given=None):
+        return self.ended(self.start(given))
 
     def redrive(self, execution):
         self.clients.stepfunctions.redrive_execution(executionArn=execution["executionArn"])
         return self.ended(execution["executionArn"])
-
-    def history(self, execution):
-        """The events of an execution that the emulator keeps: those outside Maps."""
-        pages = self.clients.stepfunctions.get_paginator("get_execution_history").paginate(
-            executionArn=execution["executionArn"]
-        )
-        return [event for page in pages for event in page["events"]]
-
-    def unfinished(self, execution):
-        """The state outside Maps that was entered and never left: where a redrive goes on."""
-        entered, left = [], []
-        for event in self.history(execution):
-            if "stateEnteredEventDetails" in event:
-                entered.append(event["stateEnteredEventDetails"]["name"])
-            if "stateExitedEventDetails" in event:
-                left.append(event["stateExitedEventDetails"]["name"])
-        for name in left:
-            entered.remove(name)
-        return entered
 
     def log_lines(self, step):
         """What a function has logged, oldest first."""
@@ -333,19 +240,6 @@ class Deployed:
         found = scheduler.get_schedule(Name=name)
         kept = {field: found[field] for field in ("ScheduleExpression", "FlexibleTimeWindow", "Target")}
         scheduler.update_schedule(Name=name, State="DISABLED", Description=found["Description"], **kept)
-
-    def published(self, name, statistic="Sum"):
-        """A metric's statistic over all that was published in this session: compare before and after."""
-        now = datetime.now(UTC)
-        points = self.clients.cloudwatch.get_metric_statistics(
-            Namespace=self.stack.metric_namespace,
-            MetricName=name,
-            StartTime=now - timedelta(hours=2),
-            EndTime=now + timedelta(minutes=2),
-            Period=60,
-            Statistics=[statistic],
-        )["Datapoints"]
-        return sum(point[statistic] for point in points)
 
     def own_namespace(self):
         """Have metrics published to a namespace that holds none yet; return its name."""
