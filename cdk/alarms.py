@@ -233,8 +233,8 @@ _EVENTS = (
     ),
     (
         "MessagesLost",
-        "Videos waited for a worker whose messages cannot exist any more.",
-        "MessagesLost",
+        "Videos waited for a worker, and the queue held no message for them. They were sent again.",
+        "VideosResent",
     ),
     (
         "RowsRefused",

@@ -93,9 +93,7 @@ def _fleet(stage: Stage, dimensions: Mapping[str, str]) -> list[Graph]:
 
 
 def _videos(stage: Stage, watched: Watched) -> list[Graph]:
-    outcomes = [
-        name for name in METRICS if name.startswith("Videos") or name in ("MessagesLost", "DuplicatesSent")
-    ]
+    outcomes = [name for name in METRICS if name.startswith("Videos") or name == "DuplicatesSent"]
     # The metric is 0 or 1 each round; a share of a longer period is readable.
     held = _own(stage, "DecisionHeld", watched.dimensions, stat="Average", label="share of decisions")
     return [

@@ -30,6 +30,7 @@ class ReclaimFunctions(Construct):
         scope: Construct,
         id_: str,
         *,
+        name: str,
         prefix: str,
         stage: Stage,
         queues: PlatformQueues,
@@ -55,36 +56,35 @@ class ReclaimFunctions(Construct):
         # By function: timeout and how much of it is the database's, in seconds; sections of the settings besides
         # the database; permissions besides those to sign in there.
         plans: Mapping[str, tuple[int, int, list[str], list[iam.PolicyStatement]]] = {
-            "ListStaleVideos": (60, 60, ["redis", "reclaiming", "schedule", "queues", "workers"], watch),
-            "Reclaim": (30, 30, ["redis", "reclaiming"], redis_sign_in),
-            "Enqueue": (60, 60, ["redis", "reclaiming", "queues"], [*redis_sign_in, *send]),
+            "ListStaleVideos": (60, 60, ["redis", "stage", "reclaiming", "schedule", "queues"], watch),
+            "Reclaim": (30, 30, ["redis", "stage", "reclaiming", "schedule"], redis_sign_in),
+            "Enqueue": (60, 60, ["redis", "stage", "reclaiming", "queues"], [*redis_sign_in, *send]),
             "PublishBacklog": (90, 30, ["queues", "metrics", "scaling", "workers", "schedule"], observe),
         }
         sign_in = permissions.sign_in(self, stage)
         urls = Stack.of(self).to_json_string(
             {kind: [queue.queue_url for queue in members] for kind, members in queues.by_worker_type.items()}
         )
+        given = {"queues": {"QUEUES_URLS": urls}, "stage": {"STAGE_NAME": name}}
         self.by_name: dict[str, lambda_.Function] = {}
         """The functions by the name of their state."""
         self.log_groups: dict[str, logs.ILogGroup] = {}
-        for name, (timeout_s, database_s, sections, statements) in plans.items():
+        for state, (timeout_s, database_s, sections, statements) in plans.items():
             variables = environment.variables(stage, "database")
             # A statement on a connection that died unnoticed, and again on a new one, end within this time.
             variables["DATABASE_STATEMENT_SECONDS"] = str(database_s // 3)
             for section in sections:
-                variables |= (
-                    {"QUEUES_URLS": urls} if section == "queues" else environment.variables(stage, section)
-                )
+                variables |= given.get(section) or environment.variables(stage, section)
             step = Step(
                 self,
-                name,
+                state,
                 shared=shared,
                 environment=variables,
                 statements=[*sign_in, *statements],
                 timeout_s=timeout_s,
-                reserved_concurrency=_share(stage.database.max_connections, name),
+                reserved_concurrency=_share(stage.database.max_connections, state),
             )
-            self.by_name[name], self.log_groups[name] = step.function, step.log_group
+            self.by_name[state], self.log_groups[state] = step.function, step.log_group
 
 
 def _layers(scope: Construct, stage: Stage) -> list[lambda_.ILayerVersion]:

@@ -43,12 +43,8 @@ def send_jobs(scope: Construct, queues: PlatformQueues) -> list[iam.PolicyStatem
 
 
 def watch(queues: PlatformQueues) -> list[iam.PolicyStatement]:
-    """Read the video queue's depth and its oldest message, and the instances of the group."""
-    return [
-        allow(["sqs:GetQueueAttributes"], [queues.video.queue_arn]),
-        allow(["cloudwatch:GetMetricData"], ["*"]),  # takes neither resource nor condition
-        allow(["autoscaling:DescribeAutoScalingGroups"], ["*"]),  # takes no resource
-    ]
+    """Read the video queue's depth."""
+    return [allow(["sqs:GetQueueAttributes"], [queues.video.queue_arn])]
 
 
 def observe(scope: Construct, stage: Stage, queues: PlatformQueues) -> list[iam.PolicyStatement]:

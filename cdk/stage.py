@@ -35,12 +35,11 @@ class Schedule(Section):
 class Reclaiming(Section):
     """When a video counts as stuck, and how it is put back."""
 
-    confirm_silence_seconds: Seconds = 30
+    silent_after_seconds: int = Field(default=60, ge=45, le=3_600)
     handoff_seconds: int = Field(default=900, ge=300, le=86_400)
     max_reclaims: int = Field(default=5, ge=0)
     mass_silence_seconds: Seconds = 600
-    lost_after_seconds: int = Field(default=900, ge=900)
-    lost_messages: Literal["resend", "report"] = "resend"
+    lost_after_seconds: int = Field(default=300, ge=300)
     expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
     max_concurrency: int = Field(default=5, ge=1, le=40, exclude=True)
 

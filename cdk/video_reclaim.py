@@ -168,6 +168,7 @@ class VideoReclaim(Construct):
         functions = ReclaimFunctions(
             self,
             "Functions",
+            name=self.name,
             prefix=prefix,
             stage=stage,
             queues=queues,

@@ -14,9 +14,6 @@ from .findings import accept_lint, accept_wildcard
 from .sources import ROOT
 from .stage import Stage
 
-_WAIT_MARGIN_S = 2
-"""The wait is longer than the silence it confirms: the precision of a Wait state is not documented."""
-
 DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
 
 
@@ -49,7 +46,6 @@ class ReclaimWorkflow(Construct):
             definition_substitutions={
                 **{f"{name}Arn": function.function_arn for name, function in functions.items()},
                 "AutoScalingGroupName": stage.workers.group_name,
-                "ConfirmSilenceSeconds": str(stage.reclaiming.confirm_silence_seconds + _WAIT_MARGIN_S),
                 "MaxConcurrency": str(stage.reclaiming.max_concurrency),
                 "Partition": Stack.of(self).partition,
             },

@@ -159,7 +159,6 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         "VideosWithoutTenant": given.run.spared.get(Reason.TENANT_UNKNOWN, 0) if looked else None,
         "VideosResent": totals.did.resent,
         "DuplicatesSent": sum(totals.did.duplicates.values()),
-        "MessagesLost": None if given.pass_.retried else given.run.messages_lost,
         "HeartbeatsTrusted": _known(trusted),
     }
     own = {

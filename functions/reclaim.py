@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from video_reclaim import log
@@ -11,52 +12,69 @@ from video_reclaim.records import to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.reclaiming import (
-    History,
     Plan,
     Written,
-    candidates,
-    claims_to_count,
     counts,
+    judge_batch,
     outcomes,
     plan,
-    still_lost,
+    quarantines_due,
 )
-from video_reclaim.rules.staleness import Criteria, Video
-from video_reclaim.settings import Reclaiming, read
+from video_reclaim.rules.staleness import Criteria, Reason, Video
+from video_reclaim.rules.view import compare
+from video_reclaim.settings import Reclaiming, criteria_for, read
 
 
 @log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Map ``{"videos": [id, …], "input": {…}, "execution": ARN, "failOnPartial": bool}`` to `enqueue`'s event.
+    """Map ``{"videos": [id, …], "input", "execution": ARN, "startedAt", "failOnPartial"}`` to `enqueue`'s event.
 
-    Every video is read afresh; one that is no longer stale, or no longer there, is skipped and counted. Rows
-    that PostgreSQL refuses to write are counted too. A retry finds what an earlier attempt leased by its token
-    and answers as that attempt would have.
+    Every video is read afresh and judged by the rule of the listing; one that is no longer stale, or no longer
+    there, is skipped and counted. Rows that PostgreSQL refuses to write are counted too. A retry finds what an
+    earlier attempt leased by its token and answers as that attempt would have.
 
     Raises:
         StoreUnavailable: PostgreSQL did not answer; any video that was leased carries the token.
         StoreRefused: PostgreSQL refused a statement as a whole.
     """
-    settings, token = read(Reclaiming), token_for(event["execution"])
-    criteria = _criteria(settings, token, event["input"])
+    token, criteria = token_for(event["execution"]), _criteria(event)
     videos = store().read_videos(event["videos"])
-    asked = candidates(videos, criteria)
-    claims = claims_to_count(asked, token)
-    history = heartbeats().read_and_count(asked, claims)
-    lost = still_lost(asked, history.waits, lost_after_s=settings.lost_after_seconds)
-    todo = plan(videos, history, replace(criteria, lost=lost), max_reclaims=settings.max_reclaims)
-    leased, quarantined = Written(), Written()
+    look = heartbeats().look(videos, whole=False)  # read after the rows: see `judge`
+    criteria = replace(criteria, mass_silence=look is not None and look.mass_silence_since_s is not None)
+    view = compare(videos, look, criteria)
+    todo, answered = _plan(videos, judge_batch(videos, view, criteria))
+    leased = store().lease_for_handoff(todo.lease, token=token, handoff_s=read(Reclaiming).handoff_seconds)
+    quarantined = _quarantine(todo)
+    log.trace(outcomes(event["videos"], videos, todo, view, leased, quarantined))
+    return _answer(event, todo, leased, quarantined, redis_answered=answered and view.look.answered)
+
+
+def _criteria(event: Mapping[str, Any]) -> Criteria:
+    return replace(
+        criteria_for(ExecutionInput.parse(event["input"])),
+        started_s=datetime.fromisoformat(event["startedAt"]).timestamp(),
+        own_token=token_for(event["execution"]),
+    )
+
+
+def _plan(videos: Sequence[Video], reasons: Mapping[int, Reason]) -> tuple[Plan, bool]:
+    """Count the dead claims, before any row is written, and decide; also return whether Redis answered."""
+    tally = heartbeats().count(videos, reasons)
+    due = quarantines_due(reasons, tally, max_reclaims=read(Reclaiming).max_reclaims)
+    granted = heartbeats().begin_quarantine([video for video in videos if video.id in due])
+    return plan(videos, reasons, tally, due=due, granted=granted), tally.answered
+
+
+def _quarantine(todo: Plan) -> Written:
+    """Set videos to FAILED; their users are shown that, whatever answer was lost."""
     try:
-        leased = store().lease_for_handoff(todo.lease, token=token, handoff_s=settings.handoff_seconds)
-        quarantined = store().quarantine(todo.quarantine, todo.quarantine_reasons)
+        return store().quarantine(todo.quarantine, todo.error_reasons())
     finally:
-        corrected = _correct_redis(asked, claims, history, leased.ids, quarantined.ids)
-    log.trace(outcomes(event["videos"], videos, todo, history, leased, quarantined))
-    return _answer(event, todo, leased, quarantined, redis_answered=history.answered and corrected)
+        heartbeats().forget_status(todo.quarantine)
 
 
 def _answer(
-    event: dict[str, Any], todo: Plan, leased: Written, quarantined: Written, *, redis_answered: bool
+    event: Mapping[str, Any], todo: Plan, leased: Written, quarantined: Written, *, redis_answered: bool
 ) -> dict[str, Any]:
     unsent = None if event["failOnPartial"] else token_for(event["execution"])
     did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=redis_answered)
@@ -64,33 +82,6 @@ def _answer(
         "execution": event["execution"],
         "failOnPartial": event["failOnPartial"],
         "videos": leased.ids,
-        "attempts": [todo.attempts[video_id] for video_id in leased.ids],
+        "attempts": [todo.attempt(video_id) for video_id in leased.ids],
         "did": to_builtins(did),
     }
-
-
-def _criteria(settings: Reclaiming, token: str, execution_input: object) -> Criteria:
-    return Criteria(
-        settings.confirm_silence_seconds,
-        spare_beating=settings.expired_but_beating == "spare",
-        own_token=token,
-        released=ExecutionInput.parse(execution_input).release,
-    )
-
-
-def _correct_redis(
-    asked: Sequence[Video],
-    claims: Mapping[int, str],
-    history: History,
-    leased: Sequence[int],
-    quarantined: Sequence[int],
-) -> bool:
-    """Undo the counts of videos that were not reclaimed; end those of quarantined ones, whose users see FAILED.
-
-    Return whether Redis took all of it.
-    """
-    not_reclaimed = history.newly_counted - {*leased, *quarantined}
-    undone = heartbeats().undo_counts([video for video in asked if video.id in not_reclaimed], claims)
-    given_up = [video for video in asked if video.id in quarantined]
-    ended = heartbeats().end_counts([(video.tenant_id or 0, video.id) for video in given_up])
-    return heartbeats().forget_status(given_up) and ended and undone

@@ -123,8 +123,8 @@ def remarks(record: RunRecord) -> list[str]:
         said.append(
             f"Videos whose lease expired while their workers send heartbeats: {record.expired_but_beating}."
         )
-    if record.messages_lost:
-        said.append(f"Waiting videos whose messages cannot exist any more: {record.messages_lost}.")
+    if record.resent:
+        said.append(f"Waiting videos for which the queue held no message: {record.resent}.")
     if record.metrics_error:
         said.append(f"The metrics were not published: {record.metrics_error}.")
     if record.scaling_error:

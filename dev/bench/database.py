@@ -83,11 +83,11 @@ def _contenders(here: Servers) -> dict[str, Callable[[int], float]]:
     lanes, workers = [Store(settings) for _ in range(LANES)], ThreadPoolExecutor(LANES)
 
     def at_once() -> int:
-        listed = [video for page in store.list_candidates() for video in page]
+        listed = store.list_candidates()
         return len(store.lease_for_handoff(listed, token=_TOKEN, handoff_s=_HANDOFF_S).ids)
 
     def batched() -> int:
-        ids = [video.id for page in store.list_candidates() for video in page]
+        ids = [video.id for video in store.list_candidates()]
         batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
         return sum(workers.map(lane, lanes, [batches[number::LANES] for number in range(LANES)]))
 

@@ -13,7 +13,8 @@ from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
 from dev.testing.clock import stopped_clock
 
-HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
+STAGE = "night"
+HEARD_KEY, SEEN_KEY = f"video-reclaim:{STAGE}:heartbeat-moved", f"video-reclaim:{STAGE}:seen"
 __all__ = ["stopped_clock"]
 
 COLUMNS = (
@@ -75,7 +76,7 @@ class Academy:
 
     def reset(self):
         self.redis.flushall()
-        self.redis.set(HEARTBEAT_SEEN_KEY, "1", ex=30 * 86_400)  # a Redis in which workers have been heard
+        self.redis.set(HEARD_KEY, "1", ex=30 * 86_400)  # a Redis in which workers have been heard
         self.sql(
             "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
         )
@@ -98,14 +99,19 @@ class Academy:
             (id, tenant or 9, f"tenants/{tenant}/lecture.mp4", status, by, until, started),
         )
         if beats:
-            self.redis.set(f"tenant:{tenant}:video:{video_id}:heartbeat", "1", ex=60)
+            self.beat(video_id, tenant=tenant)
         return video_id
 
-    def strike(self, video_id, *, ago_s, tenant=1):
-        """Move the first missed heartbeat of a video that has a strike into the past."""
-        key = f"tenant:{tenant}:video:{video_id}:silence"
-        at, _, lease = self.redis.get(key).decode().partition(" ")
-        self.redis.set(key, f"{float(at) - ago_s} {lease}", keepttl=True)
+    def beat(self, video_id, *, tenant=1, left_s=60):
+        """Send a heartbeat that expires in ``left_s`` seconds; None: never."""
+        self.redis.set(f"tenant:{tenant}:video:{video_id}:heartbeat", "1", ex=left_s)
+
+    def pass_time(self, seconds, *videos):
+        """Make what was seen of these videos, or of all, and of the queue older; the last look was now."""
+        fields = {name.decode(): value.decode() for name, value in self.redis.hgetall(SEEN_KEY).items()}
+        for name in [str(video) for video in videos] or fields.keys() - {"looked-at"}:
+            since, *rest = fields[name].split(" ")
+            self.redis.hset(SEEN_KEY, name, " ".join([f"{float(since) - seconds:.3f}", *rest]))
 
     def upload(self, video_id):
         """The identity of a video's upload, with which the counts of its reclaims begin."""
@@ -159,12 +165,12 @@ def common_settings(postgres, valkey):
         "DATABASE_SSL_MODE": "disable",
         "DATABASE_STATEMENT_SECONDS": "20",
         "REDIS_URL": valkey.url,
-        "RECLAIMING_CONFIRM_SILENCE_SECONDS": "60",
+        "STAGE_NAME": STAGE,
+        "RECLAIMING_SILENT_AFTER_SECONDS": "60",
         "RECLAIMING_HANDOFF_SECONDS": "900",
         "RECLAIMING_MAX_RECLAIMS": "5",
         "RECLAIMING_MASS_SILENCE_SECONDS": "600",
-        "RECLAIMING_LOST_AFTER_SECONDS": "900",
-        "RECLAIMING_LOST_MESSAGES": "resend",
+        "RECLAIMING_LOST_AFTER_SECONDS": "300",
         "RECLAIMING_EXPIRED_BUT_BEATING": "reclaim",
         "QUEUES_URLS": '{"Video": ["http://127.0.0.1:1/000000000000/academy-video-jobs"]}',
         "WORKERS_GROUP_NAME": "academy-video-worker-asg",

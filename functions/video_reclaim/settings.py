@@ -16,6 +16,9 @@ import msgspec
 from video_reclaim.errors import InvalidSetting
 from video_reclaim.metrics import VIDEO
 from video_reclaim.records import Malformed, from_builtins, from_json
+from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.sightings import memory_s
+from video_reclaim.rules.staleness import Criteria
 
 LAYERS = "/opt"
 """Where Lambda unpacks the layers, and with them the certificates."""
@@ -75,25 +78,32 @@ class Reclaiming(msgspec.Struct, frozen=True):
     """When a video counts as stuck, and how it is put back.
 
     Attributes:
-        confirm_silence_seconds: how long a heartbeat must have been missing under a live lease; 0 lets the
-            first miss count, which is the platform's rule.
+        silent_after_seconds: how long a heartbeat must not have been renewed; three beats of a worker.
         handoff_seconds: how long a reclaimed video may take to reach the queue before another execution
             adopts it; longer than any function runs.
         max_reclaims: a video reclaimed more often within 7 days is quarantined; 0 for no limit.
-        mass_silence_seconds: how long silence must last when not one of at least 5 workers is heard.
+        mass_silence_seconds: how long silence must last while most workers are silent.
         lost_after_seconds: how long a video must have waited before its message may count as lost.
-        lost_messages: ``resend`` sends lost messages again, ``report`` only counts them.
         expired_but_beating: ``reclaim`` takes a video whose lease expired from a worker that still sends
             heartbeats, which is the platform's rule; ``spare`` leaves it to the worker.
     """
 
-    confirm_silence_seconds: Count
+    silent_after_seconds: Positive
     handoff_seconds: Positive
     max_reclaims: Count
     mass_silence_seconds: Count
     lost_after_seconds: Positive
-    lost_messages: Literal["resend", "report"]
     expired_but_beating: Literal["reclaim", "spare"]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """The deployment.
+
+    Attributes:
+        name: tells it from others that may share a Redis.
+    """
+
+    name: str
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -207,3 +217,17 @@ def read(section: type[T], environment: Mapping[str, str] | None = None) -> T:
     except ValueError as exc:
         first = msgspec.structs.fields(section)[0].name
         raise InvalidSetting(variable(section, first), str(exc)) from exc
+
+
+def criteria_for(request: ExecutionInput) -> Criteria:
+    """Return how strictly an execution judges videos. Raises InvalidSetting."""
+    reclaiming = read(Reclaiming)
+    return Criteria(
+        silent_after_s=reclaiming.silent_after_seconds,
+        mass_silence_s=reclaiming.mass_silence_seconds,
+        lost_after_s=reclaiming.lost_after_seconds,
+        memory_s=memory_s(read(Schedule).rate_minutes),
+        spare_beating=reclaiming.expired_but_beating == "spare",
+        terminated=request.terminated,
+        released=request.release,
+    )

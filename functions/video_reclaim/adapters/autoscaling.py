@@ -18,15 +18,6 @@ class _Unknown(Exception):
     """The group can't be described, or can't be reasoned about; the message says why."""
 
 
-def instances(name: str) -> set[str] | None:
-    """Return the ids of the group's instances in any lifecycle state; None if the group is unknown."""
-    try:
-        return {instance["InstanceId"] for instance in _describe(name).get("Instances", [])}
-    except (_Unknown, BotoCoreError, ClientError) as exc:
-        _tell(name, exc)
-        return None
-
-
 def describe_group(name: str) -> tuple[Group | None, str | None]:
     """Return the group, and None; or None, and why it is unknown or can't be reasoned about."""
     try:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef
 
 _PERIOD_S = 60
-_OLDEST_MESSAGE_WINDOW_S = 600
 
 
 def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) -> None:
@@ -89,18 +88,3 @@ def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tu
 
 def _dimensions(series: Series) -> "list[DimensionTypeDef]":
     return [{"Name": name, "Value": value} for name, value in series.dimensions]
-
-
-def oldest_message_s(queue_name: str, *, at: datetime) -> float | None:
-    """Return the age of a queue's oldest message in seconds in the 10 minutes up to ``at``; None if it is unknown.
-
-    Read from SQS's metric ApproximateAgeOfOldestMessage, which leaves out a message from its third receive on
-    (AWS, "Available CloudWatch metrics for Amazon SQS"). It stays in the queue for another 300 s, so earlier
-    points count as well: they still show its age.
-    """
-    series = Series("ApproximateAgeOfOldestMessage", "Seconds", (("QueueName", queue_name),))
-    points = maxima("AWS/SQS", series, at=at, window_s=_OLDEST_MESSAGE_WINDOW_S)
-    if not points:
-        return None
-    now_s = points[-1].value + (at - points[-1].at).total_seconds()
-    return max(now_s, *(point.value for point in points))

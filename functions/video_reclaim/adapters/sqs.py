@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from video_reclaim import aws, log
 from video_reclaim.rules.enqueueing import Sent
+from video_reclaim.rules.waiting import Depth as Depth
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -20,26 +20,6 @@ _ENTRIES_PER_CALL = 10
 _MAX_DELAY_S = 900
 _CALLS_AT_ONCE = 5  # more gain nothing with the share of a core that the function has (docs/performance.md)
 _TIME_LIMIT_S = 20  # with one more call, and with the clearing, well within the function's minute
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """SQS's approximate counts of one or several queues.
-
-    Attributes:
-        visible: messages that wait.
-        in_flight: messages that were received and not yet deleted.
-        delayed: messages that cannot be received yet.
-    """
-
-    visible: int
-    in_flight: int
-    delayed: int
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no message at all."""
-        return self.visible + self.in_flight + self.delayed == 0
 
 
 def send(

@@ -23,6 +23,7 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
         reclaimed: videos taken from their workers and handed to the queue.
         enqueued: messages that SQS accepted.
         quarantined: videos set to FAILED after too many reclaims.
+        over_limit: videos put back to work that would be quarantined in an hour without so many quarantines.
         refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
         resent: videos whose lost message is sent again.
         duplicates: messages sent although an earlier one for the same video may be in the queue, by `Cause`.
@@ -33,6 +34,7 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
     reclaimed: int = 0
     enqueued: int = 0
     quarantined: int = 0
+    over_limit: int = 0
     refused: int = 0
     resent: int = 0
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)

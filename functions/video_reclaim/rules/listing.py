@@ -1,117 +1,36 @@
-"""What a listing found, and the record of the execution so far."""
+"""What a look at all videos that may be stuck comes to: the record so far, and the videos to reclaim."""
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from math import ceil
 from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
-from video_reclaim.rules.execution_input import MAX_VIDEOS_PER_RUN, ExecutionInput
-from video_reclaim.rules.run_record import ListedVideo, RunRecord
-from video_reclaim.rules.staleness import (
-    UNKNOWN_HEARTBEAT,
-    Criteria,
-    Heartbeat,
-    Reason,
-    Strike,
-    Video,
-    depends_on_heartbeat,
-    iso,
-    judge,
-)
-from video_reclaim.rules.waiting import QueueLook, Wait, Waits
+from video_reclaim.rules.execution_input import ExecutionInput
+from video_reclaim.rules.run_record import Distrust, ListedVideo, RunRecord
+from video_reclaim.rules.sightings import Seen
+from video_reclaim.rules.staleness import Criteria, Reason, Video, iso, judge
+from video_reclaim.rules.view import View
 
-_REPORTED_IDS = 100
-_DRY_RUN_IDS = 1_000
+MAX_LISTED = 50_000
+"""At most this many videos are looked at in one listing."""
 
+_TOLD = 1_000
+"""At most this many videos are told one by one: in a dry run's record, and in the log as left alone."""
 
-@dataclass(frozen=True, slots=True)
-class RedisLook:
-    """What a listing reads from Redis.
-
-    Attributes:
-        heartbeats: by video id.
-        seen_ttl_s: for how long Redis remembers that a heartbeat was once seen in it, seconds; negative if not.
-        counted: tenant ids of the videos that have a count of reclaims, by video id.
-        waits: since when videos wait, by video id.
-        waits_looked_at_s: time of the last look at the waiting videos; None for never.
-        queue_empty_since_s: since when the video queue was found empty; None for never.
-        just_retried: ids of the waiting videos that a user has retried in the last 300 s.
-        answered: Redis answered; if not, all of this is unknown.
-    """
-
-    heartbeats: dict[int, Heartbeat] = field(default_factory=dict)
-    seen_ttl_s: int = -2
-    counted: dict[int, int] = field(default_factory=dict)
-    waits: dict[int, Wait] = field(default_factory=dict)
-    waits_looked_at_s: float | None = None
-    queue_empty_since_s: float | None = None
-    just_retried: set[int] = field(default_factory=set)
-    answered: bool = True
-
-    @property
-    def seen_before(self) -> bool:
-        """Whether a heartbeat was once seen in this Redis."""
-        return self.seen_ttl_s >= 0
-
-
-def silent_instances(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> set[str]:
-    """Return the EC2 instances of the workers whose heartbeats are missing."""
-    silent = (video for video in videos if heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is False)
-    return {video.instance for video in silent if video.instance}
-
-
-def with_strikes(
-    heartbeats: Mapping[int, Heartbeat], strikes: Mapping[int, Strike | None]
-) -> dict[int, Heartbeat]:
-    """Return the heartbeats with the strikes as they are written now."""
-    return {
-        video_id: Heartbeat(heartbeat.present, strikes.get(video_id, heartbeat.strike))
-        for video_id, heartbeat in heartbeats.items()
-    }
+_TENANTS_UNKNOWN = 100
+_WAIT_MARGIN_S = 2
+"""The wait is longer than the silence that it confirms: the precision of a Wait state is not documented."""
 
 
 def judge_all(
-    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria
+    videos: Iterable[Video], view: View, criteria: Criteria, *, lost: Container[int]
 ) -> dict[int, Reason]:
-    """Judge every video, in order, but for those that merely wait; an absent heartbeat is unknown.
-
-    A waiting video without a tenant is told too: no message can be written for it.
-    """
-    return {
-        video.id: judge(video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), criteria)
-        for video in videos
-        if not video.waits or video.id in criteria.lost or video.tenant_id is None
-    }
-
-
-@dataclass(slots=True)
-class Tally:
-    """Reasons page by page: all are counted, the ids of the first videos are kept.
-
-    Attributes:
-        counts: number of videos, by reason.
-        stale: up to 10,000 videos to reclaim, in order.
-        spared: up to 1,000 others, in order.
-        tenant_unknown: ids of up to 100 videos without a tenant.
-    """
-
-    counts: Counter[Reason] = field(default_factory=Counter)
-    stale: dict[int, Reason] = field(default_factory=dict)
-    spared: dict[int, Reason] = field(default_factory=dict)
-    tenant_unknown: list[int] = field(default_factory=list)
-
-    def add(self, found: Mapping[int, Reason]) -> None:
-        """Add the videos of a page, in order, with their reasons."""
-        self.counts.update(found.values())
-        for video_id, reason in found.items():
-            first, most = (self.stale, MAX_VIDEOS_PER_RUN) if reason.stale else (self.spared, _DRY_RUN_IDS)
-            if len(first) < most:
-                first[video_id] = reason
-            if reason == Reason.TENANT_UNKNOWN and len(self.tenant_unknown) < _REPORTED_IDS:
-                self.tenant_unknown.append(video_id)
+    """Judge every video, in order, but for those that merely wait."""
+    found = ((video, judge(video, view.of(video), criteria, lost=lost)) for video in videos)
+    return {video.id: reason for video, reason in found if not (video.waits and reason == Reason.MOVED_ON)}
 
 
 class Listing(NamedTuple):
@@ -120,97 +39,111 @@ class Listing(NamedTuple):
     Attributes:
         run: the record of the execution so far.
         ids: the videos to reclaim, in order.
-        first_misses: number of videos whose silence a second look can confirm.
+        confirm_after_s: after how many seconds a second look can tell that the suspects are silent; 0 for none.
     """
 
     run: RunRecord
     ids: list[int]
-    first_misses: int
+    confirm_after_s: int
 
 
 def listing(
-    found: Tally,
+    videos: Sequence[Video],
+    view: View,
+    found: Mapping[int, Reason],
     request: ExecutionInput,
-    *,
-    heartbeats_trusted: bool,
-    can_confirm: bool,
     earlier: RunRecord | None,
+    criteria: Criteria,
 ) -> Listing:
     """Return what is to be reclaimed, and the record of the execution so far.
 
     Args:
-        found: the reasons of all videos that were looked at.
+        videos: the rows, in order.
+        view: what Redis said of them.
+        found: the reasons of all videos but those that merely wait.
         request: the input of the execution. Its limit holds over both looks together.
-        heartbeats_trusted: Redis could be read and written, and heartbeats were once seen in it.
-        can_confirm: a second look in this run can confirm a first miss.
         earlier: for the second look, the record so far. Its stale videos are added to; of the videos that were
             spared, only the second look counts.
+        criteria: by which they were judged.
     """
     taken = sum(earlier.stale.values()) - earlier.left_to_next_run if earlier else 0
-    ids = list(found.stale)[: max(0, request.limit - taken)]
-    counts = found.counts
+    stale = [video_id for video_id, reason in found.items() if reason.stale]
+    spared = [video_id for video_id, reason in found.items() if not reason.stale]
+    ids = stale[: max(0, request.limit - taken)]
+    counts = Counter(found.values())
+    why = _distrust(view, found, criteria)
+    unknown = [video_id for video_id in spared if found[video_id] == Reason.TENANT_UNKNOWN]
     run = structs.replace(
         earlier or RunRecord(dry_run=request.dry_run),
         stale={str(reason): n for reason, n in counts.items() if reason.stale},
         spared={str(reason): n for reason, n in counts.items() if not reason.stale},
-        heartbeats_trusted=heartbeats_trusted
-        and (earlier is None or earlier.heartbeats_trusted is not False),
-        left_to_next_run=sum(n for reason, n in counts.items() if reason.stale) - len(ids),
-        tenant_unknown=found.tenant_unknown or UNSET,
+        heartbeats_trusted=why is None and (earlier is None or earlier.heartbeats_trusted is not False),
+        distrust=why or (earlier.distrust if earlier else UNSET),
+        expired_but_beating=sum(video.lease_expired and _beats(video, view) for video in videos),
+        longest_wait_s=_longest_wait_s(videos, view) if view.look.answered else UNSET,
+        left_to_next_run=len(stale) - len(ids),
+        listing_full=len(videos) >= MAX_LISTED or UNSET,
+        tenant_unknown=unknown[:_TENANTS_UNKNOWN] or UNSET,
     )
     if earlier:
         # Videos that the limit left over were counted by the first look.
         run.stale = dict(Counter(earlier.stale) + Counter({} if earlier.left_to_next_run else run.stale))
+        run.expired_but_beating = max(run.expired_but_beating, earlier.expired_but_beating)
     if not request.dry_run:
-        first_misses = counts[Reason.SILENT_ONCE] if can_confirm and earlier is None else 0
-        return Listing(run, ids, first_misses)
-    named = {video_id: found.stale[video_id] for video_id in ids} | found.spared
-    run.videos = [ListedVideo(*video) for video in itertools.islice(named.items(), _DRY_RUN_IDS)]
+        return Listing(run, ids, 0 if earlier else _confirm_after_s(found, view, criteria))
+    named = itertools.islice([*ids, *spared], _TOLD)
+    run.videos = [ListedVideo(video_id, found[video_id]) for video_id in named]
     return Listing(run, [], 0)
 
 
-def is_trusted(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], criteria: Criteria) -> bool:
-    """Tell whether the heartbeat of every video that depends on one is known."""
-    return all(
-        heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present is not None
-        for video in videos
-        if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)
-    )
+def _distrust(view: View, found: Mapping[int, Reason], criteria: Criteria) -> Distrust | None:
+    """Return why silence did not count for some video; None if it did."""
+    if not view.look.answered:
+        return "redisAway"
+    if criteria.mass_silence:
+        return "massSilence"
+    unknown = [view.seen[id_] for id_, reason in found.items() if reason == Reason.HEARTBEAT_UNKNOWN]
+    if not unknown:
+        return None
+    return "neverHeard" if any(one.sighting for one in unknown) else "neverExpires"
 
 
-def count_expired_but_beating(videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat]) -> int:
-    """Return the number of videos with an expired lease and a heartbeat."""
-    return sum(
-        video.lease_expired and bool(heartbeats.get(video.id, UNKNOWN_HEARTBEAT).present) for video in videos
-    )
+def _beats(video: Video, view: View) -> bool:
+    return video.at_work and view.of(video).known and view.of(video).heartbeat_there
 
 
-def add_counts(run: RunRecord, expired_but_beating: int, waits: Waits, *, answered: bool) -> None:
-    """Add to a record what was found besides stale videos; of two looks, the one that found more counts."""
-    run.expired_but_beating = max(run.expired_but_beating, expired_but_beating)
-    run.messages_lost = max(run.messages_lost, len(waits.lost))
-    run.longest_wait_s = waits.longest_s() if answered else UNSET
+def _longest_wait_s(videos: Iterable[Video], view: View) -> float:
+    return max((view.of(video).unchanged_s for video in videos if video.waits), default=0.0)
+
+
+def _confirm_after_s(found: Mapping[int, Reason], view: View, criteria: Criteria) -> int:
+    """Return when the last of the suspects is silent for long enough: of those that were quiet already."""
+    after_s = criteria.silent_after_s
+    suspects = [view.seen[id_] for id_, reason in found.items() if reason == Reason.SUSPECT]
+    left_s = [after_s - one.unchanged_s for one in suspects if one.is_quiet(after_s)]
+    return ceil(max(left_s)) + _WAIT_MARGIN_S if left_s and not criteria.mass_silence else 0
 
 
 def findings(
-    videos: Iterable[Video], heartbeats: Mapping[int, Heartbeat], waits: Waits, found: Mapping[int, Reason]
+    videos: Iterable[Video], view: View, found: Mapping[int, Reason]
 ) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield first misses and lost messages, each as a log message with its evidence."""
+    """Yield each stale video, and each that is left alone though something is wrong, with the evidence."""
+    left = 0
     for video in videos:
-        details = {"video": video.id, "holder": video.leased_by, "lease": video.lease}
-        strike = heartbeats.get(video.id, UNKNOWN_HEARTBEAT).strike
-        if found.get(video.id) == Reason.SILENT_ONCE and strike and strike.at_s == video.now_s:
-            since = {"silent_since": iso(strike.at_s)}
-            yield "first miss", details | {"reason": Reason.SILENT_ONCE} | since
-        elif found.get(video.id) == Reason.MESSAGE_LOST:
-            since = {"waiting_since": iso(waits.by_id[video.id].since_s)}
-            yield "message lost", details | {"reason": Reason.MESSAGE_LOST} | since | _evidence(waits.queue)
+        reason = found.get(video.id)
+        if reason is None or reason == Reason.BEATING:
+            continue
+        left += not reason.stale
+        if reason.stale or left <= _TOLD:
+            details = {"video": video.id, "reason": reason, **evidence(video, view.of(video))}
+            yield "stale" if reason.stale else "left alone", details
 
 
-def _evidence(queue: QueueLook | None) -> dict[str, object]:
-    """Return what a look at the queue found, of the two proofs that a message is lost."""
-    if queue is None:
-        return {}
-    if queue.empty_since_s is not None:
-        return {"queue_empty_since": iso(queue.empty_since_s)}
-    return {} if queue.oldest_s is None else {"queue_oldest_s": queue.oldest_s}
+def evidence(video: Video, seen: Seen) -> dict[str, object]:
+    """Return what a decision about a video rests on, as fields of a log line."""
+    since = "waiting_since" if video.waits else "silent_since"
+    return {
+        "holder": video.leased_by,
+        "lease": video.lease,
+        **({since: iso(video.now_s - seen.unchanged_s)} if seen.sighting and seen.unchanged_s else {}),
+    }

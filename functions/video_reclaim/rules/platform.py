@@ -48,18 +48,13 @@ HANDOFF_PREFIX = "reclaim:"
 QUARANTINE_PREFIX = "Processing was interrupted too often"
 """Start of ``error_reason`` of a video that the product quarantined; the platform shows the text to users."""
 
-VISIBILITY_TIMEOUT_S = 300
-MAX_RECEIVES = 3
-"""The video queue moves a message to its dead-letter queue after this many receives, each 300 s apart."""
-
-WORKER_RECEIVE_LIMIT_S = VISIBILITY_TIMEOUT_S * MAX_RECEIVES
-
-_INSTANCE_ID = re.compile(r"^i-(?:[0-9a-f]{17}|[0-9a-f]{8})(?![0-9a-f])")  # EC2's long and short form
+INSTANCE_ID = "i-(?:[0-9a-f]{17}|[0-9a-f]{8})"
+"""EC2's long and short form, as a regular expression."""
 
 
 def instance_of(leased_by: str) -> str | None:
     """Return the EC2 instance id that a worker's id begins with; None if it begins with something else."""
-    found = _INSTANCE_ID.match(leased_by)
+    found = re.match(f"{INSTANCE_ID}(?![0-9a-f])", leased_by)
     return found[0] if found else None
 
 
@@ -104,7 +99,7 @@ def message(job: Job, *, attempt: int, at: datetime) -> dict[str, object]:
 
 
 def heartbeat_key(tenant_id: int | None, video_id: int) -> str:
-    """Key that a worker sets every 20 s while it holds the video; it expires after 60 s. Only ever read here."""
+    """Key that a worker sets every 20 s while it holds the video, to expire after 60 s, or 300 s. Only read here."""
     return f"tenant:{tenant_id}:video:{video_id}:heartbeat"
 
 
@@ -123,24 +118,24 @@ def job_lock_key(video_id: int) -> str:
     return f"job:encode:{video_id}:lock"
 
 
-# Keys of the product
-
-
-def silence_key(tenant_id: int | None, video_id: int) -> str:
-    """When a heartbeat was first missing, and under which lease."""
-    return f"tenant:{tenant_id}:video:{video_id}:silence"
+# Keys of the product. Those of a stage carry its name: another stage may use the same Redis.
 
 
 def reclaims_key(tenant_id: int | None, video_id: int) -> str:
-    """The claims that were reclaimed in the last 7 days, a sorted set by time."""
+    """The claims that were found dead in the last 7 days, a sorted set by time."""
     return f"tenant:{tenant_id}:video:{video_id}:reclaims"
 
 
-HEARTBEAT_SEEN_KEY = "video-reclaim:heartbeat-seen"
-"""Set for 30 days when a heartbeat was seen in this Redis; a wrong or a wiped one has no such key."""
+def seen_key(stage: str) -> str:
+    """A hash: what was seen of each video and since when, and of the queue and the workers as a whole."""
+    return f"video-reclaim:{stage}:seen"
 
-WAITING_KEY = "video-reclaim:waiting"
-"""A hash: for each video in UPLOADED, since when it waits unchanged."""
 
-COUNTED_KEY = "video-reclaim:counted"
-"""A sorted set by time: the videos that have a `reclaims_key`, as ``tenant:video``."""
+def heard_key(stage: str) -> str:
+    """Set for 30 days when a heartbeat of the stage moved in this Redis; a wrong or a wiped one has no such key."""
+    return f"video-reclaim:{stage}:heartbeat-moved"
+
+
+def quarantines_key(stage: str) -> str:
+    """The number of videos that were quarantined in the hour that began with the first of them."""
+    return f"video-reclaim:{stage}:quarantines"

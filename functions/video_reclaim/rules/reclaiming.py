@@ -1,43 +1,34 @@
 """What to do with each video of a batch: lease it for the handoff, quarantine it, or leave it alone."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from video_reclaim.rules.counts import Cause, Counts
-from video_reclaim.rules.platform import QUARANTINE_PREFIX, Status
-from video_reclaim.rules.staleness import (
-    UNKNOWN_HEARTBEAT,
-    Criteria,
-    Heartbeat,
-    Reason,
-    Video,
-    credible,
-    iso,
-    judge,
-)
-from video_reclaim.rules.waiting import Wait, identity
+from video_reclaim.rules.listing import evidence
+from video_reclaim.rules.platform import QUARANTINE_PREFIX
+from video_reclaim.rules.staleness import Criteria, Reason, Video, judge
+from video_reclaim.rules.view import View
+from video_reclaim.rules.waiting import still_lost
+
+MAX_QUARANTINES_AN_HOUR = 3
+"""More videos than this in an hour are no poison, but a bad release of the workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What Redis knows about the videos of a batch. A video that is absent is unknown.
+class Tally:
+    """What Redis says when the claims of dead workers are counted.
 
     Attributes:
-        heartbeats: by video id.
-        waits: since when videos wait unchanged, by video id.
-        earlier_reclaims: number of reclaims of the same upload in the last 7 days before this one, by video id.
-        newly_counted: ids of the videos whose claim had not been counted before.
-        seen_before: heartbeats were once seen in this Redis.
-        answered: Redis answered; if not, it is unknown which claims it has counted.
+        reclaims: number of claims of the same upload that were found dead in the last 7 days, by video id, the
+            one counted now included; absent if it is unknown.
+        taken: ids of the waiting videos whose sighting this execution, and no other, took from the record.
+        answered: Redis answered.
     """
 
-    heartbeats: dict[int, Heartbeat] = field(default_factory=dict)
-    waits: dict[int, Wait] = field(default_factory=dict)
-    earlier_reclaims: dict[int, int] = field(default_factory=dict)
-    newly_counted: set[int] = field(default_factory=set)
-    seen_before: bool = False
-    answered: bool = True
+    reclaims: dict[int, int] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    answered: bool = False
 
 
 @dataclass(slots=True)
@@ -47,17 +38,29 @@ class Plan:
     Attributes:
         reasons: why each video that was read is to be reclaimed or skipped, by id.
         lease: rows to reclaim, as read.
-        attempts: for each of them, by id, the ``attempt`` of its message: the number of reclaims in the last
-            7 days, plus 1.
         quarantine: rows that are not sent again, as read.
-        quarantine_reasons: for each of them, by id, the text for ``error_reason``.
+        over_limit: ids of rows to reclaim that would be quarantined if the hour had not had its quarantines.
+        reclaims: see `Tally`.
     """
 
-    reasons: dict[int, Reason] = field(default_factory=dict)
-    lease: list[Video] = field(default_factory=list)
-    attempts: dict[int, int] = field(default_factory=dict)
-    quarantine: list[Video] = field(default_factory=list)
-    quarantine_reasons: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, Reason]
+    lease: list[Video]
+    quarantine: list[Video]
+    over_limit: set[int]
+    reclaims: Mapping[int, int]
+
+    def attempt(self, video_id: int) -> int:
+        """Return the ``attempt`` of a video's message: the number of reclaims in the last 7 days, plus 1."""
+        reclaims = self.reclaims.get(video_id, int(self.reasons[video_id] in FOUND_DEAD))
+        return reclaims + 1
+
+    def error_reasons(self) -> dict[int, str]:
+        """Return what the users of quarantined videos read, by video id."""
+        return {
+            video.id: f"{QUARANTINE_PREFIX}: {self.reclaims[video.id]} times within 7 days. "
+            "Please upload the file again, and ask for help if that does not work."
+            for video in self.quarantine
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,78 +76,62 @@ class Written:
     refused: dict[int, str] = field(default_factory=dict)
 
 
-def candidates(videos: Iterable[Video], criteria: Criteria) -> list[Video]:
-    """Return the videos that would be stale if their workers were silent: those worth asking Redis about."""
-    strict = replace(criteria, confirm_silence_s=0, lost=_Everything())
-    missing = Heartbeat(present=False)
-    return [video for video in videos if judge(video, missing, strict).stale]
+FOUND_DEAD = (Reason.LEASE_EXPIRED, Reason.SILENT, Reason.WORKER_GONE)
+"""Only these end a claim, and only a claim counts: a lost message, an adoption and a release count nothing."""
 
 
-class _Everything(Container[int]):
-    def __contains__(self, _: object) -> bool:
-        return True
+def judge_batch(videos: Sequence[Video], view: View, criteria: Criteria) -> dict[int, Reason]:
+    """Judge every video of a batch by the rule of the listing."""
+    lost = still_lost(videos, view, lost_after_s=criteria.lost_after_s)
+    return {video.id: judge(video, view.of(video), criteria, lost=lost) for video in videos}
 
 
-def claims_to_count(videos: Iterable[Video], token: str) -> dict[int, str]:
-    """Return the claim that each reclaim would end, by video id.
+def claims_found_dead(videos: Iterable[Video], reasons: Mapping[int, Reason]) -> dict[int, str]:
+    """Return the claims to count, by video id. A claim counts once, however often its reclaim is tried."""
+    return {v.id: f"{v.upload} {v.lease}" for v in videos if reasons[v.id] in FOUND_DEAD}
 
-    A claim counts once, however often its reclaim is tried and by however many executions at a time. A lost
-    message has no claim; each execution that sends one again counts once. A video between database and queue
-    was counted when it was taken from its worker; adopting it counts nothing, or a queue that is away for
-    hours would quarantine every video that waits for it. Neither does a release count.
+
+def quarantines_due(reasons: Mapping[int, Reason], tally: Tally, *, max_reclaims: int) -> list[int]:
+    """Return the ids of the videos that were reclaimed too often.
+
+    Args:
+        reasons: by video id.
+        tally: an unknown number is never the reason to give up a video.
+        max_reclaims: a video reclaimed more often than this is due; 0 for no limit.
     """
-    return {
-        video.id: f"{video.upload} {token if video.waits else video.lease}"
-        for video in videos
-        if video.handoff_token is None and video.status != Status.FAILED
-    }
+    dead = (video_id for video_id, reason in reasons.items() if reason in FOUND_DEAD)
+    return [video_id for video_id in dead if 0 < max_reclaims < tally.reclaims.get(video_id, 0)]
 
 
-def still_lost(videos: Iterable[Video], waits: Mapping[int, Wait], *, lost_after_s: int) -> set[int]:
-    """Return the ids of the videos whose wait is still as recorded and long enough.
-
-    A listing must have found the message lost during this very wait. A redrive of an old execution proves nothing
-    about a later wait.
-    """
-    return {
-        video.id
-        for video in videos
-        if video.waits
-        and (wait := waits.get(video.id))
-        and wait.lost
-        and wait.identity == identity(video)
-        and video.now_s - wait.since_s >= lost_after_s
-    }
-
-
-def plan(videos: Iterable[Video], history: History, criteria: Criteria, *, max_reclaims: int) -> Plan:
+def plan(
+    videos: Iterable[Video],
+    reasons: Mapping[int, Reason],
+    tally: Tally,
+    *,
+    due: Container[int],
+    granted: Container[int],
+) -> Plan:
     """Decide on each video of a batch.
 
     Args:
         videos: the rows as just read.
-        history: what Redis said. An unknown number of reclaims counts as 0: a lost count must never be the
-            reason to give up a video.
-        criteria: see `staleness.judge`.
-        max_reclaims: a video reclaimed more often than this is quarantined; 0 for no limit.
+        reasons: from `judge_batch`.
+        tally: what Redis counted. A lost message that another execution has taken is left to that one.
+        due: from `quarantines_due`.
+        granted: ids of those that may be quarantined now.
     """
-    result = Plan()
-    heartbeats = credible(history.heartbeats, seen_before=history.seen_before)
-    for video in videos:
-        reason = judge(video, heartbeats.get(video.id, UNKNOWN_HEARTBEAT), criteria)
-        result.reasons[video.id] = reason
-        if not reason.stale:
-            continue
-        reclaims = history.earlier_reclaims.get(video.id, 0) + (reason != Reason.RELEASED)
-        if 0 < max_reclaims < reclaims and reason != Reason.RELEASED:
-            result.quarantine.append(video)
-            result.quarantine_reasons[video.id] = (
-                f"{QUARANTINE_PREFIX}: {reclaims} times within 7 days. "
-                "It is not tried again until an operator releases it."
-            )
-        else:
-            result.lease.append(video)
-            result.attempts[video.id] = reclaims + 1
-    return result
+    kept = {
+        video_id: Reason.MOVED_ON if reason == Reason.MESSAGE_LOST and video_id not in tally.taken else reason
+        for video_id, reason in reasons.items()
+    }
+    stale = [video for video in videos if kept[video.id].stale]
+    return Plan(
+        reasons=kept,
+        lease=[video for video in stale if video.id not in granted],
+        quarantine=[video for video in stale if video.id in granted],
+        over_limit={video.id for video in stale if video.id in due and video.id not in granted},
+        reclaims=tally.reclaims,
+    )
 
 
 def counts(
@@ -166,10 +153,12 @@ def counts(
     moved_on = asked - len(leased.ids) - len(quarantined.ids) - refused - skipped.total()
     if moved_on:
         skipped[Reason.MOVED_ON] += moved_on
-    done = [video for video in todo.lease if video.id in leased.ids]
+    written = set(leased.ids)
+    done = [video for video in todo.lease if video.id in written]
     adopted = sum(video.handoff_token not in (None, unsent) for video in done)
     return Counts(
         quarantined=len(quarantined.ids),
+        over_limit=len(todo.over_limit & written),
         refused=refused,
         resent=sum(video.waits for video in done),
         duplicates={Cause.ADOPTED.value: adopted} if adopted else {},
@@ -182,7 +171,7 @@ def outcomes(
     asked: Iterable[int],
     videos: Iterable[Video],
     todo: Plan,
-    history: History,
+    view: View,
     leased: Written,
     quarantined: Written,
 ) -> Iterator[tuple[str, dict[str, object]]]:
@@ -193,9 +182,11 @@ def outcomes(
         reason, video = todo.reasons.get(video_id, Reason.MOVED_ON), read.get(video_id)
         details: dict[str, object] = {"video": video_id, "reason": reason}
         if video is not None:
-            details |= _evidence(video, history)
+            details |= evidence(video, view.of(video))
         if video_id in leased.ids:
-            details["attempt"] = todo.attempts[video_id]
+            details["attempt"] = todo.attempt(video_id)
+            if video_id in todo.over_limit:
+                details["over_limit"] = True
             yield "released" if reason == Reason.RELEASED else "reclaimed", details
         elif video_id in quarantined.ids:
             yield "quarantined", details
@@ -203,14 +194,3 @@ def outcomes(
             yield "refused", details | {"error": refused[video_id]}
         else:
             yield "skipped", details | ({"reason": Reason.MOVED_ON} if reason.stale else {})
-
-
-def _evidence(video: Video, history: History) -> dict[str, object]:
-    strike = history.heartbeats.get(video.id, UNKNOWN_HEARTBEAT).strike
-    wait = history.waits.get(video.id)
-    return {
-        "holder": video.leased_by,
-        "lease": video.lease,
-        **({"silent_since": iso(strike.at_s)} if strike and strike.lease == video.lease else {}),
-        **({"waiting_since": iso(wait.since_s)} if wait else {}),
-    }

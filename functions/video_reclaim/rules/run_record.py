@@ -1,6 +1,7 @@
 """The record of an execution, which is its output: one JSON object that a person can read."""
 
 from collections import Counter
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -8,6 +9,8 @@ from msgspec import UNSET, UnsetType
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.records import Decision
+
+Distrust = Literal["redisAway", "neverHeard", "neverExpires", "massSilence"]
 
 
 class ListedVideo(msgspec.Struct, frozen=True):
@@ -24,19 +27,22 @@ class RunRecord(msgspec.Struct, rename="camel"):
         dry_run: nothing was written.
         stale: number of stale videos by reason.
         spared: number of videos that were looked at and left alone, by reason.
-        heartbeats_trusted: every step could read and write Redis, and heartbeats were once seen in it. Absent
+        heartbeats_trusted: every step could read and write Redis, and silence counted for every video. Absent
             when the listing failed.
+        distrust: why silence did not count for some video; absent if it did.
         expired_but_beating: number of videos whose lease expired although their workers send heartbeats.
-        messages_lost: number of waiting videos whose messages cannot exist any more.
         longest_wait_s: longest time that a video has been seen waiting for a worker, seconds. Absent when the
             listing failed or Redis did not answer.
         left_to_next_run: stale videos beyond the limit.
+        listing_full: more than 50,000 videos may be stuck, and the rest was not looked at; absent if not.
         tenant_unknown: the first 100 ids of videos without a tenant; absent if there are none.
         videos: of a dry run, the first 1,000 videos with their reasons, stale ones first.
-        reclaimed: videos taken from their workers and handed to the queue. This number and the next four are
+        reclaimed: videos taken from their workers and handed to the queue. This number and the next five are
             sums over both passes.
         enqueued: messages that SQS accepted.
         quarantined: videos set to FAILED after too many reclaims.
+        over_limit: videos put back to work although they were reclaimed too often: the hour has had its
+            quarantines.
         refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
         resent: videos whose lost message was sent again.
         duplicates: messages sent although an earlier one for the same video may be in the queue, by cause; a
@@ -53,15 +59,17 @@ class RunRecord(msgspec.Struct, rename="camel"):
     stale: dict[str, int] = msgspec.field(default_factory=dict)
     spared: dict[str, int] = msgspec.field(default_factory=dict)
     heartbeats_trusted: bool | UnsetType = UNSET
+    distrust: Distrust | UnsetType = UNSET
     expired_but_beating: int = 0
-    messages_lost: int = 0
     longest_wait_s: float | UnsetType = UNSET
     left_to_next_run: int = 0
+    listing_full: bool | UnsetType = UNSET
     tenant_unknown: list[int] | UnsetType = UNSET
     videos: list[ListedVideo] | UnsetType = UNSET
     reclaimed: int = 0
     enqueued: int = 0
     quarantined: int = 0
+    over_limit: int = 0
     refused: int = 0
     resent: int = 0
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)
@@ -73,7 +81,7 @@ class RunRecord(msgspec.Struct, rename="camel"):
     scaling_error: str | UnsetType = UNSET
 
 
-_SUMMED = ("reclaimed", "enqueued", "quarantined", "refused", "resent")
+_SUMMED = ("reclaimed", "enqueued", "quarantined", "over_limit", "refused", "resent")
 
 
 class PassTotals(msgspec.Struct):
@@ -142,6 +150,7 @@ def add_pass(run: RunRecord, done: PassResult) -> RunRecord:
         run,
         **sums,
         heartbeats_trusted=False if untrusted else run.heartbeats_trusted,
+        distrust="redisAway" if totals.did.redis_away and not run.distrust else run.distrust,
         duplicates=dict(Counter(run.duplicates) + Counter(totals.did.duplicates)),
         skipped=dict(Counter(run.skipped) + Counter(totals.did.skipped)),
         failed={} if done.retried else failed,

@@ -1,9 +1,9 @@
 """One session with the database, opened on first use and again after it was lost."""
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.errors
@@ -15,11 +15,13 @@ from video_reclaim.errors import InvalidSetting, RowRefused, SecretUnavailable, 
 from video_reclaim.settings import LAYERS, Database
 
 Rows = list[tuple[Any, ...]]
+T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
-# Classes of SQLSTATE that concern the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error Codes"): data
-# exception, integrity constraint violation, triggered data change violation, check option, PL/pgSQL error.
-_ROW_ERRORS = ("22", "23", "27", "44", "P0")
+# Classes of SQLSTATE that concern the statement, not the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error
+# Codes"): feature not supported, invalid catalog name, invalid schema name, syntax error or access rule violation.
+# A trigger may raise any code, one of its own included.
+_STATEMENT_ERRORS = ("0A", "3D", "3F", "42")
 
 
 class Session:
@@ -28,6 +30,7 @@ class Session:
     def __init__(self, settings: Database) -> None:
         self._settings = settings
         self._connection: Connection | None = None
+        self._columns: list[str] = []
 
     def fetch(self, statement: str, parameters: Mapping[str, object]) -> Rows:
         """Run a statement and return its rows.
@@ -40,6 +43,7 @@ class Session:
         with self._cursor() as cursor:
             cursor.execute(statement, parameters)
             rows: Rows = cursor.fetchall()
+            self._columns = [column.name for column in cursor.description]
             return rows
 
     def fetch_again_if_lost(self, statement: str, parameters: Mapping[str, object]) -> Rows:
@@ -55,32 +59,10 @@ class Session:
                 raise
             return self.fetch(statement, parameters)
 
-    def fetch_pages(
-        self, statement: str, parameters: Mapping[str, object], *, size: int
-    ) -> Generator[Rows, None, None]:
-        """Yield the rows of a statement that reads, ``size`` at a time, through a cursor: all from one snapshot.
-
-        The transaction ends with the iteration; close an iterator that is not exhausted. Raises as `fetch`.
-        """
-        fetch = f"FETCH {size} FROM page"
-        try:
-            rows = self.fetch_again_if_lost(
-                f"BEGIN; DECLARE page NO SCROLL CURSOR FOR {statement}; {fetch}", parameters
-            )
-            while rows:
-                yield rows
-                rows = self.fetch(fetch, {}) if len(rows) == size else []
-        finally:
-            self._end_transaction()
-
-    def _end_transaction(self) -> None:
-        if self._connection is None:
-            return
-        try:
-            with self._cursor() as cursor:
-                cursor.execute("ROLLBACK")  # nothing was written
-        except (StoreUnavailable, StoreRefused):
-            self._drop()
+    def fetch_records(self, kind: type[T], statement: str, parameters: Mapping[str, object]) -> list[T]:
+        """Like `fetch_again_if_lost`, with a record for each row: its fields are the columns of the same names."""
+        rows = self.fetch_again_if_lost(statement, parameters)
+        return [kind(**dict(zip(self._columns, row, strict=True))) for row in rows]
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
@@ -97,7 +79,8 @@ class Session:
                 self._drop()
             raise StoreUnavailable(f"PostgreSQL: {_first_line(exc)}") from exc
         except psycopg2.Error as exc:
-            refusal = RowRefused if (exc.pgcode or "").startswith(_ROW_ERRORS) else StoreRefused
+            whole = exc.pgcode is None or exc.pgcode.startswith(_STATEMENT_ERRORS)
+            refusal = StoreRefused if whole else RowRefused
             raise refusal(f"PostgreSQL refused: {_first_line(exc)}") from exc
         except SecretUnavailable as exc:
             raise StoreUnavailable(str(exc)) from exc

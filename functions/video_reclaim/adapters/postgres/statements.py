@@ -4,6 +4,8 @@ Only ``status``, ``leased_by``, ``leased_until`` and, for a quarantined video, `
 Each statement is a transaction of its own, and the clock is always the database's.
 """
 
+import dataclasses
+
 from video_reclaim.rules.platform import (
     HANDOFF_PREFIX,
     LECTURES,
@@ -14,6 +16,7 @@ from video_reclaim.rules.platform import (
     Column,
     Status,
 )
+from video_reclaim.rules.staleness import Video
 
 _ID, _STATUS = f"v.{Column.ID}", f"v.{Column.STATUS}"
 _LEASED_BY, _LEASED_UNTIL = f"v.{Column.LEASED_BY}", f"v.{Column.LEASED_UNTIL}"
@@ -24,15 +27,20 @@ _LEASE = f"ROW({_LEASED_BY}, {_LEASED_UNTIL}, {_STARTED_AT})::text"
 _IN_HANDOFF = f"starts_with({_LEASED_BY}, '{HANDOFF_PREFIX}')"
 
 # A worker on the older path may leave the lease columns as it found them. The term of the handoff lease then
-# outlives the claim and says nothing about the worker.
-_EXPIRED = f"({_LEASED_UNTIL} < now() AND NOT ({_STATUS} = '{Status.PROCESSING}' AND {_IN_HANDOFF}))"
+# outlives the claim and says nothing about the worker. A handoff lease without a term is over: the platform saves
+# whole rows, as they were read earlier.
+_EXPIRED = f"""CASE WHEN {_IN_HANDOFF}
+    THEN {_STATUS} = '{Status.UPLOADED}' AND coalesce({_LEASED_UNTIL} < now(), true)
+    ELSE {_LEASED_UNTIL} < now() END"""
 
 # A claim sets its lease, of whole seconds, and its start from one reading of the clock, or from two within a
 # millisecond. Otherwise the lease is an earlier claim's, which a worker on the older path left as it found it.
+# Up to version 16, PostgreSQL subtracts no infinite times.
 _TERM_S = f"date_part('epoch', {_LEASED_UNTIL} - {_STARTED_AT})"
-_LEASED_BY_CLAIM = f"abs({_TERM_S} - round({_TERM_S})) < 0.001"
+_LEASED_BY_CLAIM = f"""CASE WHEN isfinite({_LEASED_UNTIL}) AND isfinite({_STARTED_AT})
+    THEN abs({_TERM_S} - round({_TERM_S})) < 0.001 END"""
 
-_ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_LEASED_UNTIL} < now() AND {_IN_HANDOFF}"
+_ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_IN_HANDOFF} AND coalesce({_LEASED_UNTIL} < now(), true)"
 
 # The status as an expression that no index serves, where rows are found by their ids; likewise the terms in
 # CLEAR_HANDOFFS. In a mass reclaim the planner's statistics lag behind and know of hardly any UPLOADED row.
@@ -47,6 +55,7 @@ _QUARANTINED = (
 _VIDEO = f"""
 {_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease, left(md5(v.{Column.FILE_KEY}), 12) AS upload,
 coalesce({_EXPIRED}, false) AS lease_expired, {_QUARANTINED} AS quarantined, date_part('epoch', now()) AS now_s,
+CASE WHEN isfinite({_STARTED_AT}) THEN date_part('epoch', {_STARTED_AT}) END AS started_s,
 coalesce({_LEASED_BY_CLAIM}, false) AS leased_by_claim
 """
 
@@ -57,10 +66,8 @@ LEFT JOIN {LECTURES} l ON l.id = s.lecture_id
 LEFT JOIN {TENANTS} t ON t.id = l.tenant_id
 """
 
-_COLUMNS = f"""
-{Column.ID}, {Column.STATUS}, tenant_id, {Column.LEASED_BY}, lease, upload, lease_expired, quarantined, now_s,
-leased_by_claim
-"""
+# The columns of `_VIDEO`, which are the fields of `rules.staleness.Video`.
+_COLUMNS = ", ".join(field.name for field in dataclasses.fields(Video))
 
 # Every video that may be stuck: all in PROCESSING, by the index on status; the orphans of crashed runs, by an
 # index on status or on leased_until; and those that wait for a worker, by the index on status, whose messages
@@ -81,21 +88,15 @@ LIMIT %(max_rows)s
 # The same columns for the videos of one batch, in whatever status they are now.
 READ_VIDEOS = f"SELECT {_VIDEO} FROM {_VIDEO_AND_TENANT} WHERE {_ID} = ANY(%(ids)s) ORDER BY {_ID}"
 
-# Of these videos, those that are still on their way: neither finished nor deleted.
-READ_UNFINISHED = (
-    f"SELECT {_ID} FROM {VIDEOS} v WHERE {_ID} = ANY(%(ids)s) AND {_UNINDEXED_STATUS} <> '{Status.READY}'"
-)
-
-# Rows that are still as they were read, or whose lease has expired. They are locked in the order of their ids,
-# so that two executions can't deadlock; a row that somebody else has locked is skipped. One JSON text is
-# quicker to write and to parse than an array of as many literals.
+# Rows that are still as they were read. They are locked in the order of their ids, so that two executions can't
+# deadlock; a row that somebody else has locked is skipped. One JSON text is quicker to write and to parse than an
+# array of as many literals.
 _FENCED = f"""
 WITH fenced AS (
     SELECT {_ID} FROM {VIDEOS} v
     JOIN json_each_text(%(rows)s) AS seen (id, "row") ON seen.id::bigint = {_ID}
-    WHERE ({_UNINDEXED_STATUS} = '{Status.PROCESSING}' AND {_EXPIRED})
-       OR ({_STATUS} || ' ' || {_LEASE} = seen."row"
-           AND ({_UNINDEXED_STATUS} IN ('{Status.PROCESSING}', '{Status.UPLOADED}') OR {_QUARANTINED}))
+    WHERE {_STATUS} || ' ' || {_LEASE} = seen."row"
+      AND ({_UNINDEXED_STATUS} IN ('{Status.PROCESSING}', '{Status.UPLOADED}') OR {_QUARANTINED})
     ORDER BY {_ID}
     FOR UPDATE OF v SKIP LOCKED
 )
@@ -138,7 +139,7 @@ WITH short AS (
     FROM short WHERE {_ID} = short.id
     RETURNING {_ID}, {_LEASED_UNTIL}
 )
-SELECT {_ID}, v.{Column.FILE_KEY}, t.id AS tenant_id, t.code AS tenant_code,
+SELECT {_ID} AS video_id, v.{Column.FILE_KEY} AS file_key, t.id AS tenant_id, t.code AS tenant_code,
        coalesce(renewed.{Column.LEASED_UNTIL}, {_LEASED_UNTIL})::text AS handoff_until
 FROM {VIDEOS} v
 LEFT JOIN renewed ON renewed.id = {_ID}
@@ -173,10 +174,14 @@ RETURNING {_ID}
 # Of these handoffs, those that are still to be cleared.
 READ_UNCLEARED = f"SELECT {_ID} FROM {VIDEOS} v WHERE {_READ_BEFORE}"
 
-# Session settings: the statement timeout, and a fixed form of times, since a lease is identified by its text.
+# Session settings: the statement timeout, a fixed form of times, since a claim is identified by its text, and
+# statements that see what others have committed, whatever the role's default is.
 # They are no connection options because RDS Proxy refuses these; a session with SET is pinned there (AWS,
 # "Avoiding pinning an RDS Proxy").
-SET_UP_SESSION = "SET statement_timeout = %(statement_ms)s; SET timezone = 'UTC'; SET datestyle = 'ISO'"
+SET_UP_SESSION = (
+    "SET statement_timeout = %(statement_ms)s; SET timezone = 'UTC'; SET datestyle = 'ISO'; "
+    "SET default_transaction_isolation = 'read committed'"
+)
 
 # The backlog, by an index that starts with the status.
 MEASURE_BACKLOG = f"""

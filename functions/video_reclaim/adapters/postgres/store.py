@@ -2,21 +2,19 @@
 
 import json
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from video_reclaim.adapters.postgres import statements
 from video_reclaim.adapters.postgres.session import Session
-from video_reclaim.errors import RowRefused
+from video_reclaim.errors import RowRefused, StoreRefused
+from video_reclaim.rules.listing import MAX_LISTED
 from video_reclaim.rules.platform import HANDOFF_PREFIX, Job
 from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Video
-from video_reclaim.rules.waiting import MAX_TRACKED
+from video_reclaim.rules.waiting import MAX_WAITING
 from video_reclaim.settings import Database, read
-
-CANDIDATES_A_PAGE = 10_000
-"""So many rows are held at a time: a few megabytes."""
 
 _LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _RENEWED_ROW_WAITS_S = (0.2, 0.6, 1.2)
@@ -41,42 +39,23 @@ class Store:
     def __init__(self, settings: Database) -> None:
         self._session = Session(settings)
 
-    def list_candidates(self, *, page: int = CANDIDATES_A_PAGE) -> Generator[list[Video], None, None]:
-        """Yield all videos that may be stuck, in pages; those that wait, at most 10,000, are all on the first.
-
-        Behind them comes the oldest claim first. One page takes one round trip; more are read through a cursor,
-        from one snapshot.
+    def list_candidates(self) -> list[Video]:
+        """Return up to 50,000 videos that may be stuck: those that wait, at most 10,000, then the oldest claim first.
 
         Raises:
-            StoreUnavailable, StoreRefused: the rest was not read.
+            StoreUnavailable, StoreRefused: nothing was read.
         """
-        statement, parameters = statements.LIST_CANDIDATES, {"max_waiting": min(page, MAX_TRACKED)}
-        rows = self._session.fetch_again_if_lost(statement, {**parameters, "max_rows": page + 1})
-        if len(rows) <= page:
-            yield [Video(*row) for row in rows]
-            return
-        del rows
-        for rows in self._session.fetch_pages(statement, {**parameters, "max_rows": None}, size=page):
-            yield [Video(*row) for row in rows]
+        return self._read(statements.LIST_CANDIDATES, {"max_waiting": MAX_WAITING, "max_rows": MAX_LISTED})
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
         """Return these videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""
-        return [
-            Video(*row)
-            for row in self._session.fetch_again_if_lost(statements.READ_VIDEOS, {"ids": list(video_ids)})
-        ]
-
-    def read_ended(self, video_ids: Sequence[int]) -> list[int]:
-        """Return the ids of those videos that are READY or deleted. Raises as `list_candidates`."""
-        rows = self._session.fetch_again_if_lost(statements.READ_UNFINISHED, {"ids": list(video_ids)})
-        unfinished = {row[0] for row in rows}
-        return [video_id for video_id in video_ids if video_id not in unfinished]
+        return self._read(statements.READ_VIDEOS, {"ids": list(video_ids)})
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
         """Reclaim videos: UPLOADED, under a handoff lease of ``handoff_s`` seconds.
 
-        A video that is no longer as read is left alone, unless its lease has expired all the same. A retry with
-        the same token renews the lease. One row that PostgreSQL refuses never stops the others.
+        A video that is no longer as read is left alone. A retry with the same token renews the lease. One row that
+        PostgreSQL refuses never stops the others.
 
         Raises:
             StoreUnavailable: the outcome is unknown; any row written carries the token.
@@ -100,14 +79,14 @@ class Store:
         """
         parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
         fetch = self._session.fetch_again_if_lost
-        rows = fetch(statements.READ_HANDOFFS, parameters)
+        jobs = self._session.fetch_records(Job, statements.READ_HANDOFFS, parameters)
         for wait_s in _RENEWED_ROW_WAITS_S:
-            left = sorted({*video_ids} - {row[0] for row in rows})
+            left = sorted({*video_ids} - {job.video_id for job in jobs})
             if not left or not fetch(statements.READ_OWN, {**parameters, "ids": left}):
                 break
             time.sleep(wait_s)
-            rows += fetch(statements.READ_HANDOFFS, {**parameters, "ids": left})
-        return [Job(*row) for row in rows]
+            jobs += self._session.fetch_records(Job, statements.READ_HANDOFFS, {**parameters, "ids": left})
+        return jobs
 
     def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> Written:
         """End the handoffs of these jobs that are still as they were read.
@@ -137,11 +116,8 @@ class Store:
             given = {**parameters, "ids": list(ids)}
             rows = self._session.fetch_again_if_lost(statements.CLEAR_HANDOFFS, given)
             return Written([row[0] for row in rows])
-        except RowRefused as exc:
-            if len(ids) == 1:
-                return Written(refused={ids[0]: str(exc)})
-        # One of the rows was refused: find out which.
-        return _together(self._clear([video_id], parameters) for video_id in ids)
+        except StoreRefused as exc:
+            return _one_by_one(exc, list(ids), lambda video_id: self._clear([video_id], parameters))
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
@@ -154,11 +130,34 @@ class Store:
         try:
             rows = self._session.fetch(statement, {**parameters, "rows": read})
             return Written([row[0] for row in rows])
-        except RowRefused as exc:
-            if len(videos) == 1:
-                return Written(refused={videos[0].id: str(exc)})
-        # One of the rows was refused: find out which.
-        return _together(self._write(statement, [video], parameters) for video in videos)
+        except StoreRefused as exc:
+            by_id = {video.id: video for video in videos}
+            return _one_by_one(exc, list(by_id), lambda id_: self._write(statement, [by_id[id_]], parameters))
+
+    def _read(self, statement: str, parameters: Mapping[str, object]) -> list[Video]:
+        return self._session.fetch_records(Video, statement, parameters)
+
+
+def _one_by_one(refusal: StoreRefused, ids: Sequence[int], write: Callable[[int], Written]) -> Written:
+    """Find out which of several rows were refused.
+
+    Raises:
+        StoreRefused: all of them were, and not for their data: the statement was refused as a whole.
+    """
+    if len(ids) == 1:
+        if not isinstance(refusal, RowRefused):
+            raise refusal
+        return Written(refused={ids[0]: str(refusal)})
+    result = Written()
+    for video_id in ids:
+        try:
+            one = write(video_id)
+        except StoreRefused as exc:
+            one = Written(refused={video_id: str(exc)})
+        result = _together([result, one])
+    if len(result.refused) == len(ids) and not isinstance(refusal, RowRefused):
+        raise refusal
+    return result
 
 
 def _together(written: Iterable[Written]) -> Written:

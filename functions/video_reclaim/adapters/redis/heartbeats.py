@@ -1,216 +1,174 @@
-"""The workers' heartbeats, and what the product keeps beside them: strikes, waits and counts of reclaims.
+"""The workers' heartbeats, and what the product remembers beside them: sightings, and counts of dead claims.
 
 The keys are in `rules.platform`. The product's own keys are in the same Redis as the heartbeats on purpose:
-whatever deletes the heartbeats deletes them too. When Redis can't answer, the methods here return None or
-False, and never raise.
+whatever deletes the heartbeats deletes them too. When Redis can't answer, the methods here return None, False or
+nothing, and never raise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import redis
 
 from video_reclaim.adapters.redis import values
-from video_reclaim.adapters.redis.pipelines import ask_heartbeats, execute, read_heartbeats
 from video_reclaim.adapters.redis.session import Session
-from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import (
-    COUNTED_KEY,
-    HEARTBEAT_SEEN_KEY,
-    WAITING_KEY,
     Job,
     cancel_key,
+    heard_key,
+    heartbeat_key,
     job_lock_key,
+    quarantines_key,
     reclaims_key,
-    silence_key,
+    seen_key,
     status_key,
 )
-from video_reclaim.rules.reclaiming import History
-from video_reclaim.rules.staleness import Heartbeat, Strike, Video
-from video_reclaim.rules.waiting import QueueLook, Wait, Waits
-from video_reclaim.settings import Redis, read
+from video_reclaim.rules.reclaiming import FOUND_DEAD, MAX_QUARANTINES_AN_HOUR, Tally, claims_found_dead
+from video_reclaim.rules.sightings import Heartbeat, Look
+from video_reclaim.rules.staleness import Reason, Video
+from video_reclaim.rules.view import Notes
+from video_reclaim.settings import Redis, Stage, read
 
-RECLAIMS_REMEMBERED_S = 7 * 86_400
-_SEEN_REMEMBERED_S = 30 * 86_400
-_WAITS_REMEMBERED_S = 86_400
-_MAX_COUNTED = 1_000
+_HOUR_S, _DAY_S = 3_600, 86_400
+_RECLAIMS_REMEMBERED_S = 7 * _DAY_S
+_HEARD_REMEMBERED_S = 30 * _DAY_S
+_NO_EXPIRY, _NO_KEY = -1, -2  # PTTL
 _COMMANDS_PER_CALL = 5_000
-_QUEUE_EMPTY_FIELD = "queue-empty"
-_LOOKED_AT_FIELD = "looked-at"
+_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE = b"looked-at", b"queue-clear", b"mass-silence"
 
-Command = tuple[str | int | float, ...]
+_COUNTED_OR_TAKEN = (*FOUND_DEAD, Reason.MESSAGE_LOST)
+
+Command = tuple[str | bytes | int | float, ...]
 
 
 class Heartbeats:
-    """What the functions read and write in Redis."""
+    """What the functions of one stage read and write in Redis."""
 
-    def __init__(self, settings: Redis, **session: float) -> None:
+    def __init__(self, settings: Redis, stage: str, **session: float) -> None:
         self._session = Session(settings, **session)
+        self._seen, self._heard = seen_key(stage), heard_key(stage)
+        self._quarantines = quarantines_key(stage)
 
-    def look(self, videos: Sequence[Video]) -> RedisLook | None:
-        """Read what a listing needs besides the heartbeats of further pages, in one round trip."""
-        beating = [video for video in videos if video.has_heartbeat]
-        waiting = [video for video in videos if video.waits]
+    def look(self, videos: Sequence[Video], *, whole: bool = True) -> Look | None:
+        """Read the heartbeats of these videos and what is remembered, in one round trip.
 
-        def conversation(client: redis.Redis) -> RedisLook:
+        Args:
+            videos: rows as just read.
+            whole: read everything that is remembered, that of other videos too.
+        """
+        keyed = [video for video in videos if video.tenant_id is not None]
+        waiting = [video for video in keyed if video.waits]
+        names = [_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, *(str(video.id).encode() for video in videos)]
+
+        def conversation(client: redis.Redis) -> Look:
             pipeline = client.pipeline(transaction=False)
-            pipeline.ttl(HEARTBEAT_SEEN_KEY)
-            pipeline.zrange(COUNTED_KEY, 0, _MAX_COUNTED - 1)
-            pipeline.hgetall(WAITING_KEY)
-            keys = [cancel_key(video.tenant_id, video.id) for video in waiting]
-            chunks = [keys[i : i + _COMMANDS_PER_CALL] for i in range(0, len(keys), _COMMANDS_PER_CALL)]
-            for chunk in chunks:
-                pipeline.mget(chunk)
-            ask_heartbeats(pipeline, beating)
-            seen_ttl_s, counted, waits, *answers = execute(pipeline)
-            counted, waits = counted or [], waits or {}
-            cancelled = [value for answer in answers[: len(chunks)] for value in answer]
-            heartbeats = read_heartbeats(client, beating, answers[len(chunks) :])
-            return RedisLook(
-                heartbeats=heartbeats,
-                seen_ttl_s=seen_ttl_s,
-                counted=values.parse_counted(counted),
-                waits=values.parse_waits(waits),
-                waits_looked_at_s=values.parse_number(waits.get(_LOOKED_AT_FIELD.encode())),
-                queue_empty_since_s=values.parse_number(waits.get(_QUEUE_EMPTY_FIELD.encode())),
-                just_retried={v.id for v, key in zip(waiting, cancelled, strict=True) if key is not None},
+            pipeline.ttl(self._heard)
+            pipeline.hgetall(self._seen) if whole else pipeline.hmget(self._seen, names)
+            pipeline.mget([self._heard, *(cancel_key(video.tenant_id, video.id) for video in waiting)])
+            pipeline.time()
+            for video in keyed:
+                pipeline.pttl(heartbeat_key(video.tenant_id, video.id))
+            heard_ttl_s, found, cancelled, (seconds, microseconds), *lives_ms = pipeline.execute()
+            fields = found if whole else dict(zip(names, found, strict=True))
+            redis_ms = seconds * 1000 + microseconds // 1000
+            return Look(
+                answered=True,
+                redis_ms=redis_ms,
+                heartbeats={
+                    video.id: _heartbeat(left_ms, redis_ms)
+                    for video, left_ms in zip(keyed, lives_ms, strict=True)
+                },
+                recorded=values.parse_sightings(fields),
+                looked_at_s=values.parse_number(fields.get(_LOOKED_AT)),
+                queue_clear_since_s=values.parse_number(fields.get(_QUEUE_CLEAR)),
+                mass_silence_since_s=values.parse_number(fields.get(_MASS_SILENCE)),
+                heard_ttl_s=heard_ttl_s,
+                retried=frozenset(
+                    video.id for video, key in zip(waiting, cancelled[1:], strict=True) if key is not None
+                ),
             )
 
         return self._session.ask("heartbeats", conversation)
 
-    def look_on(self, videos: Sequence[Video]) -> dict[int, Heartbeat] | None:
-        """Read the heartbeats of a further page of a listing, in one round trip."""
-        beating = [video for video in videos if video.has_heartbeat]
+    def record(self, notes: Notes) -> bool:
+        """Write what a listing saw; return whether Redis took it. What is not recorded only delays."""
+        changed = {str(video_id): values.write_sighting(one) for video_id, one in notes.changed.items()}
+        fields = {
+            _QUEUE_CLEAR: (notes.look.queue_clear_since_s, notes.queue_clear_since_s),
+            _MASS_SILENCE: (notes.look.mass_silence_since_s, notes.mass_silence_since_s),
+        }
+        commands: list[Command] = [("HSET", self._seen, *pair) for pair in changed.items()]
+        ended: list[str | bytes] = [str(video_id) for video_id in notes.ended]
+        for name, (before_s, now_s) in fields.items():
+            if now_s is None and before_s is not None:
+                ended.append(name)
+            elif now_s is not None and before_s is None:
+                commands.append(("HSET", self._seen, name, f"{now_s:.3f}"))
+        commands += [("HDEL", self._seen, *names) for names in _chunks(ended)]
+        if changed or notes.look.recorded:
+            commands.append(("HSET", self._seen, _LOOKED_AT, f"{notes.now_s:.3f}"))
+            commands.append(("EXPIRE", self._seen, _DAY_S))
+        if notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S:
+            commands.append(("SET", self._heard, "1", "EX", _HEARD_REMEMBERED_S))
+        return self._send("sightings", commands)
 
-        def conversation(client: redis.Redis) -> dict[int, Heartbeat]:
-            pipeline = client.pipeline(transaction=False)
-            ask_heartbeats(pipeline, beating)
-            return read_heartbeats(client, beating, execute(pipeline))
+    def count(self, videos: Sequence[Video], reasons: Mapping[int, Reason]) -> Tally:
+        """Count the claims that were found dead, and take the sightings of lost messages, in one round trip.
 
-        return self._session.ask("heartbeats", conversation)
-
-    def read_and_count(self, videos: Sequence[Video], claims: Mapping[int, str]) -> History:
-        """Return heartbeats and counts in one round trip, and count the reclaims that are about to happen.
-
-        The claim that a reclaim ends is the unit: a retry, another execution and whoever goes on after a crash
-        count nothing twice. The wait of a video whose message may be lost is read and deleted at once, so that
-        only one execution can send the message again.
+        A claim counts once: a retry, another execution and whoever goes on after a crash count nothing twice.
+        Only one execution can take a sighting, and so send a lost message again.
 
         Args:
             videos: rows as just read, tenants known.
-            claims: the claim to count, by video id; it starts with the identity of the upload. A video without
-                one was counted when it was taken from its worker.
+            reasons: by video id; those that are not stale are left out.
         """
-        beating = [video for video in videos if video.has_heartbeat]
-        waiting = [video for video in videos if video.waits]
+        stale = [video for video in videos if reasons[video.id].stale]
+        claims = claims_found_dead(stale, reasons)
 
-        def conversation(client: redis.Redis) -> History:
-            waits = _take_waits(client, waiting)
+        def conversation(client: redis.Redis) -> Tally:
             pipeline = client.pipeline(transaction=False)
-            pipeline.exists(HEARTBEAT_SEEN_KEY)
-            counted = {f"{v.tenant_id}:{v.id}": v.now_s for v in videos if v.id in claims}
-            if counted:
-                pipeline.zadd(COUNTED_KEY, counted)
-            for video in videos:
-                key, since_s = reclaims_key(video.tenant_id, video.id), video.now_s - RECLAIMS_REMEMBERED_S
-                if video.id in claims:
+            for video in stale:
+                key = reclaims_key(video.tenant_id, video.id)
+                if reasons[video.id] == Reason.MESSAGE_LOST:
+                    pipeline.hdel(self._seen, str(video.id))
+                elif video.id in claims:
                     pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
-                    pipeline.expire(key, RECLAIMS_REMEMBERED_S)
-                pipeline.zrange(key, since_s, "+inf", byscore=True)
-            ask_heartbeats(pipeline, beating)
-            seen, *answers = execute(pipeline)
-            history = History(waits=waits, seen_before=bool(seen))
-            rest = iter(answers[1:] if counted else answers)
-            for video in videos:
-                added = next(rest) if video.id in claims else 0
-                if video.id in claims:
-                    next(rest)  # the answer to EXPIRE
-                found = next(rest)
-                if found is None:  # not a sorted set: the count is unknown
-                    continue
-                claim, members = claims.get(video.id), [member.decode(errors="replace") for member in found]
-                same_upload = [member for member in members if member.startswith(f"{video.upload} ")]
-                # A video between database and queue has counted the current reclaim already.
-                earlier = sum(member != claim for member in same_upload) - (video.handoff_token is not None)
-                history.earlier_reclaims[video.id] = max(0, earlier)
-                if added:
-                    history.newly_counted.add(video.id)
-            history.heartbeats.update(read_heartbeats(client, beating, list(rest)))
-            return history
+                pipeline.expire(key, _RECLAIMS_REMEMBERED_S)
+                pipeline.zrange(key, video.now_s - _RECLAIMS_REMEMBERED_S, "+inf", byscore=True)
+            return _tally(stale, reasons, iter(pipeline.execute(raise_on_error=False)))
 
-        unknown = History(newly_counted=set(claims), answered=False)
-        if not videos:
-            return History()
-        return self._session.ask("heartbeats and reclaims", conversation) or unknown
+        return (self._session.ask("reclaims", conversation) if stale else Tally(answered=True)) or Tally()
 
-    def undo_counts(self, videos: Sequence[Video], claims: Mapping[int, str]) -> bool:
-        """Undo the counts of videos that were not reclaimed; return whether Redis took it.
+    def begin_quarantine(self, videos: Sequence[Video]) -> set[int]:
+        """End the counts of the videos that may be quarantined in this hour, and return their ids.
 
-        Without Redis the count stays one too high.
+        The counts end before the rows are written: if the answer to that is lost, a user's retry starts at 0. If
+        the row isn't written after all, its count is lost, and the video is put back to work a few times more.
         """
-        commands = [("ZREM", reclaims_key(video.tenant_id, video.id), claims[video.id]) for video in videos]
-        return self._send("undo counts", commands)
 
-    def end_counts(self, videos: Iterable[tuple[int, int]]) -> bool:
-        """Delete the counts of videos, given as tenant id and video id; return whether Redis took it."""
-        commands: list[Command] = []
-        for tenant_id, video_id in videos:
-            commands.append(("DEL", reclaims_key(tenant_id, video_id)))
-            commands.append(("ZREM", COUNTED_KEY, f"{tenant_id}:{video_id}"))
-        return self._send("end counts", commands)
+        def conversation(client: redis.Redis) -> set[int]:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.set(self._quarantines, 0, ex=_HOUR_S, nx=True)
+            for _ in videos:
+                pipeline.incr(self._quarantines)
+            pipeline.ttl(self._quarantines)
+            _, *numbers, ttl_s = pipeline.execute()
+            if ttl_s == _NO_EXPIRY:  # it expired between SET and INCR
+                client.expire(self._quarantines, _HOUR_S)
+            numbered = zip(videos, numbers, strict=True)
+            granted = [video for video, number in numbered if number <= MAX_QUARANTINES_AN_HOUR]
+            if granted:
+                client.delete(*(reclaims_key(video.tenant_id, video.id) for video in granted))
+            return {video.id for video in granted}
+
+        return (self._session.ask("quarantines", conversation) if videos else None) or set()
 
     def forget_status(self, videos: Sequence[Video]) -> bool:
         """Delete the platform's cache of the public status, so that users see the row; return whether it went."""
-        return self._send(
-            "forget status", [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
-        )
-
-    def record(
-        self, videos: Sequence[Video], strikes: Mapping[int, Strike | None], look: RedisLook, *, memory_s: int
-    ) -> bool:
-        """Write strikes, which expire after ``memory_s`` seconds, and the mark that heartbeats were seen.
-
-        Return whether Redis took them. A strike that is not recorded delays a reclaim and never causes one.
-        """
-        commands: list[Command] = []
-        for video in videos:
-            if video.id in strikes:
-                key, strike = silence_key(video.tenant_id, video.id), strikes[video.id]
-                value = values.write_strike(strike) if strike else ""
-                commands.append(("SET", key, value, "EX", memory_s) if strike else ("DEL", key))
-        seen = any(heartbeat.present for heartbeat in look.heartbeats.values())
-        if seen and look.seen_ttl_s < _SEEN_REMEMBERED_S - 86_400:
-            commands.append(("SET", HEARTBEAT_SEEN_KEY, "1", "EX", _SEEN_REMEMBERED_S))
-        return self._send("strikes", commands)
-
-    def record_waits(self, waits: Waits, look: RedisLook, queue: QueueLook | None) -> bool:
-        """Write the waits that have started, those of lost messages, and since when the queue is empty.
-
-        What has ended is deleted.
-
-        Return whether Redis took them. A wait that is not recorded starts again, which only delays.
-        """
-        commands: list[Command] = [
-            ("HSET", WAITING_KEY, video_id, values.write_wait(waits.by_id[video_id]))
-            for video_id in waits.started
-        ]
-        commands += [
-            ("HSET", WAITING_KEY, video_id, values.write_wait(replace(waits.by_id[video_id], lost=True)))
-            for video_id in waits.lost
-        ]
-        commands += [("HDEL", WAITING_KEY, video_id) for video_id in waits.ended]
-        if queue and queue.empty_since_s is not None:
-            commands.append(("HSET", WAITING_KEY, _QUEUE_EMPTY_FIELD, f"{queue.empty_since_s:.3f}"))
-        elif look.queue_empty_since_s is not None:
-            commands.append(("HDEL", WAITING_KEY, _QUEUE_EMPTY_FIELD))
-        if waits.by_id:
-            commands.append(("HSET", WAITING_KEY, _LOOKED_AT_FIELD, f"{waits.now_s:.3f}"))
-            commands.append(("EXPIRE", WAITING_KEY, _WAITS_REMEMBERED_S))
-        elif look.waits_looked_at_s is not None:
-            commands.append(("HDEL", WAITING_KEY, _LOOKED_AT_FIELD))
-        return self._send("waits", commands)
+        commands: list[Command] = [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
+        return self._send("forget status", commands)
 
     def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int] | None:
         """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
@@ -234,9 +192,9 @@ class Heartbeats:
 
     def _send(self, what: str, commands: Sequence[Command]) -> bool:
         def conversation(client: redis.Redis) -> bool:
-            for start in range(0, len(commands), _COMMANDS_PER_CALL):
+            for some in _chunks(commands):
                 pipeline = client.pipeline(transaction=False)
-                for command in commands[start : start + _COMMANDS_PER_CALL]:
+                for command in some:
                     pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
                 pipeline.execute()
             return True
@@ -244,28 +202,44 @@ class Heartbeats:
         return not commands or bool(self._session.ask(what, conversation))
 
 
-def _take_waits(client: redis.Redis, videos: Sequence[Video]) -> dict[int, Wait]:
-    """Read and delete the waits of videos in one transaction.
+def _heartbeat(left_ms: int, redis_ms: int) -> Heartbeat:
+    """Read the answer to PTTL. A key that never expires tells nothing about its worker."""
+    if left_ms == _NO_EXPIRY:
+        return Heartbeat(known=False)
+    return Heartbeat(True, None if left_ms == _NO_KEY else redis_ms + left_ms)
 
-    A wait is left out if a user has retried the video since the listing: the retry has sent a message.
-    """
-    if not videos:
-        return {}
-    ids = [video.id for video in videos]
-    pipeline = client.pipeline(transaction=True)
-    pipeline.hmget(WAITING_KEY, [str(video_id) for video_id in ids])
-    pipeline.hdel(WAITING_KEY, *[str(video_id) for video_id in ids])
-    pipeline.mget([cancel_key(video.tenant_id, video.id) for video in videos])
-    found, _deleted, retried = pipeline.execute()
-    waits = {
-        video_id: values.parse_wait(value)
-        for video_id, value, retry in zip(ids, found, retried, strict=True)
-        if retry is None
-    }
-    return {video_id: wait for video_id, wait in waits.items() if wait is not None}
+
+def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Iterator[Any]) -> Tally:
+    """Read the answers to `Heartbeats.count`. A key of another type gives an unknown count, and harms no other."""
+    tally = Tally(answered=True)
+    for video in stale:
+        reason = reasons[video.id]
+        first = _checked(next(answers)) if reason in _COUNTED_OR_TAKEN else 0
+        _checked(next(answers))  # EXPIRE
+        claims = _checked(next(answers))
+        if reason == Reason.MESSAGE_LOST and first:
+            tally.taken.add(video.id)
+        if claims is not None:
+            upload = f"{video.upload} ".encode()
+            tally.reclaims[video.id] = sum(claim.startswith(upload) for claim in claims)
+    return tally
+
+
+def _checked(answer: Any) -> Any:  # noqa: ANN401 (an answer of Redis)
+    if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    rest = iter(items)
+    while some := tuple(islice(rest, _COMMANDS_PER_CALL)):
+        yield some
 
 
 @cache
 def heartbeats() -> Heartbeats:
     """Return the Redis that the environment names. Raises InvalidSetting."""
-    return Heartbeats(read(Redis))
+    return Heartbeats(read(Redis), read(Stage).name)

@@ -1,0 +1,120 @@
+"""One look at several videos: what Redis says of them, compared with what it remembers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from video_reclaim.rules.sightings import (
+    NOT_SEEN,
+    UNKNOWN_HEARTBEAT,
+    Look,
+    Seen,
+    Sighting,
+    is_mass_silence,
+    see,
+)
+from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of several videos.
+
+    Attributes:
+        look: what Redis says; what it remembers is left out if it is void.
+        seen: by video id; a video that is absent is unknown.
+        now_s: the database's clock, seconds since the epoch.
+    """
+
+    look: Look = field(default_factory=Look)
+    seen: Mapping[int, Seen] = field(default_factory=dict)
+    now_s: float = 0.0
+
+    def of(self, video: Video) -> Seen:
+        """Return what is known of one video."""
+        return self.seen.get(video.id, NOT_SEEN)
+
+
+BLIND = View()
+"""Redis could not be read or written: nothing is known."""
+
+
+def compare(videos: Sequence[Video], look: Look | None, criteria: Criteria) -> View:
+    """Compare every video with what is remembered of it.
+
+    Silence is unknown in a Redis in which no heartbeat of this stage ever moved: it may be the wrong one, or one
+    that workers can't reach.
+    """
+    if look is None:
+        return BLIND
+    now_s = max((video.now_s for video in videos), default=0.0)
+    look = look.void_after(criteria.memory_s, now_s=now_s)
+    seen = {
+        video.id: see(
+            f"{video.row} {video.upload}",
+            look.heartbeats.get(video.id, UNKNOWN_HEARTBEAT),
+            look.recorded.get(video.id),
+            now_s=video.now_s,
+            redis_ms=look.redis_ms,
+        )
+        for video in videos
+    }
+    if look.heard_ttl_s < 0 and not any(one.moved for one in seen.values()):
+        for video in videos:
+            one = seen[video.id]
+            if video.at_work and (one.is_quiet(criteria.silent_after_s) or not one.heartbeat_there):
+                seen[video.id] = replace(one, known=False)
+    return View(look, seen, now_s)
+
+
+def most_are_silent(videos: Iterable[Video], view: View, criteria: Criteria) -> bool:
+    """Tell whether most of the videos at work whose heartbeats decide are silent."""
+    watched = (
+        view.of(video)
+        for video in videos
+        if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)
+    )
+    return is_mass_silence(watched, criteria.silent_after_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a listing writes to Redis: only what is new or has changed.
+
+    What another execution took from the record meanwhile is not written back.
+
+    Attributes:
+        look: what was read.
+        now_s: time of the look, the database's clock, seconds since the epoch.
+        changed: sightings, by video id.
+        ended: ids of the videos whose sightings are to be deleted.
+        heard: a heartbeat of this stage moved.
+        mass_silence_since_s: since when each look found most workers silent; None if the last did not.
+        queue_clear_since_s: since when each look found no message of a waiting video; None if the last did not.
+    """
+
+    look: Look
+    now_s: float
+    changed: Mapping[int, Sighting]
+    ended: Sequence[int]
+    heard: bool
+    mass_silence_since_s: float | None
+    queue_clear_since_s: float | None
+
+
+def notes(view: View, *, lost: Iterable[int], queue_clear_since_s: float | None, mass_silence: bool) -> Notes:
+    """Return what is to be remembered after a look. The sightings of lost messages are marked."""
+    marked = set(lost)
+    now = {
+        video_id: replace(one.sighting, lost=video_id in marked)
+        for video_id, one in view.seen.items()
+        if one.sighting is not None
+    }
+    return Notes(
+        look=view.look,
+        now_s=view.now_s,
+        changed={id_: sighting for id_, sighting in now.items() if view.look.recorded.get(id_) != sighting},
+        ended=[video_id for video_id in view.look.recorded if video_id not in view.seen],
+        heard=any(one.moved for one in view.seen.values()),
+        mass_silence_since_s=(view.look.mass_silence_since_s or view.now_s) if mass_silence else None,
+        queue_clear_since_s=queue_clear_since_s,
+    )
