@@ -24,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION = true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench bench-compare chaos mutants cost \
+.PHONY: help setup demo test lint types up down synth named-stage bootstrap deploy diff destroy verify sbom shapes schemas simulate bench chaos mutants cost \
 	lock clean
 
 help: ## say what there is
@@ -115,9 +115,6 @@ simulate: setup ## scaling policies against arrival traces
 
 bench: setup ## the measured figures of the documents
 	$(PY) -m dev.bench
-
-bench-compare: setup ## the last bench against a stored one
-	$(PY) -m dev.bench.compare
 
 chaos: setup ## ten thousand faults, no violation
 	$(PY) -m dev.chaos

@@ -8,7 +8,7 @@ from typing import Any
 
 from dev import cost as model
 from dev.bench.deployed import Deployed, deployed
-from dev.bench.figures import RATIO, Figure, Say, Section
+from dev.bench.report import Figure, Say, Section
 
 TITLE = "Cost"
 
@@ -17,18 +17,16 @@ def measure(*, quick: bool, say: Say) -> Section:
     """Time each function's warm call on the local stack, and count the rest."""
     durations_s = _time_functions(2 if quick else 7)
     say(", ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items()))
-    deployment, machine = model.read_deployment()
-    together, naive = model.for_a_thousand(deployment, machine, durations_s)
-    idle = model.monthly(deployment, machine, durations_s, model.IDLE)
-    whole_usd, later_usd = sum(usd for _, usd in idle.values()), idle[model.LATER_ALARMS][1]
-    states = model.run_of(machine, 0).total()
-    naively = "1,000 videos: cost with one Lambda call per video and step, times the product's"
-    without = "the same without the alarms added since version 0.1.0"
+    idle = model.monthly(model.read_deployment(), durations_s, model.IDLE)
     figures = [
-        Figure("naive", naively, RATIO, [naive / together], better="higher"),
-        Figure("transitions", "states entered by an idle run", "", [states], 5),
-        Figure("idle_month", "an idle month, one run a minute, us-east-1", "$", [whole_usd]),
-        Figure("idle_month_former", without, "$", [whole_usd - later_usd], 15),
+        Figure("transitions", "states entered by an idle run", "", [model.entered(0).total()], 5),
+        Figure(
+            "idle_month",
+            "an idle month, one run a minute, us-east-1",
+            "$",
+            [sum(usd for _, usd in idle.values())],
+            15,
+        ),
     ]
     return Section("cost", TITLE, figures, facts=durations_s)
 

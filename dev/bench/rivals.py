@@ -18,6 +18,7 @@ from dev.bench import academy
 from dev.local.stack import Clients
 
 BATCH, ENTRIES_PER_CALL = 150, 10
+CALLS_AT_ONCE = 5  # as Enqueue makes them
 
 # The statements of the platform's command, as Django's ORM words them: a Django model reads every column.
 _LOCK = """
@@ -69,23 +70,17 @@ def platform(places: Places, video_ids: Sequence[int]) -> None:
 
 
 class Floor:
-    """The floor on several lanes, each a process whose clients are warm."""
+    """The floor on several lanes, each a process whose clients are warm and send several calls side by side."""
 
-    def __init__(self, places: Places, *, lanes: int, calls_at_once: int = 1) -> None:
+    def __init__(self, places: Places, *, lanes: int) -> None:
         self._lanes = lanes
-        self._pool = ProcessPoolExecutor(
-            lanes, get_context("spawn"), initializer=_open, initargs=(places, calls_at_once)
-        )
+        self._pool = ProcessPoolExecutor(lanes, get_context("spawn"), initializer=_open, initargs=(places,))
         list(self._pool.map(_drain, [[]] * lanes * 4))
 
     def run(self, video_ids: Sequence[int]) -> None:
         """Reclaim and send all."""
         batches = [list(video_ids[start : start + BATCH]) for start in range(0, len(video_ids), BATCH)]
         list(self._pool.map(_drain, [batches[lane :: self._lanes] for lane in range(self._lanes)]))
-
-    def processes(self) -> list[int]:
-        """Return the lanes' process ids."""
-        return list(self._pool._processes or {})
 
     def __enter__(self) -> Self:
         return self
@@ -97,11 +92,11 @@ class Floor:
 _lane: tuple[Any, Any, str, ThreadPoolExecutor] | None = None
 
 
-def _open(places: Places, calls_at_once: int) -> None:
+def _open(places: Places) -> None:
     global _lane
     sqs: Any = Clients(places.sqs_endpoint_url).of("sqs")
     sqs.get_queue_attributes(QueueUrl=places.queue_url, AttributeNames=["QueueArn"])
-    _lane = academy.connect(places.dsn), sqs, places.queue_url, ThreadPoolExecutor(calls_at_once)
+    _lane = academy.connect(places.dsn), sqs, places.queue_url, ThreadPoolExecutor(CALLS_AT_ONCE)
 
 
 def _drain(batches: Sequence[Sequence[int]]) -> None:

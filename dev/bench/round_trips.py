@@ -3,7 +3,7 @@
 from collections import Counter
 
 from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed_behind_relays
-from dev.bench.figures import Figure, Say, Section, Table, number
+from dev.bench.report import Figure, Say, Section, Table, number
 
 TITLE = "Round trips"
 
@@ -12,7 +12,7 @@ IDLE_CALLS = 12
 """Round trips of an idle run in version 0.1.0: 2 to PostgreSQL, 1 to Redis, 4 to SQS, 5 to other services."""
 
 PAUSE_S = 0.005
-"""The relays wait so long with every question, so that one in several parts is counted once."""
+"""The relays keep each answer so long, so that a question in several parts is counted once."""
 
 _PLATFORM = ("the platform's own way, per video", "5", "1", "2", "0", "8")
 

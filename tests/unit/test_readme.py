@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import fields
 
-from dev.bench import compare, network, report
+from dev.bench import network, report
 from video_reclaim.rules import platform
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
@@ -134,10 +134,10 @@ def test_every_setting_of_these_sections_is_listed(part):
     ],
 )
 def test_figure_is_the_one_of_the_stored_benchmark_run(section, keys):
-    stored = report.load(compare.BASELINE).sections[section]
+    stored = report.load().sections[section]
     (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m dev.bench {section}` \|$", README, re.MULTILINE)
     for key in keys:
-        assert report.quoted(stored.figure(key)) in row
+        assert stored.figure(key).quoted in row
 
 
 def test_latencies_of_the_network_are_those_that_were_added():

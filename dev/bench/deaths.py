@@ -14,12 +14,12 @@ ENCODING_S = 3_600.0
 """A worker dies at any moment of an hour of encoding; only the lease alone depends on it."""
 
 RATE_S = JITTER_S = 60.0
-CONFIRM_S, SECOND_LOOK_S = 30.0, 32.0  # reclaiming.confirmSilenceSeconds, and the workflow's wait for it
+SILENT_AFTER_S = 60.0  # reclaiming.silentAfterSeconds
 LOOK_AFTER_S = SEND_AFTER_S = 1.0
 """From the start of a run to its look at the heartbeats, and from that look to the message in the queue."""
 
 DEATHS, SEED = 10_000, 20
-PRODUCT, GONE = "this product", "this product, the worker's instance gone"
+PRODUCT = "this product"
 CRON_1, CRON_5 = "the platform's command, every minute", "the platform's command, every 5 minutes"
 LEASE = "a lease of 4 h alone"
 
@@ -27,38 +27,36 @@ LEASE = "a lease of 4 h alone"
 def simulate(deaths: int = DEATHS) -> dict[str, list[float]]:
     """Return the sorted times to recover, by way of recovery; every call returns the same."""
     ways: dict[str, Callable[[random.Random], float]] = {
-        PRODUCT: lambda rng: product_s(rng, worker_gone=False),
-        GONE: lambda rng: product_s(rng, worker_gone=True),
-        CRON_1: lambda rng: next_cron(rng, silent_after_s(rng), RATE_S),
-        CRON_5: lambda rng: next_cron(rng, silent_after_s(rng), 5 * RATE_S),
+        PRODUCT: product_s,
+        CRON_1: lambda rng: next_cron(rng, BEAT_TTL_S - rng.uniform(0, BEAT_EVERY_S), RATE_S),
+        CRON_5: lambda rng: next_cron(rng, BEAT_TTL_S - rng.uniform(0, BEAT_EVERY_S), 5 * RATE_S),
         LEASE: lambda rng: next_cron(rng, LEASE_S - rng.uniform(0, ENCODING_S), RATE_S),
     }
     sources = {name: random.Random(SEED) for name in ways}
     return {name: sorted(way(sources[name]) for _ in range(deaths)) for name, way in ways.items()}
 
 
-def silent_after_s(rng: random.Random) -> float:
-    """Return the time from a death to the end of its last heartbeat."""
-    return BEAT_TTL_S - rng.uniform(0, BEAT_EVERY_S)
+def product_s(rng: random.Random) -> float:
+    """Return the time to recover by this product.
 
-
-def product_s(rng: random.Random, *, worker_gone: bool) -> float:
-    """Return the time to recover by this product; with ``worker_gone`` the first miss counts."""
-    silent_s, strike_s = silent_after_s(rng), None
+    The first look after the last heartbeat begins the silence. A later look that finds it too short waits for the
+    rest and looks again, once a run.
+    """
+    last_beat_s, silent_since_s = -rng.uniform(0, BEAT_EVERY_S), None
     minute_s = -rng.uniform(0, RATE_S)  # the death lies anywhere within its minute
     starts_s = [minute_s + number * RATE_S + rng.uniform(0, JITTER_S) for number in range(-2, 8)]
     looks = [(start_s + LOOK_AFTER_S, True) for start_s in starts_s]
     heapq.heapify(looks)
     while True:
         at_s, first_look = heapq.heappop(looks)
-        if at_s < silent_s:
+        if at_s < last_beat_s:
             continue
-        if worker_gone or (strike_s is not None and at_s - strike_s >= CONFIRM_S):
-            return at_s + SEND_AFTER_S
-        if strike_s is None:
-            strike_s = at_s
-            if first_look:
-                heapq.heappush(looks, (at_s + SECOND_LOOK_S, False))
+        if silent_since_s is None:
+            silent_since_s = at_s
+        elif at_s - silent_since_s >= SILENT_AFTER_S:
+            return max(at_s, 0.0) + SEND_AFTER_S
+        elif first_look:
+            heapq.heappush(looks, (silent_since_s + SILENT_AFTER_S, False))
 
 
 def next_cron(rng: random.Random, ready_s: float, every_s: float) -> float:
