@@ -1,17 +1,22 @@
-"""``make schemas``: write the JSON Schemas in docs/schemas/ anew, from the types in the code."""
+"""``make schemas``: write the JSON Schemas and the tables of docs/reference.md anew, from the types in the code."""
 
 import json
+import re
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
+from dev.bench import report
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
+from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.records import Override
 
-FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER, REFERENCE = DOCS / "schemas", DOCS / "reference.md"
 COMMAND = "make schemas"
 
 DESCRIBED: dict[str, type] = {"input": ExecutionInput, "record": RunRecord, "override": Override}
@@ -36,6 +41,34 @@ def text(kind: type) -> str:
     return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
 
 
-if __name__ == "__main__":
+def meanings(kind: type) -> dict[str, str]:
+    """Return the meaning of each field by its name in JSON, from the docstring's list of attributes.
+
+    Raises KeyError if a field has none.
+    """
+    listed = cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    found = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE))
+    return {field.encode_name: " ".join(found[field.name].split()) for field in structs.fields(kind)}
+
+
+def tables() -> dict[str, str]:
+    """Return the tables of docs/reference.md by name."""
+    fields = {
+        name: report.table(
+            ("field", "meaning"), [(f"`{key}`", said) for key, said in meanings(DESCRIBED[name]).items()]
+        )
+        for name in ("input", "record")
+    }
+    rows = [(f"`{reason.value}`", "yes" if reason.stale else "no", reason.meaning) for reason in Reason]
+    return fields | {"reasons": report.table(("reason", "put back", "meaning"), rows)}
+
+
+def main() -> None:
+    """Write all of it."""
     for name, kind in DESCRIBED.items():
         (FOLDER / f"{name}.json").write_text(text(kind))
+    report.write(REFERENCE, tables(), COMMAND)
+
+
+if __name__ == "__main__":
+    main()

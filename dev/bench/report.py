@@ -157,9 +157,9 @@ def spread(values: Sequence[float]) -> str:
     return f"{text} ({number(min(values))} to {number(max(values))})" if len(values) > 1 else text
 
 
-def begin(name: str) -> str:
-    """Return the line of the document after which a section's results stand."""
-    return f"<!-- written by {COMMAND}: {name} -->"
+def begin(name: str, command: str = COMMAND) -> str:
+    """Return the line of a document after which what a command writes there begins."""
+    return f"<!-- written by {command}: {name} -->"
 
 
 def render(section: Section) -> str:
@@ -197,16 +197,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def write(document: Path, blocks: Mapping[str, str]) -> None:
+def write(document: Path, blocks: Mapping[str, str], command: str = COMMAND) -> None:
     """Replace each block between its markers; what stands around them is written by hand.
 
     Raises ValueError if the document lacks the markers of a block; nothing was written then.
     """
     text = document.read_text()
     for name, block in blocks.items():
-        before, found, rest = text.partition(begin(name) + "\n")
+        before, found, rest = text.partition(begin(name, command) + "\n")
         _, ended, after = rest.partition(END)
         if not found or not ended:
-            raise ValueError(f"{document} needs a line '{begin(name)}' and a line '{END}' after it")
+            raise ValueError(f"{document} needs a line '{begin(name, command)}' and a line '{END}' after it")
         text = f"{before}{found}\n{block}\n\n{ended}{after}"
     document.write_text(text)

@@ -1,22 +1,20 @@
-"""The JSON Schemas in docs/schemas/ describe the types in the code."""
+"""The JSON Schemas and the reference describe the types in the code."""
 
 import json
 
-import pytest
-
-from dev.schemas import COMMAND, DESCRIBED, FOLDER, schema
+from dev.bench.report import END, begin
+from dev.schemas import COMMAND, DESCRIBED, FOLDER, REFERENCE, meanings, schema, tables
 from video_reclaim.rules.run_record import RunRecord
 
 
-@pytest.mark.parametrize("name", DESCRIBED)
-def test_stored_schema_is_the_one_of_the_code(name):
-    assert json.loads((FOLDER / f"{name}.json").read_text()) == schema(DESCRIBED[name]), f"run: {COMMAND}"
+def test_what_is_stored_is_what_the_command_writes():
+    stored = {path.stem: json.loads(path.read_text()) for path in FOLDER.iterdir()}
+    assert stored == {name: schema(kind) for name, kind in DESCRIBED.items()}, f"run: {COMMAND}"
+    for name, table in tables().items():
+        assert f"{begin(name, COMMAND)}\n\n{table}\n\n{END}" in REFERENCE.read_text(), f"run: {COMMAND}"
 
 
-def test_there_is_no_schema_without_a_type():
-    assert {path.stem for path in FOLDER.iterdir()} == set(DESCRIBED)
-
-
-def test_properties_have_the_names_of_the_json_form():
+def test_every_field_has_its_meaning_under_its_name_in_json():
     properties = schema(RunRecord)["$defs"]["RunRecord"]["properties"]
-    assert {"dryRun", "longestWaitS", "decision", "scalingError"} <= set(properties)
+    assert meanings(RunRecord).keys() == properties.keys() >= {"dryRun", "longestWaitS", "scalingError"}
+    assert meanings(RunRecord)["longestWaitS"].startswith("longest time that a video has been seen waiting")
