@@ -1,7 +1,7 @@
 """``make demo``: the workflow at work on a small academy, in a terminal, on real servers.
 
 It starts a stack of its own, fills it, lets workers die, and uses the operator's command as an operator would: a
-dry run, a run, a broken queue with its redrive, the story of one video. Nothing is left running.
+dry run, runs, a broken queue with its redrive, the story of one video. Nothing is left running.
 """
 
 import json
@@ -27,10 +27,8 @@ from dev.local.platform_tables import Filling, fill
 from dev.local.stack import Stack
 from dev.local.worker import Pace, Worker, WorkerProcess
 
-BEATS = 1 / 10  # the demo's workers live ten times faster: silent after 6 s instead of 60
-SILENT_AFTER_S = 6
-CONFIRM_S = 1  # in place of 30
-WAIT_SCALE = 0.5  # for the waits of the workflow: before retries, and before the second look
+BEATS = 1 / 8  # the demo's workers live eight times faster: a heartbeat every 2.5 s
+SILENT_AFTER_S = 8  # in place of 60; no stage may say less than 45
 WORKERS = 5
 KILLED = 2
 SCHEDULED_IN_S = 3
@@ -48,65 +46,93 @@ class Demo:
     def play(self) -> None:
         """Play every act, in order."""
         with ExitStack() as crew:
-            self.fill_the_academy(crew)
+            workers = self.fill_the_academy(crew)
             self.dry_run()
             self.run()
+            self.lose_workers(workers)
+            self.confirm_silence()
             self.work_off_the_queue()
             self.break_mend_and_redrive()
-            self.wait_for_a_scheduled_start()
             self.ask_why()
 
-    def fill_the_academy(self, crew: ExitStack) -> None:
-        """Videos in every state, and workers of whom some are killed."""
+    def fill_the_academy(self, crew: ExitStack) -> list[WorkerProcess]:
+        """Videos in every state, and workers that encode."""
         self._act(
             "A small academy",
             "The database has videos in every state. Some were stuck before the demo began: their workers died",
             f"hours ago. {WORKERS} workers take {WORKERS} new videos and send heartbeats to Redis while they encode.",
         )
-        for message in fill(self._stack.postgres_dsn, Filling(uploaded=WORKERS, expired=8, silent=2)):
+        for message in fill(self._stack.postgres_dsn, Filling(uploaded=WORKERS, expired=8, silent=0)):
             self._clients.sqs.send_message(QueueUrl=self._stack.queue_url, MessageBody=message)
         workers = [crew.enter_context(self._worker(f"worker-{number}")) for number in range(1, WORKERS + 1)]
         self._wait(
             "Workers claim their videos", lambda: self._academy.statuses()["PROCESSING, beating"] == WORKERS
         )
         self._show_videos("Videos")
-        for number, worker in enumerate(workers[:KILLED], start=1):
-            worker.kill()
-            self._broken_video = self._academy.video_of(f"worker-{number}")
-        self._say(
-            f"{KILLED} of the {WORKERS} workers are killed. Nobody tells the database: video {self._broken_video} and "
-            "the other one stay PROCESSING. Only their heartbeats end."
-        )
-        self._wait(
-            "Redis forgets the heartbeats of the killed workers",
-            lambda: self._academy.statuses()["PROCESSING, beating"] == WORKERS - KILLED,
-            about_s=SILENT_AFTER_S,
-        )
+        return workers
 
     def dry_run(self) -> None:
         """What would be reclaimed, and what not; nothing is written."""
-        self._act(
-            "What would be put back to work?",
-            "A dry run writes nothing. A heartbeat that is missing for the first time proves nothing yet, so",
-            "the videos of the killed workers are listed as silentOnce.",
-        )
+        self._act("What would be put back to work?", "A dry run writes nothing.")
         self._operator("run", "--dry-run")
 
     def run(self) -> None:
         """The main job."""
         before = self._academy.statuses()
-        self._act(
-            "A run",
-            "The same without --dry-run. The run puts back what is surely stuck, waits (a second here, half a minute",
-            "in a deployed stage), looks at the silent videos again, and puts those back, too.",
-        )
+        self._act("A run", "The same without --dry-run.")
         self._operator("run")
         record = self._academy.last_record()
         self._show_videos("Videos", before)
         self._show_queue(expected=record["enqueued"])
         self._say(
-            f"You saw {record['enqueued']} videos go back to work, each with exactly one message, and the fleet grow "
-            f"to {self._academy.desired()} workers. The {WORKERS - KILLED} living workers kept their videos."
+            f"You saw {record['enqueued']} videos go back to work, each with exactly one message, and the group grow "
+            f"to {self._academy.desired()} workers. The {WORKERS} living workers kept their videos."
+        )
+
+    def lose_workers(self, workers: list[WorkerProcess]) -> None:
+        """Workers are killed; the run that the schedule starts sees their last heartbeats."""
+        self._pass_time("Workers send heartbeats", SILENT_AFTER_S / 2)
+        for number, worker in enumerate(workers[:KILLED], start=1):
+            worker.kill()
+            self._broken_video = self._academy.video_of(f"worker-{number}")
+        self._act(
+            "Workers die",
+            f"{KILLED} of the {WORKERS} workers are killed. Nobody tells the database: video {self._broken_video} and",
+            "the other one stay PROCESSING. Only their heartbeats are not renewed any more. EventBridge Scheduler",
+            "starts the workflow every minute; the demo copies the stage's schedule with a single start in",
+            f"{SCHEDULED_IN_S} seconds. That run sees those heartbeats for the last time.",
+        )
+        known = self._academy.executions()
+        deployed = self._clients.scheduler.get_schedule(Name=self._stack.outputs()["ScheduleName"])
+        at = datetime.now(UTC) + timedelta(seconds=SCHEDULED_IN_S)
+        self._clients.scheduler.create_schedule(
+            Name="demo",
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=json.loads(json.dumps(deployed["Target"])),
+        )
+        self._wait(
+            "The schedule is due", lambda: bool(self._academy.executions() - known), about_s=SCHEDULED_IN_S
+        )
+        self._wait("The scheduled execution runs", lambda: self._academy.last()["status"] != "RUNNING")
+        self._operator("status")
+        self._pass_time("A living worker would send a heartbeat now", SILENT_AFTER_S / 2)
+
+    def confirm_silence(self) -> None:
+        """The next run finds the heartbeats unchanged, waits until that is certain, and looks again."""
+        before = self._academy.statuses()
+        self._act(
+            "Silence is confirmed",
+            "The next run finds two heartbeats unchanged, waits until a living worker would have sent three (seconds",
+            "here, up to a minute in a deployed stage), looks again, and puts those two videos back, too.",
+        )
+        self._operator("run")
+        self._show_videos("Videos", before)
+        record = self._academy.last_record()
+        if record["stale"] != {"silent": KILLED}:
+            raise AssertionError(f"{KILLED} videos should have been silent: {record}")
+        self._say(
+            f"You saw {KILLED} more videos go back to work. The {WORKERS - KILLED} living workers kept theirs."
         )
 
     def work_off_the_queue(self) -> None:
@@ -148,35 +174,6 @@ class Demo:
         self._operator("redrive", "--since", "10m")
         self._show_queue(expected=len(stuck))
         self._say(f"You saw the same execution succeed, and the {len(stuck)} videos get one message each.")
-
-    def wait_for_a_scheduled_start(self) -> None:
-        """A run that nobody started."""
-        self._act(
-            "A run that nobody started",
-            "EventBridge Scheduler starts the workflow every minute. So that you need not wait for a minute, the demo",
-            f"copies the stage's schedule with a single start in {SCHEDULED_IN_S} seconds.",
-        )
-        known = self._academy.executions()
-        deployed = self._clients.scheduler.get_schedule(Name=self._stack.outputs()["ScheduleName"])
-        at = datetime.now(UTC) + timedelta(seconds=SCHEDULED_IN_S)
-        self._clients.scheduler.create_schedule(
-            Name="demo",
-            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
-            FlexibleTimeWindow={"Mode": "OFF"},
-            Target=json.loads(json.dumps(deployed["Target"])),
-        )
-        self._wait(
-            "The schedule is due", lambda: bool(self._academy.executions() - known), about_s=SCHEDULED_IN_S
-        )
-        self._wait(
-            "The scheduled execution runs",
-            lambda: self._academy.last()["status"] != "RUNNING",
-            about_s=CONFIRM_S + 2,
-        )
-        self._operator("status")
-        self._say(
-            "You saw the stage on one screen. The newest execution is the one that the schedule started."
-        )
 
     def ask_why(self) -> None:
         """The story of one video."""
@@ -231,6 +228,10 @@ class Demo:
                     shown.update(f"{what}: about {max(about_s - int(waited_s), 1)} s")
                 time.sleep(0.1)
 
+    def _pass_time(self, what: str, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        self._wait(what, lambda: time.monotonic() > until_s, about_s=int(seconds))
+
     def _act(self, title: str, *sentences: str) -> None:
         seconds = time.monotonic() - self._started_s
         self._console.print()
@@ -265,15 +266,20 @@ def main() -> int:
     """Play the demo; 0 if every act ended as it should."""
     console = Console(highlight=False)
     console.print(Panel("video-reclaim: a small academy whose workers die", expand=False))
-    with scratch_folder() as home:
-        # The workers live faster here, so silence is confirmed sooner.
-        quick = {"reclaiming": {"confirmSilenceSeconds": CONFIRM_S}}
-        with running(
-            home,
-            overrides=quick,
-            wait_scale=WAIT_SCALE,
-            report=lambda line: console.print(f"  [dim]{line}[/dim]"),
-        ) as started:
-            Demo(started.stack, console, home).play()
+    with (
+        scratch_folder() as home,
+        running(home, report=lambda line: console.print(f"  [dim]{line}[/dim]")) as started,
+    ):
+        _hasten(started.stack)
+        Demo(started.stack, console, home).play()
     console.print("\n[green]Done.[/green] Nothing is left running. Your own stack to try: make up")
     return 0
+
+
+def _hasten(stack: Stack) -> None:
+    """The workers live faster here, so silence counts sooner than any stage may say."""
+    for step in ("ListStaleVideos", "Reclaim"):
+        name, functions = stack.functions[step], stack.clients.functions
+        variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        variables |= {"RECLAIMING_SILENT_AFTER_SECONDS": str(SILENT_AFTER_S)}
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
