@@ -33,8 +33,8 @@ class Query:
 QUERIES: Mapping[str, Query] = {
     "History of a video": Query(
         """# Replace 0 by the id of the video.
-fields @timestamp, message, reason, attempt, holder, lease, silent_since, waiting_since, queue_oldest_s,
-  queue_empty_since, delay_s, error, execution
+fields @timestamp, message, reason, attempt, holder, lease, silent_since, waiting_since, queue_clear_since,
+  delay_s, error, execution
 | filter video = 0
 | sort @timestamp asc
 | limit 1000"""

@@ -15,14 +15,14 @@ from moto import mock_aws
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.relay import Relay
-from dev.testing.servers import forget_clients
+from dev.testing.servers import STAGE, forget_clients
 from dev.testing.tls import Authority
+from dev.testing.videos import a_video
 from video_reclaim import aws
 from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
 from video_reclaim.errors import InvalidSetting, StoreUnavailable
-from video_reclaim.rules.staleness import Video
 from video_reclaim.settings import Database, Redis
 
 REGION = "eu-west-1"
@@ -127,15 +127,15 @@ class TestVerification:
         for shown, trusted in ((authority, True), (stranger, False)):
             with Relay(valkey.port, tls=shown.server("127.0.0.1")) as relay:
                 url = f"rediss://127.0.0.1:{relay.port}/0"
-                redis = Heartbeats(Redis(url, ssl_root_cert=str(authority.root)))
+                redis = Heartbeats(Redis(url, ssl_root_cert=str(authority.root)), STAGE)
                 assert (redis.look([SILENT]) is not None) == trusted
 
     def test_redis_is_not_trusted_by_default_without_a_public_root(self, valkey, authority):
         with Relay(valkey.port, tls=authority.server("127.0.0.1")) as relay:
-            assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
+            assert Heartbeats(Redis(f"rediss://127.0.0.1:{relay.port}/0"), STAGE).look([SILENT]) is None
 
 
-SILENT = Video(1, "PROCESSING", 1, "w", "(w,,)", "file", False, False, 0.0, True)
+SILENT = a_video()
 
 
 class TestTimeouts:
@@ -168,13 +168,13 @@ class TestTimeouts:
 
     def test_redis_that_accepts_and_never_answers_is_unknown(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
-            redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), timeout_s=1)
+            redis = Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), STAGE, timeout_s=1)
             assert redis.look([SILENT]) is None
 
     def test_redis_is_waited_for_less_than_the_functions_have_time(self, valkey):
         with Relay(valkey.port, mute=True) as relay:
             started = time.monotonic()
-            assert Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0")).look([SILENT]) is None
+            assert Heartbeats(Redis(f"redis://127.0.0.1:{relay.port}/0"), STAGE).look([SILENT]) is None
             assert time.monotonic() - started < 20
 
     def test_aws_is_waited_for_so_briefly_that_there_is_time_to_ask_the_next_service(self, monkeypatch):
@@ -192,7 +192,7 @@ class TestKeptConnections:
         store = Store(settings(server.port))
         for _ in range(5):
             store.measure_backlog()
-            next(store.list_candidates())
+            store.list_candidates()
         assert len(sessions(server)) == 1
         store._session._drop()
 
@@ -355,7 +355,7 @@ class TestSigningIn:
             "lambda", reset=True, enabled=True, passwords=["+one"], keys="*", commands=["+@all"]
         )
         secret = json.dumps({"username": "lambda", "password": "one"})
-        redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds(secret)))
+        redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds(secret)), STAGE)
         assert redis.look([SILENT]) is not None
         academy.redis.execute_command("ACL", "SETUSER", "lambda", "resetpass", ">two")
         vault.now_holds(json.dumps({"username": "lambda", "password": "two"}))
@@ -366,9 +366,9 @@ class TestSigningIn:
     def test_redis_by_a_bare_token(self, academy, valkey, vault):
         academy.redis.config_set("requirepass", "bare")
         try:
-            redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds("bare")))
+            redis = Heartbeats(Redis(valkey.url, secret_arn=vault.holds("bare")), STAGE)
             assert redis.look([SILENT]) is not None
-            stale = Heartbeats(Redis(valkey.url))
+            stale = Heartbeats(Redis(valkey.url), STAGE)
             assert stale.look([SILENT]) is None
         finally:
             academy.redis.config_set("requirepass", "")

@@ -1,362 +1,291 @@
-"""Heartbeats, strikes and counts, on a real server."""
+"""Heartbeats, and what the product remembers beside them, on a real server."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import redis
 
+from dev.testing.servers import HEARD_KEY, SEEN_KEY, STAGE
+from dev.testing.videos import NOW_S, a_handoff, a_video, a_waiting_video
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
-from video_reclaim.rules.listing import RedisLook
 from video_reclaim.rules.platform import Job
-from video_reclaim.rules.reclaiming import History
-from video_reclaim.rules.staleness import Heartbeat, Strike, Video
-from video_reclaim.rules.waiting import QueueLook, Wait, Waits, track
+from video_reclaim.rules.reclaiming import Tally
+from video_reclaim.rules.sightings import Heartbeat, Look, Sighting
+from video_reclaim.rules.staleness import Reason
+from video_reclaim.rules.view import Notes
 from video_reclaim.settings import Redis, read
 
-NOW_S = 1_700_000_000.0
-VIDEO = Video(
-    id=7,
-    status="PROCESSING",
-    tenant_id=2,
-    leased_by="w",
-    lease='(w,"2026-01-01 00:00:00+00",)',
-    upload="file",
-    lease_expired=False,
-    quarantined=False,
-    now_s=NOW_S,
-    leased_by_claim=True,
-)
+VIDEO = a_video(id=7, tenant_id=2)
+WAITING = a_waiting_video(id=7, tenant_id=2)
+SIGHTING = Sighting(NOW_S, 1_700_000_060_000, "0123456789abcdef")
+JOB = Job(7, "key", 2, "south", "")
+WEEK_S = 7 * 86_400
 
 
 @pytest.fixture
 def heartbeats(academy, environment):
-    return Heartbeats(read(Redis))
+    return Heartbeats(read(Redis), STAGE)
 
 
-@pytest.fixture
-def beats(heartbeats):
-    return lambda *videos: heartbeats.look(videos).heartbeats
+def some_notes(look=None, **changes):
+    values = {
+        "look": look or Look(True, heard_ttl_s=30 * 86_400),
+        "now_s": NOW_S,
+        "changed": {},
+        "ended": [],
+        "heard": False,
+        "mass_silence_since_s": None,
+        "queue_clear_since_s": None,
+    }
+    return Notes(**values | changes)
 
 
 def keys(academy):
-    """The keys in Redis, but for the mark that heartbeats were seen and the list of counted videos."""
-    kept = {b"video-reclaim:counted", b"video-reclaim:heartbeat-seen"}
-    return sorted(key.decode() for key in academy.redis.keys("*") if key not in kept)
+    """The keys in Redis, but for the mark that heartbeats were seen."""
+    return sorted(key.decode() for key in academy.redis.keys("*") if key != HEARD_KEY.encode())
 
 
-def test_a_heartbeat_is_there_or_missing(academy, beats):
-    academy.redis.set("tenant:2:video:7:heartbeat", "1")
-    silent = replace(VIDEO, id=8)
-    assert beats(VIDEO, silent) == {7: Heartbeat(present=True), 8: Heartbeat(present=False)}
+class TestLooking:
+    def test_tells_when_a_heartbeat_expires_by_the_servers_clock(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:heartbeat", "1", px=50_000)
+        look = heartbeats.look([VIDEO, replace(VIDEO, id=8), replace(VIDEO, id=9, tenant_id=None)])
+        assert look.heartbeats.keys() == {7, 8}
+        assert look.heartbeats[8] == Heartbeat(True, None)
+        left_ms = look.heartbeats[7].expires_ms - look.redis_ms
+        assert 40_000 < left_ms <= 50_000
+        assert abs(look.redis_ms / 1000 - time.time()) < 10
+
+    def test_a_second_look_at_one_heartbeat_tells_the_same_time(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:heartbeat", "1", px=50_000)
+        first = heartbeats.look([VIDEO]).heartbeats[7].expires_ms
+        time.sleep(0.05)
+        assert abs(heartbeats.look([VIDEO], whole=False).heartbeats[7].expires_ms - first) <= 20
+
+    @pytest.mark.parametrize("command", ["set", "lpush"])
+    def test_a_heartbeat_that_never_expires_is_unknown_and_harms_no_other(self, academy, heartbeats, command):
+        getattr(academy.redis, command)("tenant:2:video:7:heartbeat", "1")
+        look = heartbeats.look([VIDEO, replace(VIDEO, id=8)])
+        assert look.heartbeats == {7: Heartbeat(False), 8: Heartbeat(True)}
+
+    def test_a_heartbeat_of_another_tenant_is_not_ours(self, academy, heartbeats):
+        academy.redis.set("tenant:1:video:7:heartbeat", "1", ex=60)
+        assert heartbeats.look([VIDEO]).heartbeats == {7: Heartbeat(True)}
+
+    def test_a_waiting_video_that_a_user_has_just_retried_is_told(self, academy, heartbeats):
+        for video_id in (7, 9):
+            academy.redis.set(f"tenant:2:video:{video_id}:cancel_requested", "1", ex=300)
+        look = heartbeats.look([WAITING, replace(WAITING, id=8), replace(VIDEO, id=9)])
+        assert look.retried == {7}
+
+    def test_many_videos_keep_their_own_answers(self, academy, heartbeats):
+        for video_id in range(0, 6_000, 3):
+            academy.redis.set(f"tenant:2:video:{video_id}:heartbeat", "1", ex=60)
+        found = heartbeats.look([replace(VIDEO, id=video_id) for video_id in range(6_000)]).heartbeats
+        assert all((found[i].expires_ms is not None) is (i % 3 == 0) for i in range(6_000))
 
 
-def test_a_heartbeat_of_another_tenant_is_not_ours(academy, beats):
-    academy.redis.set("tenant:1:video:7:heartbeat", "1")
-    assert beats(VIDEO) == {7: Heartbeat(present=False)}
+class TestRemembering:
+    def test_what_was_seen_is_remembered_for_a_day_and_deleted_when_it_ends(self, academy, heartbeats):
+        changed = {7: SIGHTING, 8: replace(SIGHTING, expires_ms=None, lost=True)}
+        assert heartbeats.record(
+            some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5)
+        )
+        look = heartbeats.look([])
+        assert look.recorded == changed
+        assert (look.looked_at_s, look.mass_silence_since_s, look.queue_clear_since_s) == (NOW_S, 1.5, 2.5)
+        assert 86_000 < academy.redis.ttl(SEEN_KEY) <= 86_400
+        heartbeats.record(some_notes(look, ended=[8], now_s=NOW_S + 5))
+        look = heartbeats.look([])
+        assert (look.recorded, look.looked_at_s) == ({7: SIGHTING}, NOW_S + 5)
+        assert (look.mass_silence_since_s, look.queue_clear_since_s) == (None, None)
 
+    def test_of_a_batch_only_its_own_sightings_are_read(self, heartbeats):
+        changed = {7: SIGHTING, 8: SIGHTING}
+        heartbeats.record(some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5))
+        look = heartbeats.look([VIDEO], whole=False)
+        assert (look.recorded, look.looked_at_s) == ({7: SIGHTING}, NOW_S)
+        assert (look.mass_silence_since_s, look.queue_clear_since_s) == (1.5, 2.5)
 
-@pytest.mark.parametrize(
-    "video",
-    [
-        pytest.param(replace(VIDEO, tenant_id=None), id="without-tenant"),
-        pytest.param(replace(VIDEO, status="UPLOADED"), id="waiting"),
-        pytest.param(replace(VIDEO, status="UPLOADED", leased_by="reclaim:x"), id="orphan"),
-    ],
-)
-def test_asks_only_about_videos_that_should_have_a_heartbeat(beats, video):
-    assert beats(video) == {}
+    def test_what_another_execution_wrote_or_took_meanwhile_stays(self, academy, heartbeats):
+        heartbeats.record(some_notes(changed={7: SIGHTING}, queue_clear_since_s=2.5))
+        look = heartbeats.look([])
+        academy.redis.hdel(SEEN_KEY, "7")
+        heartbeats.record(some_notes(look, queue_clear_since_s=2.5))
+        assert heartbeats.look([]).recorded == {}
 
-
-@pytest.mark.parametrize("value", ["a-list", "a-hash"])
-def test_a_heartbeat_key_of_another_type_is_unknown_and_harms_no_other_video(academy, beats, value):
-    key = "tenant:2:video:7:heartbeat"
-    if value == "a-list":
-        academy.redis.lpush(key, "1")
-    else:
-        academy.redis.hset(key, "1", "1")
-    assert beats(VIDEO, replace(VIDEO, id=8)) == {7: Heartbeat(None), 8: Heartbeat(present=False)}
-
-
-class TestStrikes:
-    STRIKE = Strike(at_s=NOW_S, lease=VIDEO.lease)
-
-    def record(self, adapter, strike, **look):
-        return adapter.record([VIDEO], {7: strike}, RedisLook(**look), memory_s=240)
-
-    @pytest.mark.parametrize("gone", [False, True])
-    def test_are_kept_for_a_while_and_can_be_deleted(self, academy, heartbeats, beats, gone):
-        strike = replace(self.STRIKE, gone=gone)
-        assert self.record(heartbeats, strike)
-        assert beats(VIDEO) == {7: Heartbeat(present=False, strike=strike)}
-        assert 230 < academy.redis.ttl("tenant:2:video:7:silence") <= 240
-        assert self.record(heartbeats, None)
+    def test_nothing_to_remember_is_no_round_trip(self, academy, heartbeats):
+        assert heartbeats.record(some_notes())
         assert keys(academy) == []
 
-    @pytest.mark.parametrize("value", ["what?", b"\xff\xfe", ""])
-    def test_one_that_cannot_be_read_is_none(self, academy, beats, value):
-        academy.redis.set("tenant:2:video:7:silence", value)
-        assert beats(VIDEO) == {7: Heartbeat(present=False)}
+    def test_another_stage_remembers_for_itself(self, academy, environment, heartbeats):
+        heartbeats.record(some_notes(Look(True), changed={7: SIGHTING}, heard=True))
+        academy.redis.delete(HEARD_KEY)
+        heartbeats.record(some_notes(Look(True), changed={7: SIGHTING}, heard=True))
+        other = Heartbeats(read(Redis), "day").look([])
+        assert (other.recorded, other.heard_ttl_s) == ({}, -2)
 
-    def test_a_key_of_another_type_is_overwritten(self, academy, heartbeats, beats):
-        academy.redis.lpush("tenant:2:video:7:silence", "1")
-        assert beats(VIDEO) == {7: Heartbeat(present=False)}
-        assert self.record(heartbeats, self.STRIKE)
-        assert beats(VIDEO) == {7: Heartbeat(present=False, strike=self.STRIKE)}
+    @pytest.mark.parametrize(
+        ("ttl_s", "heard", "written"),
+        [
+            pytest.param(-2, True, True, id="the-first"),
+            pytest.param(28 * 86_400, True, True, id="a-day-and-more-later"),
+            pytest.param(30 * 86_400 - 60, True, False, id="within-a-day"),
+            pytest.param(-2, False, False, id="nothing-moved"),
+        ],
+    )
+    def test_that_a_heartbeat_moved_is_remembered_for_30_days(
+        self, academy, heartbeats, ttl_s, heard, written
+    ):
+        academy.redis.delete(HEARD_KEY)
+        heartbeats.record(some_notes(Look(True, heard_ttl_s=ttl_s), heard=heard))
+        assert (academy.redis.ttl(HEARD_KEY) > 29 * 86_400) is written
 
-    def test_the_mark_is_set_once_a_heartbeat_is_seen(self, academy, heartbeats):
-        academy.redis.flushall()
-        assert heartbeats.look([VIDEO]).seen_before is False
-        self.record(heartbeats, None, heartbeats={8: Heartbeat(present=False)})
-        assert heartbeats.look([VIDEO]).seen_before is False
-        self.record(heartbeats, None, heartbeats={8: Heartbeat(present=True)})
-        assert heartbeats.look([VIDEO]).seen_before is True
-        assert 29 * 86_400 < academy.redis.ttl("video-reclaim:heartbeat-seen") <= 30 * 86_400
+    def test_many_sightings_are_all_written(self, heartbeats):
+        changed = dict.fromkeys(range(5_001), SIGHTING)  # more than one call's worth
+        assert heartbeats.record(some_notes(changed=changed))
+        look = heartbeats.look([])
+        assert look.recorded == changed
+        heartbeats.record(some_notes(look, ended=list(changed)))
+        assert heartbeats.look([]).recorded == {}
 
 
-class TestWaits:
-    WAITING = replace(VIDEO, status="UPLOADED", leased_by="", lease="(,,)")
+DEAD = {7: Reason.SILENT}
 
-    def test_are_kept_and_deleted_when_they_end(self, academy, heartbeats):
-        waits = track([self.WAITING], {}, set())
-        look = heartbeats.look([self.WAITING])
-        assert heartbeats.record_waits(waits, look, QueueLook(NOW_S, None))
-        look = heartbeats.look([self.WAITING])
-        assert look.waits == {7: Wait(NOW_S, "(,,) file")}
-        assert look.queue_empty_since_s == NOW_S
-        assert heartbeats.record_waits(track([], look.waits, set()), look, None)
+
+class TestCounting:
+    def test_a_claim_is_counted_once_however_often_and_by_whomever(self, academy, heartbeats):
+        for _ in range(3):
+            assert heartbeats.count([VIDEO], DEAD) == Tally({7: 1}, answered=True)
+        another = replace(VIDEO, lease="(another)")
+        assert heartbeats.count([another], {7: Reason.WORKER_GONE}).reclaims == {7: 2}
+        assert WEEK_S - 60 < academy.redis.ttl("tenant:2:video:7:reclaims") <= WEEK_S
+
+    @pytest.mark.parametrize("reason", [Reason.ORPHANED, Reason.RELEASED])
+    def test_an_adoption_and_a_release_count_nothing(self, heartbeats, reason):
+        carried = a_handoff("x", id=7, tenant_id=2)
+        assert heartbeats.count([carried], {7: reason}).reclaims == {7: 0}
+        heartbeats.count([VIDEO], DEAD)
+        assert heartbeats.count([carried], {7: reason}).reclaims == {7: 1}
+
+    def test_a_count_belongs_to_one_upload(self, heartbeats):
+        heartbeats.count([VIDEO], DEAD)
+        assert heartbeats.count([replace(VIDEO, upload="another")], DEAD).reclaims == {7: 1}
+
+    def test_a_claim_counts_for_a_week_from_the_time_that_it_was_first_counted(self, heartbeats):
+        for passed_s in (0, WEEK_S - 60):
+            heartbeats.count([replace(VIDEO, now_s=NOW_S + passed_s)], DEAD)
+        carried = a_handoff("x", id=7, tenant_id=2)
+        for passed_s, reclaims in ((WEEK_S - 1, 1), (WEEK_S + 1, 0)):
+            at = replace(carried, now_s=NOW_S + passed_s)
+            assert heartbeats.count([at], {7: Reason.ORPHANED}).reclaims == {7: reclaims}
+
+    def test_a_lost_message_is_taken_by_the_first_that_asks_and_counts_nothing(self, heartbeats):
+        heartbeats.record(some_notes(changed={7: SIGHTING}))
+        first, second = (heartbeats.count([WAITING], {7: Reason.MESSAGE_LOST}) for _ in range(2))
+        assert (first.taken, second.taken) == ({7}, set())
+        assert first.reclaims == {7: 0}
+
+    def test_several_videos_keep_their_own_counts(self, heartbeats):
+        videos = [VIDEO, replace(WAITING, id=8), a_handoff("x", id=9, tenant_id=2), replace(VIDEO, id=10)]
+        reasons = {7: Reason.SILENT, 8: Reason.MESSAGE_LOST, 9: Reason.ORPHANED, 10: Reason.BEATING}
+        heartbeats.count([replace(VIDEO, id=8)], {8: Reason.SILENT})
+        assert heartbeats.count(videos, reasons) == Tally({7: 1, 8: 1, 9: 0}, answered=True)
+        assert heartbeats.count([], {}) == Tally(answered=True)
+
+    def test_a_count_of_another_type_is_unknown_and_harms_no_other(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:reclaims", "not what it should be")
+        tally = heartbeats.count([VIDEO, replace(VIDEO, id=8)], {**DEAD, 8: Reason.SILENT})
+        assert tally == Tally({8: 1}, answered=True)
+
+
+class TestQuarantining:
+    def videos(self, *ids):
+        return [replace(VIDEO, id=video_id) for video_id in ids]
+
+    def test_three_an_hour_may_begin_and_their_counts_end(self, academy, heartbeats):
+        for video in self.videos(1, 2, 3, 4):
+            heartbeats.count([video], {video.id: Reason.SILENT})
+        assert heartbeats.begin_quarantine(self.videos(1, 2)) == {1, 2}
+        assert heartbeats.begin_quarantine(self.videos(3, 4)) == {3}
+        assert heartbeats.begin_quarantine(self.videos(4)) == set()
+        assert academy.redis.keys("*:reclaims") == [b"tenant:2:video:4:reclaims"]
+        assert 3_590 < academy.redis.ttl(f"video-reclaim:{STAGE}:quarantines") <= 3_600
+        academy.redis.delete(f"video-reclaim:{STAGE}:quarantines")
+        assert heartbeats.begin_quarantine(self.videos(4)) == {4}
+
+    def test_an_hour_always_ends(self, academy, heartbeats):
+        academy.redis.set(f"video-reclaim:{STAGE}:quarantines", 7)
+        assert heartbeats.begin_quarantine(self.videos(1)) == set()
+        assert academy.redis.ttl(f"video-reclaim:{STAGE}:quarantines") > 3_590
+
+    def test_the_platforms_cached_status_can_be_forgotten(self, academy, heartbeats):
+        academy.redis.set("tenant:2:video:7:status", "PROCESSING")
+        assert heartbeats.forget_status([VIDEO])
         assert keys(academy) == []
-
-    def test_one_that_cannot_be_read_is_none(self, academy, heartbeats):
-        academy.redis.hset("video-reclaim:waiting", "7", b"\xff")
-        academy.redis.hset("video-reclaim:waiting", "seven", "1 x")
-        assert heartbeats.look([self.WAITING]).waits == {}
-
-    def test_a_video_that_a_user_has_just_retried_is_told(self, academy, heartbeats):
-        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
-        assert heartbeats.look([self.WAITING, replace(self.WAITING, id=8)]).just_retried == {7}
-
-    def test_a_lost_message_is_recorded_with_the_wait(self, heartbeats):
-        waits = track([self.WAITING], {}, set())
-        heartbeats.record_waits(waits, RedisLook(), None)
-        waits.lost = [7]
-        heartbeats.record_waits(waits, RedisLook(), None)
-        assert heartbeats.look([self.WAITING]).waits == {7: Wait(NOW_S, "(,,) file", lost=True)}
-
-    def test_the_wait_is_gone_when_a_user_has_retried_the_video(self, academy, heartbeats):
-        other = replace(self.WAITING, id=8)
-        heartbeats.record_waits(track([self.WAITING, other], {}, set()), RedisLook(), None)
-        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
-        assert heartbeats.read_and_count([self.WAITING, other], {}).waits == {8: Wait(NOW_S, "(,,) file")}
-        assert heartbeats.look([]).waits == {}
-
-    def test_only_a_video_that_waits_can_have_been_retried(self, academy, heartbeats):
-        academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=300)
-        assert heartbeats.look([VIDEO]).just_retried == set()
-
-    def test_the_wait_is_taken_by_the_first_that_reclaims(self, heartbeats):
-        heartbeats.record_waits(track([self.WAITING], {}, set()), RedisLook(), None)
-        first, second = (heartbeats.read_and_count([self.WAITING], {}) for _ in range(2))
-        assert (first.waits, second.waits) == ({7: Wait(NOW_S, "(,,) file")}, {})
 
 
 class TestJobKeys:
     def test_without_jobs_nothing_is_asked_and_redis_is_not_away(self, heartbeats):
         assert heartbeats.prepare_jobs([]) == {}
 
-    JOB = Job(7, "key", 2, "south", "")
-
     def test_a_message_is_delayed_while_a_worker_would_drop_it(self, academy, heartbeats):
         academy.redis.set("tenant:2:video:7:cancel_requested", "1", ex=100)
-        delays_s = heartbeats.prepare_jobs([self.JOB, replace(self.JOB, video_id=8)])
-        assert set(delays_s) == {7} and 98 < delays_s[7] <= 100
+        delays_s = heartbeats.prepare_jobs([JOB, replace(JOB, video_id=8)])
+        assert set(delays_s) == {7} and 90 < delays_s[7] <= 100
 
     def test_the_lock_of_a_dead_worker_is_deleted(self, academy, heartbeats):
         academy.redis.set("job:encode:7:lock", "1", ex=14_400)
-        assert heartbeats.prepare_jobs([self.JOB]) == {}
+        assert heartbeats.prepare_jobs([JOB]) == {}
         assert keys(academy) == []
 
 
-SILENT = {7: Heartbeat(present=False)}
-
-
-def counts(history):
-    return history.earlier_reclaims, history.newly_counted
-
-
-def test_a_claim_is_counted_once_however_often_and_by_whomever(heartbeats):
-    assert counts(heartbeats.read_and_count([VIDEO], {7: "file a"})) == ({7: 0}, {7})
-    for _ in range(3):
-        assert counts(heartbeats.read_and_count([VIDEO], {7: "file a"})) == ({7: 0}, set())
-    assert counts(heartbeats.read_and_count([VIDEO], {7: "file b"})) == ({7: 1}, {7})
-
-
-def test_a_count_belongs_to_one_upload(heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "file a"})
-    again = replace(VIDEO, upload="another")
-    assert counts(heartbeats.read_and_count([again], {7: "another b"})) == ({7: 0}, {7})
-
-
-def test_a_video_on_its_way_to_the_queue_is_asked_about_and_not_counted(heartbeats):
-    carried = replace(VIDEO, status="UPLOADED", leased_by="reclaim:x")
-    assert heartbeats.read_and_count([carried], {}) == History({}, {}, {7: 0}, seen_before=True)
-    for claim in ("file a", "file b", "file c"):
-        heartbeats.read_and_count([VIDEO], {7: claim})
-    assert counts(heartbeats.read_and_count([carried], {})) == ({7: 2}, set())
-
-
-def test_several_videos_keep_their_own_counts(heartbeats):
-    other = replace(VIDEO, id=8, status="UPLOADED", leased_by="reclaim:x")
-    third = replace(VIDEO, id=9, lease_expired=True)
-    heartbeats.read_and_count([third], {9: "file earlier"})
-    history = heartbeats.read_and_count([VIDEO, other, third], {7: "file a", 9: "file b"})
-    assert counts(history) == ({7: 0, 8: 0, 9: 1}, {7, 9})
-    assert history.heartbeats == {**SILENT, 9: Heartbeat(present=False)}
-
-
-def test_reclaims_older_than_a_week_do_not_count(heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "file a"})
-    later = replace(VIDEO, now_s=NOW_S + 7 * 86_400 + 1)
-    assert heartbeats.read_and_count([later], {7: "file b"}).earlier_reclaims == {7: 0}
-
-
-def test_a_reclaim_counts_for_a_week_from_the_time_that_it_was_first_counted(heartbeats):
-    week_s = 7 * 86_400
-    for passed_s in (0, week_s - 60):
-        heartbeats.read_and_count([replace(VIDEO, now_s=NOW_S + passed_s)], {7: "file a"})
-    for passed_s, earlier in ((week_s - 1, 1), (week_s + 1, 0)):
-        at = replace(VIDEO, status="UPLOADED", leased_by="", now_s=NOW_S + passed_s)
-        assert heartbeats.read_and_count([at], {}).earlier_reclaims == {7: earlier}
-
-
-def test_counts_end_with_redis_or_after_a_week(academy, heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "file a"})
-    assert 7 * 86_400 - 60 < academy.redis.ttl("tenant:2:video:7:reclaims") <= 7 * 86_400
-
-
-def test_a_count_can_be_undone_and_ended(academy, heartbeats):
-    heartbeats.read_and_count([VIDEO], {7: "file a"})
-    heartbeats.read_and_count([VIDEO], {7: "file b"})
-    heartbeats.undo_counts([VIDEO], {7: "file b"})
-    assert heartbeats.read_and_count([VIDEO], {7: "file c"}).earlier_reclaims == {7: 1}
-    assert heartbeats.look([]).counted == {7: 2}
-    heartbeats.end_counts([(2, 7)])
-    assert not keys(academy)
-    assert heartbeats.look([]).counted == {}
-
-
-def test_of_the_counted_videos_a_thousand_are_told_those_counted_first(academy, heartbeats):
-    academy.redis.zadd("video-reclaim:counted", {f"2:{number}": number for number in range(1, 1_003)})
-    assert heartbeats.look([]).counted == dict.fromkeys(range(1, 1_001), 2)
-
-
-def test_the_platforms_cached_status_can_be_forgotten(academy, heartbeats):
-    academy.redis.set("tenant:2:video:7:status", "PROCESSING")
-    heartbeats.forget_status([VIDEO])
-    assert keys(academy) == []
-
-
-def test_many_videos_keep_their_own_answers(academy, beats):
-    videos = [replace(VIDEO, id=i) for i in range(6_000)]  # more than one call's worth
-    for i in range(0, 6_000, 3):
-        academy.redis.set(f"tenant:2:video:{i}:heartbeat", "1")
-    found = beats(*videos)
-    assert all(found[i].present is (i % 3 == 0) for i in range(6_000))
-
-
-def test_many_strikes_are_all_written(academy, heartbeats):
-    videos = [replace(VIDEO, id=i) for i in range(5_001)]  # more than one call's worth
-    strikes = {video.id: Strike(NOW_S, video.lease) for video in videos}
-    assert heartbeats.record(videos, strikes, RedisLook(), memory_s=240)
-    assert academy.redis.dbsize() == 5_001 + 1  # and the mark that heartbeats were seen
-
-
-def test_many_waiting_videos_are_asked_about_one_by_one(academy, heartbeats):
-    waiting = [replace(VIDEO, id=i, status="UPLOADED", leased_by="") for i in range(5_003)]
-    retried = {0, 4_999, 5_000, 5_002}
-    for i in retried:
-        academy.redis.set(f"tenant:2:video:{i}:cancel_requested", "1", ex=300)
-    academy.redis.set("tenant:2:video:6000:heartbeat", "1")
-    look = heartbeats.look([*waiting, replace(VIDEO, id=6_000)])
-    assert look.just_retried == retried
-    assert look.heartbeats == {6_000: Heartbeat(present=True)}
-
-
 class TestRedisDoesNotAnswer:
-    @pytest.fixture(
-        params=["nobody-there", "silent", "wrong-password"],
-    )
-    def broken(self, request, academy, environment, valkey):
-        if request.param == "nobody-there":
+    @pytest.mark.parametrize("how", ["nobody-there", "mute", "wrong-password", "key-of-another-type"])
+    def test_nothing_is_known_and_nothing_is_raised(self, academy, environment, valkey, request, how):
+        if how == "nobody-there":
             environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-        elif request.param == "wrong-password":
+        elif how == "wrong-password":
             environment.setenv("REDIS_URL", valkey.url.replace("redis://", "redis://user:wrong@"))
-        else:
+        elif how == "mute":
             valkey.pause()
             request.addfinalizer(valkey.resume)
-        return Heartbeats(read(Redis), timeout_s=1)
-
-    def test_when_asked_for_heartbeats(self, broken):
+        else:
+            academy.redis.set(SEEN_KEY, "not what it should be")
+        broken = Heartbeats(read(Redis), STAGE, timeout_s=0.5)
         assert broken.look([VIDEO]) is None
+        assert broken.record(some_notes(changed={7: SIGHTING})) is False
+        assert broken.count([WAITING], {7: Reason.MESSAGE_LOST}).taken == set()
+        if how != "key-of-another-type":
+            assert broken.count([VIDEO], DEAD) == Tally()
+            assert broken.begin_quarantine([VIDEO]) == set()
+            assert broken.forget_status([VIDEO]) is False
+            assert broken.prepare_jobs([JOB]) is None
 
-    def test_when_asked_to_count(self, broken):
-        history = broken.read_and_count([VIDEO], {7: "file a"})
-        assert (history.answered, history.newly_counted, history.heartbeats) == (False, {7}, {})
-
-    def test_when_told_of_a_strike(self, broken):
-        strikes = {7: Strike(NOW_S, "l")}
-        assert broken.record([VIDEO], strikes, RedisLook(), memory_s=60) is False
-
-    def test_when_asked_about_jobs(self, broken):
-        assert broken.prepare_jobs([TestJobKeys.JOB]) is None
-
-    def test_when_writing(self, broken):
-        assert broken.undo_counts([VIDEO], {VIDEO.id: "l"}) is False
-        assert broken.end_counts([(1, VIDEO.id)]) is False
-        assert broken.forget_status([VIDEO]) is False
-        assert (
-            broken.record_waits(Waits(started=[7], by_id={7: Wait(NOW_S, "i")}), RedisLook(), None) is False
+    def test_a_command_that_is_not_permitted_is_no_answer(self, academy, valkey):
+        academy.redis.acl_setuser(
+            "narrow", reset=True, enabled=True, nopass=True, keys="*", commands=["+ttl"]
         )
+        narrow = Heartbeats(Redis(valkey.url.replace("redis://", "redis://narrow:any@")), STAGE)
+        assert narrow.look([VIDEO]) is None
 
+    def test_a_redis_that_is_too_old_for_a_command_takes_no_count(self, heartbeats, monkeypatch):
+        """Before 6.2, ZRANGE knows no BYSCORE and answers that the syntax is wrong."""
+        old = lambda self, name, start, end, byscore: self.execute_command("ZRANGE", name, start, end, "BY?")  # noqa: E731
+        monkeypatch.setattr(redis.client.Pipeline, "zrange", old)
+        assert heartbeats.count([VIDEO], DEAD) == Tally()
 
-def test_a_command_that_is_not_permitted_is_no_answer(academy, valkey):
-    academy.redis.acl_setuser(
-        "narrow", reset=True, enabled=True, nopass=True, keys="*", commands=["+mget", "+exists"]
-    )
-    narrow = Heartbeats(Redis(valkey.url.replace("redis://", "redis://narrow:any@")))
-    assert narrow.look([VIDEO]) is None
+    def test_a_former_primary_is_disconnected_at_once(self, academy, heartbeats):
+        heartbeats.look([VIDEO])
+        academy.redis.replicaof("127.0.0.1", "1")
+        try:
+            assert heartbeats.record(some_notes(changed={7: SIGHTING})) is False
+            assert heartbeats._session._client is None
+        finally:
+            academy.redis.replicaof("NO", "ONE")
+        assert heartbeats.record(some_notes(changed={7: SIGHTING}))
 
-
-def test_a_redis_that_is_too_old_for_a_command_is_no_answer(academy, heartbeats, monkeypatch):
-    """Before 6.2, ZRANGE knows no BYSCORE and answers that the syntax is wrong."""
-    old = lambda self, name, start, end, byscore: self.execute_command("ZRANGE", name, start, end, "BY?")  # noqa: E731
-    monkeypatch.setattr(redis.client.Pipeline, "zrange", old)
-    assert heartbeats.read_and_count([VIDEO], {}) == History(answered=False)
-
-
-def test_a_former_primary_is_disconnected_at_once(academy, heartbeats, valkey):
-    heartbeats.look([VIDEO])
-    academy.redis.replicaof("127.0.0.1", "1")
-    try:
-        assert heartbeats.record([VIDEO], {7: Strike(NOW_S, "l")}, RedisLook(), memory_s=60) is False
-        assert heartbeats._session._client is None
-    finally:
-        academy.redis.replicaof("NO", "ONE")
-    assert heartbeats.record([VIDEO], {7: Strike(NOW_S, "l")}, RedisLook(), memory_s=60)
-
-
-def test_a_kept_connection_that_was_lost_is_opened_again(academy, beats, valkey):
-    assert beats(VIDEO) is not None
-    valkey.restart()
-    assert beats(VIDEO) == SILENT
-
-
-@pytest.mark.parametrize(
-    "key", ["video-reclaim:waiting", "video-reclaim:counted", "tenant:2:video:7:reclaims"]
-)
-def test_a_key_of_another_type_harms_nothing_else(academy, heartbeats, key):
-    academy.redis.set(key, "not what it should be")
-    other = replace(VIDEO, id=8)
-    assert heartbeats.look([VIDEO, other]).heartbeats == {**SILENT, 8: Heartbeat(present=False)}
-    history = heartbeats.read_and_count([VIDEO, other], {7: "file a", 8: "file b"})
-    assert history.answered and history.heartbeats == {**SILENT, 8: Heartbeat(present=False)}
-    assert history.earlier_reclaims[8] == 0 and 8 in history.newly_counted
+    def test_a_kept_connection_that_was_lost_is_opened_again(self, heartbeats, valkey):
+        assert heartbeats.look([VIDEO]) is not None
+        valkey.restart()
+        assert heartbeats.look([VIDEO]) is not None

@@ -50,7 +50,6 @@ PARAMETERS = {
         pytest.param(statements.READ_HANDOFFS, id="read-handoffs"),
         pytest.param(statements.CLEAR_HANDOFFS, id="clear-handoffs"),
         pytest.param(statements.READ_UNCLEARED, id="read-uncleared"),
-        pytest.param(statements.READ_UNFINISHED, id="read-unfinished"),
     ],
 )
 def test_a_batch_is_found_by_its_ids_whatever_the_statistics_say(surprised_planner, statement):

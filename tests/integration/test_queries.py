@@ -12,7 +12,6 @@ import list_stale_videos
 import publish_backlog
 import reclaim
 from cdk.queries import DECISIONS, QUERIES, Query
-from dev.chaos.product import LOOKED_AT_FIELD, QUEUE_EMPTY_FIELD, WAITING_KEY
 from tests.integration.test_publishing import SETTINGS
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
@@ -29,16 +28,17 @@ def logged(academy, environment, capsys):
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
         environment.setenv("QUEUES_URLS", json.dumps({"Video": [url]}))
-        silent, waiting = academy.add(), academy.add("UPLOADED")
-        wait_for_an_hour(academy, waiting)
-        list_videos()  # finds the queue empty
-        sqs.send_message(QueueUrl=url, MessageBody="{}")
-        environment.setattr(list_stale_videos.cloudwatch, "oldest_message_s", lambda *_, **__: 5.0)
-        list_videos()  # finds a message
+        silent, waiting, suspect = academy.add(), academy.add("UPLOADED"), academy.add()
+        for passed_s in (0, 61, 400):
+            list_videos()
+            academy.pass_time(passed_s, silent, waiting)
+            academy.pass_time(passed_s / 20, suspect)
+            if passed_s:
+                academy.pass_time(61, "queue-clear")
+        list_videos()
         lines = {"ListStaleVideos": read(capsys)}
-        academy.strike(silent, ago_s=60)
         given = {"videos": [silent, waiting], "input": {}, "execution": EXECUTION, "failOnPartial": False}
-        taken = reclaim.handler(given, None)
+        taken = reclaim.handler(given | {"startedAt": "2026-03-02T12:00:00.000Z"}, None)
         lines["Reclaim"] = read(capsys)
         academy.redis.set(f"tenant:1:video:{silent}:cancel_requested", "1", ex=100)  # its message is delayed
         enqueue.handler(taken, None)
@@ -49,22 +49,6 @@ def logged(academy, environment, capsys):
         publish_backlog.handler(publish | {"execution": EXECUTION}, None)
         lines["PublishBacklog"] = read(capsys)
     return lines
-
-
-def wait_for_an_hour(academy, video):
-    """Record that a video has waited for an hour, in which every listing found the queue empty."""
-    ((now_s, identity),) = academy.sql(
-        "SELECT date_part('epoch', now()), ROW(leased_by, leased_until, processing_started_at)::text"
-        " || ' ' || left(md5(file_key), 12) FROM video_video WHERE id = %s",
-        (video,),
-    )
-    since_s = f"{now_s - 3600:.3f}"
-    fields = {
-        str(video): f"{since_s} {identity}",
-        QUEUE_EMPTY_FIELD: since_s,
-        LOOKED_AT_FIELD: f"{now_s:.3f}",
-    }
-    academy.redis.hset(WAITING_KEY, mapping=fields)
 
 
 def list_videos():

@@ -1,345 +1,248 @@
 from dataclasses import replace
 
 import pytest
-from msgspec import UNSET, structs
+from msgspec import UNSET
 
+from dev.testing.videos import CRITERIA, NOW_S, a_video, a_waiting_video
 from video_reclaim.rules.execution_input import ExecutionInput
-from video_reclaim.rules.listing import (
-    RedisLook,
-    Tally,
-    add_counts,
-    count_expired_but_beating,
-    findings,
-    is_trusted,
-    judge_all,
-    listing,
-    silent_instances,
-    with_strikes,
-)
+from video_reclaim.rules.listing import MAX_LISTED, findings, judge_all, listing
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
-from video_reclaim.rules.staleness import Criteria, Heartbeat, Reason, Strike, Video
-from video_reclaim.rules.waiting import QueueLook, Wait, Waits
+from video_reclaim.rules.sightings import Heartbeat, Look, Seen, Sighting
+from video_reclaim.rules.staleness import Reason
+from video_reclaim.rules.view import BLIND, View, compare, most_are_silent, notes
 
-NOW_S = 1_700_000_000.0
-INSTANCE = "i-0123456789abcdef0"
-LEASED = Video(
-    id=1,
-    status="PROCESSING",
-    tenant_id=1,
-    leased_by=f"{INSTANCE}-4711",
-    lease="(w-1,…)",
-    upload="abc",
-    lease_expired=False,
-    quarantined=False,
-    now_s=NOW_S,
-    leased_by_claim=True,
-)
-EXPIRED = replace(LEASED, lease_expired=True)
-WAITING = replace(LEASED, status="UPLOADED", leased_by="", lease="('',…)")
-BEATING = Heartbeat(present=True)
-SILENT = Heartbeat(present=False)
-UNKNOWN = Heartbeat(present=None)
-STRIKE = Strike(NOW_S - 30, LEASED.lease)
+SIGHTING = Sighting(NOW_S - 60, None, "x")
+BEATING = Seen(True, True, 0.0, sighting=SIGHTING)
+MASS = replace(CRITERIA, mass_silence=True)
+NEVER_HEARD, NEVER_EXPIRES = Seen(sighting=SIGHTING), Seen()
+
+
+def quiet(for_s):
+    return Seen(True, False, for_s, sighting=SIGHTING)
+
+
+def view_of(**by_id):
+    return View(Look(True), {int(name[1:]): seen for name, seen in by_id.items()}, NOW_S)
+
+
+def listed(view, found, *, videos=(), criteria=CRITERIA, earlier=None, **request):
+    return listing(videos, view, found, ExecutionInput(**request), earlier, criteria)
+
+
 FOUND = {
     1: Reason.LEASE_EXPIRED,
-    2: Reason.SILENT_ONCE,
+    2: Reason.SUSPECT,
     3: Reason.ORPHANED,
-    4: Reason.BEATING,
-    5: Reason.SILENT_ONCE,
-    6: Reason.LEASE_EXPIRED,
+    4: Reason.TENANT_UNKNOWN,
+    5: Reason.BEATING,
 }
+FIVE = view_of(_1=BEATING, _2=quiet(30.2), _3=Seen(True), _4=NEVER_EXPIRES, _5=BEATING)
 
 
-def look(found, *, limit=10_000, dry_run=False, heartbeats_trusted=True, can_confirm=True, earlier=None):
-    request = ExecutionInput(dry_run=dry_run, limit=limit)
-    tally = Tally()
-    tally.add(found)
-    return listing(
-        tally, request, heartbeats_trusted=heartbeats_trusted, can_confirm=can_confirm, earlier=earlier
+def test_the_stale_are_reclaimed_in_order_and_all_are_counted():
+    run, ids, confirm_after_s = listed(FIVE, FOUND)
+    assert (ids, confirm_after_s) == ([1, 3], 32)
+    assert (run.stale, run.spared) == (
+        {"leaseExpired": 1, "orphaned": 1},
+        {"suspect": 1, "tenantUnknown": 1, "beating": 1},
     )
-
-
-def expired(*ids):
-    return dict.fromkeys(ids, Reason.LEASE_EXPIRED)
-
-
-@pytest.mark.parametrize(
-    ("seen_ttl_s", "seen"),
-    [
-        pytest.param(-2, False, id="there-is-no-mark"),
-        pytest.param(0, True, id="the-mark-is-about-to-expire"),
-        pytest.param(2_592_000, True, id="the-mark-was-just-made"),
-    ],
-)
-def test_a_heartbeat_was_once_seen_in_a_redis_that_carries_the_mark(seen_ttl_s, seen):
-    assert RedisLook(seen_ttl_s=seen_ttl_s).seen_before is seen
-
-
-def test_an_empty_look_has_seen_no_heartbeat():
-    assert not RedisLook().seen_before
-
-
-@pytest.mark.parametrize(
-    ("video", "heartbeat", "asked"),
-    [
-        pytest.param(LEASED, SILENT, {INSTANCE}, id="its-worker-is-silent"),
-        pytest.param(LEASED, BEATING, set(), id="its-worker-is-heard"),
-        pytest.param(LEASED, UNKNOWN, set(), id="its-heartbeat-is-unknown"),
-        pytest.param(LEASED, None, set(), id="redis-said-nothing"),
-        pytest.param(replace(LEASED, leased_by="host-1"), SILENT, set(), id="its-worker-names-no-instance"),
-    ],
-)
-def test_the_group_is_asked_only_about_instances_of_silent_workers(video, heartbeat, asked):
-    assert silent_instances([video], {1: heartbeat} if heartbeat else {}) == asked
-
-
-@pytest.mark.parametrize(
-    ("strikes", "strike"),
-    [
-        pytest.param({1: Strike(NOW_S, "new")}, Strike(NOW_S, "new"), id="a-new-strike-counts-at-once"),
-        pytest.param({1: None}, None, id="a-deleted-strike-is-gone"),
-        pytest.param({}, STRIKE, id="an-unchanged-strike-stays"),
-    ],
-)
-def test_heartbeats_with_the_strikes_as_written(strikes, strike):
-    for present in (True, False, None):
-        given = {1: Heartbeat(present, STRIKE)}
-        assert with_strikes(given, strikes) == {1: Heartbeat(present, strike)}
-        assert given == {1: Heartbeat(present, STRIKE)}
-
-
-def test_every_video_is_judged_in_order_and_an_absent_heartbeat_is_unknown():
-    videos = [replace(LEASED, id=id_) for id_ in (9, 7, 8)]
-    beats = {9: Heartbeat(present=False, strike=STRIKE), 7: BEATING}
-    assert list(judge_all(videos, beats, Criteria(30)).items()) == [
-        (9, Reason.SILENT_TWICE),
-        (7, Reason.BEATING),
-        (8, Reason.HEARTBEAT_UNKNOWN),
-    ]
-    assert judge_all(videos[:1], beats, Criteria(31)) == {9: Reason.SILENT_ONCE}
-
-
-def test_videos_that_merely_wait_are_not_judged():
-    videos = [replace(WAITING, id=id_) for id_ in (1, 2, 3)]
-    assert judge_all(videos, {}, Criteria(30, lost=[2])) == {2: Reason.MESSAGE_LOST}
-
-
-def test_a_waiting_video_without_a_tenant_is_told_even_when_its_message_is_lost():
-    videos = [replace(WAITING, id=id_, tenant_id=None) for id_ in (1, 2)]
-    assert judge_all(videos, {}, Criteria(30, lost=[2])) == dict.fromkeys((1, 2), Reason.TENANT_UNKNOWN)
-
-
-def test_a_named_video_that_is_not_quarantined_is_told():
-    ready = replace(LEASED, id=4, status="READY")
-    failed = replace(ready, id=5, status="FAILED")
-    ours = replace(failed, id=6, quarantined=True)
-    assert judge_all([ready, failed, ours], {}, Criteria(30, released=[4, 5, 6])) == {
-        4: Reason.MOVED_ON,
-        5: Reason.MOVED_ON,
-        6: Reason.RELEASED,
-    }
-
-
-@pytest.mark.parametrize(
-    ("video", "heartbeat", "count"),
-    [
-        pytest.param(EXPIRED, BEATING, 1, id="an-expired-lease-with-heartbeats"),
-        pytest.param(EXPIRED, SILENT, 0, id="an-expired-lease-in-silence"),
-        pytest.param(EXPIRED, UNKNOWN, 0, id="unknown-is-not-beating"),
-        pytest.param(EXPIRED, None, 0, id="absent-is-not-beating"),
-        pytest.param(LEASED, BEATING, 0, id="a-live-lease"),
-    ],
-)
-def test_expired_leases_with_heartbeats_are_counted(video, heartbeat, count):
-    assert count_expired_but_beating([video], {1: heartbeat} if heartbeat else {}) == count
-
-
-@pytest.mark.parametrize(("earlier", "now", "count"), [(3, 1, 3), (1, 3, 3)])
-def test_of_two_looks_the_one_that_found_more_counts(earlier, now, count):
-    run = RunRecord(expired_but_beating=earlier, messages_lost=earlier)
-    add_counts(run, now, Waits(lost=[*range(now)]), answered=True)
-    assert (run.expired_but_beating, run.messages_lost) == (count, count)
-
-
-def test_without_redis_the_longest_wait_is_unknown():
-    run = RunRecord(longest_wait_s=60.0)
-    add_counts(run, 0, Waits(), answered=False)
-    assert run.longest_wait_s is UNSET
-
-
-@pytest.mark.parametrize(
-    ("video", "heartbeat", "trusted"),
-    [
-        pytest.param(LEASED, SILENT, True, id="silence-is-known"),
-        pytest.param(LEASED, UNKNOWN, False, id="an-unknown-heartbeat-is-not-trusted"),
-        pytest.param(LEASED, None, False, id="an-absent-heartbeat-is-not-trusted"),
-        pytest.param(EXPIRED, UNKNOWN, True, id="an-expired-lease-asks-for-no-heartbeat"),
-        pytest.param(WAITING, None, True, id="a-waiting-video-asks-for-no-heartbeat"),
-    ],
-)
-def test_heartbeats_are_trusted_when_all_that_matter_are_known(video, heartbeat, trusted):
-    assert is_trusted([video], {1: heartbeat} if heartbeat else {}, Criteria(30)) is trusted
-
-
-def evidence(video, **more):
-    return {"video": video.id, "holder": video.leased_by, "lease": video.lease, **more}
-
-
-def test_a_first_miss_leaves_a_trace():
-    beats = {1: Heartbeat(present=False, strike=Strike(NOW_S, LEASED.lease))}
-    [line] = findings([LEASED], beats, Waits(), {1: Reason.SILENT_ONCE})
-    silent_since = "2023-11-14T22:13:20+00:00"
-    assert line == ("first miss", evidence(LEASED, reason="silentOnce", silent_since=silent_since))
-
-
-@pytest.mark.parametrize(
-    "heartbeat",
-    [Heartbeat(present=False, strike=STRIKE), SILENT],
-    ids=["it-left-one-before", "it-was-not-recorded"],
-)
-def test_a_later_or_unrecorded_miss_leaves_no_trace(heartbeat):
-    assert list(findings([LEASED], {1: heartbeat}, Waits(), {1: Reason.SILENT_ONCE})) == []
-
-
-@pytest.mark.parametrize(
-    ("queue", "seen"),
-    [
-        pytest.param(
-            QueueLook(NOW_S - 60, None),
-            {"queue_empty_since": "2023-11-14T22:12:20+00:00"},
-            id="the-queue-is-empty",
-        ),
-        pytest.param(QueueLook(None, 0.0), {"queue_oldest_s": 0.0}, id="the-oldest-message-has-just-come"),
-        pytest.param(QueueLook(None, 5.0), {"queue_oldest_s": 5.0}, id="the-oldest-message-is-5-s-old"),
-        pytest.param(QueueLook(None, None), {}, id="the-age-is-unknown"),
-        pytest.param(None, {}, id="the-queue-is-unknown"),
-    ],
-)
-def test_a_lost_message_leaves_a_trace_with_what_the_queue_held(queue, seen):
-    waits = Waits(now_s=NOW_S, by_id={1: Wait(NOW_S - 900, "a")}, lost=[1], queue=queue)
-    [line] = findings([WAITING], {}, waits, {1: Reason.MESSAGE_LOST})
-    waiting_since = "2023-11-14T21:58:20+00:00"
-    assert line == (
-        "message lost",
-        evidence(WAITING, reason="messageLost", waiting_since=waiting_since, **seen),
-    )
-
-
-def test_nothing_else_leaves_a_trace_in_a_listing():
-    videos = [LEASED, replace(WAITING, id=2)]
-    waits = Waits(now_s=NOW_S, by_id={2: Wait(NOW_S, "a")})
-    assert list(findings(videos, {1: SILENT}, waits, {1: Reason.SILENT_TWICE})) == []
-
-
-def test_the_first_look_lists_what_is_stale_in_order():
-    run, ids, first_misses = look(FOUND)
-    assert ids == [1, 3, 6]
-    assert first_misses == 2
-    assert run == RunRecord(
-        stale={"leaseExpired": 2, "orphaned": 1},
-        spared={"silentOnce": 2, "beating": 1},
-        heartbeats_trusted=True,
-    )
-
-
-def test_nothing_found_gives_an_empty_record():
-    assert look({}) == (RunRecord(heartbeats_trusted=True), [], 0)
+    assert (run.tenant_unknown, run.left_to_next_run, run.listing_full) == ([4], 0, UNSET)
+    assert (run.heartbeats_trusted, run.distrust, run.videos) == (True, UNSET, UNSET)
 
 
 def test_the_limit_leaves_the_rest_to_the_next_run():
-    run, ids, _ = look(FOUND, limit=2)
-    assert ids == [1, 3]
-    assert run.left_to_next_run == 1
-    assert run.stale == {"leaseExpired": 2, "orphaned": 1}
+    run, ids, _ = listed(FIVE, FOUND, limit=1)
+    assert (ids, run.left_to_next_run) == ([1], 1)
 
 
-def test_the_second_look_adds_what_it_lists_and_replaces_what_was_spared():
-    first = look(FOUND)
-    second = look({2: Reason.SILENT_TWICE, 5: Reason.BEATING}, earlier=first.run)
-    assert second.ids == [2]
-    assert second.run.stale == {"leaseExpired": 2, "orphaned": 1, "silentTwice": 1}
-    assert second.run.spared == {"beating": 1}
+def test_a_dry_run_names_the_videos_and_reclaims_none():
+    run, ids, confirm_after_s = listed(FIVE, FOUND, limit=1, dry_run=True)
+    assert (ids, confirm_after_s) == ([], 0)
+    assert run.videos == [ListedVideo(id_, FOUND[id_]) for id_ in (1, 2, 4, 5)]
 
 
-def test_the_second_look_keeps_what_the_items_did():
-    earlier = structs.replace(look(FOUND).run, reclaimed=3, enqueued=2, failed={"QueueUnavailable": 1})
-    run = look({}, earlier=earlier).run
-    assert (run.reclaimed, run.enqueued, run.failed) == (3, 2, {"QueueUnavailable": 1})
+def test_a_dry_run_names_a_thousand_videos_stale_ones_first():
+    found = dict.fromkeys(range(1, 1_501), Reason.BEATING) | {2_000: Reason.SILENT}
+    videos = listed(View(Look(True)), found, dry_run=True).run.videos
+    assert (len(videos), videos[0].id, videos[1].id) == (1_000, 2_000, 1)
 
 
 @pytest.mark.parametrize(
-    ("limit", "ids"),
+    ("suspects", "criteria", "confirm_after_s"),
     [
-        pytest.param(2, [], id="a-first-look-that-reached-the-limit-leaves-nothing"),
-        pytest.param(3, [11], id="the-second-look-gets-the-rest"),
-        pytest.param(10, [11, 12], id="a-limit-that-is-not-reached-cuts-nothing"),
+        pytest.param([quiet(20.0)], CRITERIA, 42, id="a-beat-is-missing"),
+        pytest.param([quiet(50.0), quiet(30.0)], CRITERIA, 32, id="the-last-of-them"),
+        pytest.param([quiet(59.5)], CRITERIA, 3, id="whole-seconds"),
+        pytest.param([quiet(0.0)], CRITERIA, 0, id="new-without-a-heartbeat"),
+        pytest.param([quiet(30.0)], MASS, 0, id="no-second-look-tells-more-in-mass-silence"),
     ],
 )
-def test_the_limit_holds_over_both_looks_together(limit, ids):
-    first = look(expired(1, 2), limit=limit)
-    second = look(expired(11, 12), limit=limit, earlier=first.run)
-    assert (first.ids, second.ids) == ([1, 2], ids)
-    assert second.run.left_to_next_run == 2 - len(ids)
+def test_a_second_look_comes_when_the_suspects_can_be_judged(suspects, criteria, confirm_after_s):
+    view = View(Look(True), dict(enumerate(suspects)), NOW_S)
+    found = dict.fromkeys(range(len(suspects)), Reason.SUSPECT)
+    assert listed(view, found, criteria=criteria).confirm_after_s == confirm_after_s
+    assert listed(view, found, criteria=criteria, earlier=RunRecord()).confirm_after_s == 0, "once a run"
 
 
-def test_what_the_first_look_left_to_the_next_run_is_not_listed_by_the_second():
-    first = look(expired(1, 2, 3), limit=2)
-    second = look({**expired(3), 4: Reason.SILENT_TWICE}, limit=2, earlier=first.run)
-    assert (first.ids, second.ids) == ([1, 2], [])
-    assert second.run.stale == {"leaseExpired": 3}
+def test_the_second_look_adds_its_stale_videos_and_tells_again_what_is_spared():
+    first = listed(FIVE, FOUND).run
+    first.expired_but_beating = 7
+    second, ids, _ = listed(FIVE, {2: Reason.SILENT, 6: Reason.BEATING}, earlier=first)
+    assert (ids, second.expired_but_beating) == ([2], 7)
+    assert second.stale == {"leaseExpired": 1, "orphaned": 1, "silent": 1}
+    assert second.spared == {"beating": 1}
+
+
+def test_the_limit_holds_over_both_looks_and_what_it_left_over_counts_once():
+    first = listed(FIVE, FOUND, limit=1).run
+    second, ids, _ = listed(FIVE, {3: Reason.ORPHANED, 2: Reason.SILENT}, earlier=first, limit=1)
+    assert (ids, second.stale, second.left_to_next_run) == ([], {"leaseExpired": 1, "orphaned": 1}, 2)
 
 
 @pytest.mark.parametrize(
-    ("changes", "first_misses"),
+    ("view", "reason", "criteria", "distrust"),
     [
-        pytest.param({}, 2, id="a-recorded-strike-can-be-confirmed"),
-        pytest.param({"can_confirm": False}, 0, id="a-strike-that-was-not-recorded-cannot"),
+        pytest.param(view_of(_1=BEATING), Reason.BEATING, CRITERIA, UNSET, id="none"),
+        pytest.param(BLIND, Reason.BEATING, CRITERIA, "redisAway", id="redis-away"),
         pytest.param(
-            {"heartbeats_trusted": False}, 2, id="an-unknown-heartbeat-does-not-affect-another-video"
+            view_of(_1=NEVER_HEARD), Reason.HEARTBEAT_UNKNOWN, CRITERIA, "neverHeard", id="never-heard"
         ),
-        pytest.param({"dry_run": True}, 0, id="a-dry-run-records-no-strike"),
-        pytest.param({"earlier": RunRecord()}, 0, id="there-is-no-third-look"),
+        pytest.param(
+            view_of(_1=NEVER_EXPIRES), Reason.HEARTBEAT_UNKNOWN, CRITERIA, "neverExpires", id="never-expires"
+        ),
+        pytest.param(view_of(_1=quiet(99)), Reason.MASS_SILENCE, MASS, "massSilence", id="mass-silence"),
     ],
 )
-def test_first_misses_count_when_a_second_look_can_confirm_them(changes, first_misses):
-    assert look(FOUND, **changes).first_misses == first_misses
+def test_the_record_says_why_silence_does_not_count(view, reason, criteria, distrust):
+    run = listed(view, {1: reason}, criteria=criteria).run
+    assert (run.distrust, run.heartbeats_trusted) == (distrust, distrust is UNSET)
+    again = listed(view_of(_1=BEATING), {1: Reason.BEATING}, earlier=run).run
+    assert (again.distrust, again.heartbeats_trusted) == (distrust, distrust is UNSET), (
+        "the worst look counts"
+    )
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "trusted"),
-    [
-        pytest.param(True, True, True, id="both-looks-trusted-redis"),
-        pytest.param(False, True, False, id="the-first-look-did-not"),
-        pytest.param(True, False, False, id="the-second-look-did-not"),
-        pytest.param(UNSET, True, True, id="the-first-look-failed"),
-    ],
-)
-def test_heartbeats_are_trusted_when_no_look_found_redis_away(first, second, trusted):
-    run = look({}, heartbeats_trusted=second, earlier=RunRecord(heartbeats_trusted=first)).run
-    assert run.heartbeats_trusted is trusted
+def test_what_is_counted_besides():
+    videos = [
+        a_video(id=1, lease_expired=True),
+        a_video(id=2, lease_expired=True),
+        a_video(id=3),
+        a_waiting_video(id=4),
+        a_waiting_video(id=5),
+    ]
+    view = view_of(_1=BEATING, _2=quiet(5), _3=BEATING, _4=quiet(70.5), _5=quiet(9))
+    run = listed(view, {}, videos=videos).run
+    assert (run.expired_but_beating, run.longest_wait_s) == (1, 70.5)
+    assert listed(BLIND, {}, videos=videos).run.longest_wait_s is UNSET
+    assert listed(view, {}, videos=[videos[0]] * MAX_LISTED).run.listing_full is True
 
 
-def test_a_dry_run_names_the_videos_stale_ones_first_and_lists_nothing():
-    run, ids, _ = look(FOUND, dry_run=True, limit=2)
-    assert ids == []
-    assert run.dry_run
-    assert run.left_to_next_run == 1
-    assert run.videos == [ListedVideo(id_, FOUND[id_]) for id_ in (1, 3, 2, 4, 5)]
+def test_videos_that_merely_wait_have_no_reason():
+    videos = [a_waiting_video(id=1), a_waiting_video(id=2), a_video(id=3, status="READY")]
+    found = judge_all(videos, view_of(_1=Seen(True), _2=Seen(True)), CRITERIA, lost={2})
+    assert found == {2: Reason.MESSAGE_LOST, 3: Reason.MOVED_ON}
 
 
-def test_a_dry_run_names_the_first_thousand_videos():
-    run = look(expired(*range(1_001)), dry_run=True).run
-    assert [video.id for video in run.videos] == list(range(1_000))
-    assert run.stale == {"leaseExpired": 1_001}
+def test_each_stale_video_and_each_that_is_left_alone_is_told_with_its_evidence():
+    videos = [a_video(id=1, leased_by="w-1", lease="(a)"), a_video(id=2), a_waiting_video(id=3)]
+    view = replace(
+        view_of(_1=quiet(60), _2=BEATING, _3=quiet(300)), look=Look(True, queue_clear_since_s=NOW_S - 80)
+    )
+    found = {1: Reason.SUSPECT, 2: Reason.BEATING, 3: Reason.MESSAGE_LOST}
+    told = list(findings(videos, view, found))
+    assert told == [
+        (
+            "left alone",
+            {
+                "video": 1,
+                "reason": "suspect",
+                "holder": "w-1",
+                "lease": "(a)",
+                "silent_since": "2023-11-14T22:12:20+00:00",
+            },
+        ),
+        (
+            "stale",
+            {
+                "video": 3,
+                "reason": "messageLost",
+                "holder": "",
+                "lease": "(none)",
+                "waiting_since": "2023-11-14T22:08:20+00:00",
+                "queue_clear_since": "2023-11-14T22:12:00+00:00",
+            },
+        ),
+    ]
 
 
-def test_a_run_that_is_no_dry_run_names_no_video():
-    assert look(FOUND).run.videos is UNSET
+def test_no_more_than_a_thousand_videos_are_told_as_left_alone():
+    videos = [a_video(id=n) for n in range(1_100)]
+    found = dict.fromkeys(range(1_099), Reason.SUSPECT) | {1_099: Reason.SILENT}
+    told = [message for message, _ in findings(videos, BLIND, found)]
+    assert (told.count("left alone"), told[-1]) == (1_000, "stale")
 
 
-def test_the_first_hundred_videos_without_a_tenant_are_named():
-    found = {1: Reason.BEATING, **dict.fromkeys(range(2, 200), Reason.TENANT_UNKNOWN)}
-    run = look(found).run
-    assert run.tenant_unknown == list(range(2, 102))
-    assert run.spared == {"beating": 1, "tenantUnknown": 198}
-    assert look({1: Reason.BEATING}, earlier=run).run.tenant_unknown is UNSET
+class TestViews:
+    """What a look at Redis comes to, compared with what it remembers."""
+
+    VIDEO, WAITING = a_video(id=1), a_waiting_video(id=2)
+
+    def look(self, *, heard_ttl_s=9, beat=None, **given):
+        beats = {1: beat or Heartbeat(True), 2: Heartbeat(True)}
+        return Look(True, heartbeats=beats, heard_ttl_s=heard_ttl_s, **given)
+
+    def remembered(self, **changes):
+        first = compare([self.VIDEO, self.WAITING], self.look(beat=Heartbeat(True, 5_000)), CRITERIA)
+        return {
+            video_id: replace(seen.sighting, since_s=NOW_S - 61, **changes)
+            for video_id, seen in first.seen.items()
+        }
+
+    @pytest.mark.parametrize(
+        ("heard_ttl_s", "beat", "known"),
+        [
+            pytest.param(9, Heartbeat(True), True, id="a-heartbeat-once-moved-here"),
+            pytest.param(-2, Heartbeat(True), False, id="none-ever-did"),
+            pytest.param(-2, Heartbeat(True, 65_000), True, id="one-moves-now"),
+        ],
+    )
+    def test_silence_counts_only_where_a_heartbeat_of_the_stage_moved(self, heard_ttl_s, beat, known):
+        look = self.look(heard_ttl_s=heard_ttl_s, beat=beat, recorded=self.remembered(), looked_at_s=NOW_S)
+        view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
+        assert (view.of(self.VIDEO).known, view.of(self.WAITING).known) == (known, True)
+        assert view.of(self.VIDEO).sighting is not None, "it is remembered all the same"
+
+    def test_what_nobody_looked_at_for_too_long_begins_anew(self):
+        for looked_at_s, unchanged_s in ((NOW_S - 240, 61), (NOW_S - 241, 0)):
+            look = self.look(recorded=self.remembered(), looked_at_s=looked_at_s)
+            assert compare([self.WAITING], look, CRITERIA).of(self.WAITING).unchanged_s == unchanged_s
+
+    def test_only_what_is_new_or_has_changed_is_written(self):
+        recorded = self.remembered() | {9: Sighting(1.0, None, "gone")}
+        look = self.look(beat=Heartbeat(True, 65_000), recorded=recorded, looked_at_s=NOW_S)
+        view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
+        written = notes(view, lost=[], queue_clear_since_s=None, mass_silence=False)
+        assert (written.changed, written.ended) == ({1: view.of(self.VIDEO).sighting}, [9])
+        assert (written.heard, written.now_s) == (True, NOW_S)
+
+    @pytest.mark.parametrize(("marked", "lost"), [(False, True), (True, False)])
+    def test_a_lost_message_is_marked_and_a_mark_lasts_for_one_look(self, marked, lost):
+        look = self.look(recorded=self.remembered(lost=marked), looked_at_s=NOW_S, beat=Heartbeat(False))
+        view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
+        written = notes(view, lost=[2] if lost else [], queue_clear_since_s=None, mass_silence=False)
+        assert {video_id: one.lost for video_id, one in written.changed.items()} == {2: lost}
+
+    @pytest.mark.parametrize(
+        ("mass", "before_s", "since_s"), [(True, None, NOW_S), (True, 5.0, 5.0), (False, 5.0, None)]
+    )
+    def test_since_when_most_are_silent(self, mass, before_s, since_s):
+        view = View(Look(True, mass_silence_since_s=before_s), {}, NOW_S)
+        written = notes(view, lost=[], queue_clear_since_s=None, mass_silence=mass)
+        assert written.mass_silence_since_s == since_s
+
+    def test_most_are_silent_among_those_whose_heartbeats_decide(self):
+        videos = [a_video(id=n, lease_expired=n > 2) for n in range(5)]
+        view = View(Look(True), {n: quiet(30) for n in range(5)}, NOW_S)
+        assert most_are_silent(videos, view, CRITERIA)
+        assert not most_are_silent(videos[1:], view, CRITERIA)
+        assert most_are_silent(videos[1:], view, replace(CRITERIA, spare_beating=True))

@@ -2,371 +2,210 @@ from dataclasses import replace
 
 import pytest
 
+from dev.testing.videos import CRITERIA, NOW_S, a_handoff, a_video, a_waiting_video
 from video_reclaim.rules.counts import Counts
 from video_reclaim.rules.platform import QUARANTINE_PREFIX
 from video_reclaim.rules.reclaiming import (
-    History,
-    Plan,
+    Tally,
     Written,
-    candidates,
-    claims_to_count,
+    claims_found_dead,
     counts,
+    judge_batch,
     outcomes,
     plan,
-    still_lost,
+    quarantines_due,
 )
-from video_reclaim.rules.staleness import Criteria, Heartbeat, Reason, Strike, Video
-from video_reclaim.rules.waiting import Wait, identity
+from video_reclaim.rules.sightings import Look, Seen, Sighting
+from video_reclaim.rules.staleness import Reason
+from video_reclaim.rules.view import View
 
-NOW_S = 1_700_000_000.0
-EXPIRED = Video(
-    id=1,
-    status="PROCESSING",
-    tenant_id=1,
-    leased_by="w-1",
-    lease="(w-1,…)",
-    upload="abc",
-    lease_expired=True,
-    quarantined=False,
-    now_s=NOW_S,
-    leased_by_claim=True,
+DEAD = a_video(id=1)
+BEATING = a_video(id=2)
+ORPHAN = a_handoff("crashed", id=3, lease_expired=True)
+OWN = a_handoff("mine", id=4)
+WAITING = a_waiting_video(id=5)
+QUARANTINED = a_waiting_video(id=6, status="FAILED", quarantined=True)
+SILENT = Seen(True, False, 90.0, sighting=Sighting(NOW_S - 90, None, "x"))
+LOST = Seen(True, False, 400.0, sighting=Sighting(NOW_S - 400, None, "x", lost=True))
+VIEW = View(
+    Look(True),
+    {1: SILENT, 2: Seen(True, True), 3: Seen(True), 4: Seen(True, True), 5: LOST, 6: Seen(True)},
+    NOW_S,
 )
-LEASED = replace(EXPIRED, id=2, lease_expired=False)
-READY = replace(EXPIRED, id=3, status="READY")
-ORPHAN = replace(EXPIRED, id=4, status="UPLOADED", leased_by="reclaim:crashed")
-OWN = replace(ORPHAN, id=5, leased_by="reclaim:mine", lease_expired=False)
-CARRIED = replace(ORPHAN, id=6, lease_expired=False)
-WAITING = replace(EXPIRED, id=7, status="UPLOADED", leased_by="", lease="('',…)", lease_expired=False)
-QUARANTINED = replace(WAITING, id=8, status="FAILED", quarantined=True)
-EVERYTHING = [EXPIRED, LEASED, READY, ORPHAN, OWN, CARRIED, WAITING, QUARANTINED]
-
-CRITERIA = Criteria(30, own_token="mine")
-BEATING = Heartbeat(present=True)
-SILENT = Heartbeat(present=False)
-STRUCK = Heartbeat(present=False, strike=Strike(NOW_S - 30, LEASED.lease))
+REASONS = {
+    1: Reason.SILENT,
+    2: Reason.BEATING,
+    3: Reason.ORPHANED,
+    4: Reason.ORPHANED,
+    5: Reason.MESSAGE_LOST,
+    6: Reason.RELEASED,
+}
+ALL = [DEAD, BEATING, ORPHAN, OWN, WAITING, QUARANTINED]
+TALLY = Tally({1: 3, 3: 2, 4: 1, 5: 1, 6: 0}, {5}, answered=True)
 
 
-def planned(*videos, criteria=CRITERIA, max_reclaims=5, **history):
-    return plan(videos, History(**{"seen_before": True, **history}), criteria, max_reclaims=max_reclaims)
+def planned(*videos, tally=TALLY, due=(), granted=()):
+    reasons = {video.id: REASONS[video.id] for video in videos}
+    return plan(videos, reasons, tally, due=set(due), granted=set(granted))
+
+
+def test_a_batch_is_judged_by_the_rule_of_the_listing():
+    criteria = replace(CRITERIA, own_token="mine", released=[6])
+    assert judge_batch(ALL, VIEW, criteria) == REASONS
+
+
+def test_only_claims_that_are_found_dead_are_counted():
+    assert claims_found_dead(ALL, REASONS) == {1: "file (claim)"}
+    for reason in (Reason.LEASE_EXPIRED, Reason.WORKER_GONE):
+        assert claims_found_dead([DEAD], {1: reason}) == {1: "file (claim)"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "asked"),
+    ("reclaims", "max_reclaims", "due"),
     [
-        pytest.param({}, [1, 2, 4, 5, 7], id="a-waiting-video-may-be-lost"),
-        pytest.param({"released": [8, 3]}, [1, 2, 4, 5, 7, 8], id="a-quarantined-video-may-be-released"),
-        pytest.param({"spare_beating": True}, [1, 2, 4, 5, 7], id="an-expired-lease-may-be-silent"),
-        pytest.param({"own_token": None}, [1, 2, 4, 7], id="nothing-in-handoff-is-its-own"),
+        pytest.param(5, 5, [], id="as-often-as-allowed"),
+        pytest.param(6, 5, [1], id="once-more"),
+        pytest.param(2, 1, [1], id="a-limit-of-one"),
+        pytest.param(500, 0, [], id="no-limit"),
+        pytest.param(None, 1, [], id="an-unknown-number"),
     ],
 )
-def test_redis_is_asked_only_about_what_could_be_reclaimed(changes, asked):
-    without_tenant = replace(EXPIRED, id=9, tenant_id=None)
-    criteria = replace(CRITERIA, confirm_silence_s=600, **changes)
-    assert [video.id for video in candidates([*EVERYTHING, without_tenant], criteria)] == asked
+def test_a_video_that_was_reclaimed_too_often_is_due_for_quarantine(reclaims, max_reclaims, due):
+    tally = Tally({} if reclaims is None else {1: reclaims, 3: 99, 5: 99, 6: 99}, answered=True)
+    assert quarantines_due(REASONS, tally, max_reclaims=max_reclaims) == due
 
 
-def test_what_a_reclaim_ends_is_counted_once_for_one_upload():
-    assert claims_to_count(EVERYTHING, "mine") == {
-        EXPIRED.id: "abc (w-1,…)",
-        LEASED.id: "abc (w-1,…)",
-        READY.id: "abc (w-1,…)",
-        WAITING.id: "abc mine",
-    }
+def test_what_is_stale_is_leased():
+    todo = planned(*ALL)
+    assert todo.lease == [DEAD, ORPHAN, OWN, WAITING, QUARANTINED]
+    assert (todo.quarantine, todo.over_limit, todo.reasons) == ([], set(), REASONS)
 
 
-def test_another_execution_that_resends_counts_again():
-    assert claims_to_count([WAITING], "other") != claims_to_count([WAITING], "mine")
+def test_a_lost_message_that_another_execution_took_is_left_to_that_one():
+    todo = planned(WAITING, tally=Tally(answered=True))
+    assert (todo.lease, todo.reasons) == ([], {5: Reason.MOVED_ON})
 
 
-def test_another_upload_counts_anew():
-    assert claims_to_count([replace(EXPIRED, upload="def")], "mine") == {EXPIRED.id: "def (w-1,…)"}
+def test_silence_is_unknown_in_a_redis_that_takes_no_count():
+    reasons = {1: Reason.SILENT, 2: Reason.LEASE_EXPIRED}
+    todo = plan([DEAD, replace(DEAD, id=2)], reasons, Tally(), due=(), granted=())
+    assert [video.id for video in todo.lease] == [2]
+    assert todo.reasons[1] == "heartbeatUnknown"
+
+
+def test_what_may_be_quarantined_is_and_the_rest_is_put_back_and_told():
+    other = replace(DEAD, id=2)
+    todo = plan([DEAD, other], {1: Reason.SILENT, 2: Reason.SILENT}, TALLY, due=[1, 2], granted=[1])
+    assert (todo.quarantine, todo.lease, todo.over_limit) == ([DEAD], [other], {2})
 
 
 @pytest.mark.parametrize(
-    ("video", "wait", "lost"),
+    ("video", "tally", "attempt"),
     [
-        pytest.param(
-            WAITING,
-            Wait(NOW_S - 900, identity(WAITING), lost=True),
-            True,
-            id="it-waits-for-exactly-the-limit",
-        ),
-        pytest.param(
-            WAITING, Wait(NOW_S - 899.9, identity(WAITING), lost=True), False, id="it-waits-for-less"
-        ),
-        pytest.param(WAITING, Wait(NOW_S - 5000, identity(WAITING)), False, id="no-listing-found-it-lost"),
-        pytest.param(WAITING, Wait(NOW_S - 5000, "other", lost=True), False, id="it-changed-since"),
-        pytest.param(
-            replace(WAITING, upload="def"),
-            Wait(NOW_S - 5000, identity(WAITING), lost=True),
-            False,
-            id="another-file-was-uploaded-since",
-        ),
-        pytest.param(WAITING, None, False, id="another-execution-has-taken-its-wait"),
-        pytest.param(
-            CARRIED, Wait(NOW_S - 5000, identity(CARRIED), lost=True), False, id="somebody-hands-it-over"
-        ),
-        pytest.param(
-            EXPIRED, Wait(NOW_S - 5000, identity(EXPIRED), lost=True), False, id="a-worker-claimed-it"
-        ),
+        pytest.param(DEAD, TALLY, 4, id="the-third-reclaim"),
+        pytest.param(DEAD, Tally(answered=True), 2, id="an-unknown-number-is-this-one"),
+        pytest.param(ORPHAN, TALLY, 3, id="an-adoption-counts-nothing"),
+        pytest.param(WAITING, TALLY, 2, id="a-lost-message-counts-nothing"),
+        pytest.param(QUARANTINED, TALLY, 1, id="a-release-starts-again"),
     ],
 )
-def test_a_message_is_still_lost_while_the_video_waits_unchanged(video, wait, lost):
-    waits = {video.id: wait} if wait else {}
-    assert still_lost([video], waits, lost_after_s=900) == ({video.id} if lost else set())
+def test_the_attempt_is_one_more_than_the_reclaims(video, tally, attempt):
+    assert planned(video, tally=tally).attempt(video.id) == attempt
 
 
-def test_leases_what_is_stale_and_gives_a_reason_for_each():
-    criteria = replace(CRITERIA, lost={WAITING.id}, released=[QUARANTINED.id])
-    result = planned(*EVERYTHING, criteria=criteria, heartbeats={LEASED.id: BEATING})
-    assert result.lease == [EXPIRED, ORPHAN, OWN, WAITING, QUARANTINED]
-    assert result.reasons == {
-        1: Reason.LEASE_EXPIRED,
-        2: Reason.BEATING,
-        3: Reason.MOVED_ON,
-        4: Reason.ORPHANED,
-        5: Reason.ORPHANED,
-        6: Reason.MOVED_ON,
-        7: Reason.MESSAGE_LOST,
-        8: Reason.RELEASED,
-    }
-    assert result.quarantine == []
+def test_the_users_of_a_quarantined_video_read_a_sentence_that_names_no_host():
+    worker = replace(DEAD, leased_by="ip-10-0-0-7.internal")
+    (text,) = planned(worker, granted=[1]).error_reasons().values()
+    assert text.startswith(f"{QUARANTINE_PREFIX}: 3 times within 7 days. ")
+    assert "internal" not in text
 
 
-def test_a_video_that_redis_did_not_tell_about_is_judged_by_its_lease_alone():
-    criteria = replace(CRITERIA, confirm_silence_s=0)
-    result = planned(EXPIRED, LEASED, ORPHAN, OWN, criteria=criteria, answered=False, seen_before=False)
-    assert result.lease == [EXPIRED, ORPHAN, OWN]
-    assert result.reasons[LEASED.id] is Reason.HEARTBEAT_UNKNOWN
+def counted(todo, asked, *, leased=(), refused=(), quarantined=(), unsent="mine", answered=True):
+    written = Written(list(leased), dict.fromkeys(refused, "odd"))
+    return counts(todo, asked, written, Written(list(quarantined)), unsent=unsent, answered=answered)
 
 
 @pytest.mark.parametrize(
-    ("history", "reason"),
+    ("todo", "asked", "done", "expected"),
     [
-        pytest.param({"seen_before": True}, Reason.SILENT_TWICE, id="a-heartbeat-was-once-seen"),
-        pytest.param({"seen_before": False}, Reason.HEARTBEAT_UNKNOWN, id="no-heartbeat-was-ever-seen"),
-    ],
-)
-def test_silence_counts_only_in_a_redis_that_has_seen_heartbeats(history, reason):
-    assert planned(LEASED, heartbeats={LEASED.id: STRUCK}, **history).reasons == {LEASED.id: reason}
-
-
-def test_where_nothing_was_asked_no_heartbeat_was_seen():
-    assert History() == History(seen_before=False, answered=True)
-
-
-def test_with_spare_an_expired_lease_is_reclaimed_only_in_confirmed_silence():
-    criteria = replace(CRITERIA, spare_beating=True)
-    heartbeats = {1: BEATING, 8: SILENT, 9: STRUCK}
-    result = planned(
-        *(replace(EXPIRED, id=id_) for id_ in heartbeats), criteria=criteria, heartbeats=heartbeats
-    )
-    assert [video.id for video in result.lease] == [9]
-    assert result.reasons == {
-        1: Reason.EXPIRED_BUT_BEATING,
-        8: Reason.SILENT_ONCE,
-        9: Reason.LEASE_EXPIRED,
-    }
-
-
-RESENT = {"criteria": replace(CRITERIA, lost={WAITING.id})}
-RELEASED = {"criteria": replace(CRITERIA, released=[QUARANTINED.id])}
-
-
-@pytest.mark.parametrize(
-    ("video", "given", "earlier", "attempt"),
-    [
-        pytest.param(EXPIRED, {}, {}, 2, id="an-unknown-count-is-zero"),
-        pytest.param(EXPIRED, {}, {1: 0}, 2, id="the-first-reclaim-sends-attempt-two"),
-        pytest.param(EXPIRED, {}, {1: 4}, 6, id="the-fifth-reclaim-sends-attempt-six"),
-        pytest.param(EXPIRED, {}, {9: 4}, 2, id="the-count-of-another-video-says-nothing"),
-        pytest.param(WAITING, RESENT, {7: 1}, 3, id="a-message-sent-again-is-an-attempt"),
-        pytest.param(QUARANTINED, RELEASED, {}, 1, id="a-released-video-starts-again"),
-    ],
-)
-def test_the_attempt_is_one_more_than_the_reclaims(video, given, earlier, attempt):
-    assert planned(video, **given, earlier_reclaims=earlier).attempts == {video.id: attempt}
-
-
-@pytest.mark.parametrize(
-    ("video", "given"), [(EXPIRED, {}), (ORPHAN, {}), (WAITING, RESENT)], ids=["expired", "orphan", "lost"]
-)
-@pytest.mark.parametrize(
-    ("earlier", "max_reclaims", "quarantined"),
-    [
-        pytest.param(4, 5, False, id="a-video-is-reclaimed-as-often-as-allowed"),
-        pytest.param(5, 5, True, id="a-video-over-the-limit-is-quarantined"),
-        pytest.param(1, 1, True, id="a-limit-of-one-allows-one-reclaim"),
-        pytest.param(500, 0, False, id="zero-means-no-limit"),
-    ],
-)
-def test_a_video_reclaimed_too_often_is_quarantined(video, given, earlier, max_reclaims, quarantined):
-    result = planned(video, **given, earlier_reclaims={video.id: earlier}, max_reclaims=max_reclaims)
-    assert result.quarantine == ([video] if quarantined else [])
-    assert result.lease == ([] if quarantined else [video])
-    assert set(result.quarantine_reasons) == ({video.id} if quarantined else set())
-    assert set(result.attempts) == (set() if quarantined else {video.id})
-
-
-def test_what_is_not_stale_is_never_quarantined():
-    result = planned(LEASED, heartbeats={LEASED.id: BEATING}, earlier_reclaims={LEASED.id: 9})
-    assert (result.quarantine, result.lease) == ([], [])
-
-
-def test_the_reason_for_quarantine_says_how_often_and_names_no_host():
-    worker = replace(EXPIRED, leased_by="ip-10-0-0-7.internal")
-    reason = planned(worker, earlier_reclaims={1: 5}).quarantine_reasons[1]
-    assert reason.startswith(QUARANTINE_PREFIX)
-    assert "6 times within 7 days" in reason
-    assert "internal" not in reason
-
-
-def counted(asked, *, todo=None, leased=None, quarantined=None, unsent="mine", answered=True):
-    written = leased or Written(), quarantined or Written()
-    return counts(todo or Plan(), asked, *written, unsent=unsent, answered=answered)
-
-
-@pytest.mark.parametrize(
-    ("asked", "done", "expected"),
-    [
+        pytest.param(planned(DEAD), 1, {"leased": [1]}, Counts(), id="a-lease-counts-when-it-is-sent"),
+        pytest.param(planned(DEAD), 1, {"refused": [1]}, Counts(refused=1), id="refused"),
         pytest.param(
-            3, {"leased": Written([1, 2, 3])}, Counts(), id="a-lease-is-counted-only-once-it-is-sent"
+            planned(DEAD, granted=[1]), 1, {"quarantined": [1]}, Counts(quarantined=1), id="quarantined"
         ),
         pytest.param(
+            planned(DEAD, ORPHAN, due=[1]),
+            2,
+            {"leased": [1, 3]},
+            Counts(over_limit=1, duplicates={"adopted": 1}),
+            id="put-back-over-the-limit",
+        ),
+        pytest.param(
+            planned(DEAD, BEATING),
             4,
-            {"leased": Written([1], {3: "odd"}), "quarantined": Written([2], {4: "odd"})},
-            Counts(quarantined=1, refused=2),
-            id="every-outcome-is-counted",
-        ),
-        pytest.param(
-            3,
-            {"leased": Written([1])},
-            Counts(skipped={"movedOn": 2}),
-            id="what-could-not-be-found-or-written-moved-on",
-        ),
-        pytest.param(0, {}, Counts(), id="an-empty-batch-counts-nothing"),
-        pytest.param(0, {"answered": False}, Counts(redis_away=1), id="redis-did-not-answer"),
-    ],
-)
-def test_every_video_of_a_batch_is_counted(asked, done, expected):
-    assert counted(asked, **done) == expected
-
-
-def test_videos_that_moved_on_before_and_after_the_reading_add_up():
-    todo = planned(EXPIRED, LEASED, READY, heartbeats={LEASED.id: BEATING})
-    did = counted(4, todo=todo)
-    assert did == Counts(skipped={"beating": 1, "movedOn": 3})
-    assert all(type(reason) is str for reason in did.skipped)
-
-
-def test_messages_sent_again_are_counted_apart():
-    todo = planned(EXPIRED, WAITING, QUARANTINED, criteria=replace(CRITERIA, lost={7}, released=[8]))
-    assert counted(3, todo=todo, leased=Written([1, 7, 8])) == Counts(resent=1)
-    assert counted(3, todo=todo, leased=Written([1, 8])).resent == 0
-
-
-@pytest.mark.parametrize(
-    ("video", "unsent", "adopted"),
-    [
-        pytest.param(ORPHAN, "mine", 1, id="the-message-of-a-crashed-run-may-exist"),
-        pytest.param(OWN, "mine", 0, id="in-the-first-pass-the-execution-has-sent-none-itself"),
-        pytest.param(OWN, None, 1, id="in-the-second-pass-its-own-message-may-exist"),
-        pytest.param(EXPIRED, "mine", 0, id="a-video-of-a-worker-is-not-adopted"),
-        pytest.param(EXPIRED, None, 0, id="a-video-of-a-worker-is-not-adopted-in-the-second-pass"),
-    ],
-)
-def test_videos_whose_message_may_exist_are_counted(video, unsent, adopted):
-    todo = planned(video)
-    duplicates = {"adopted": adopted} if adopted else {}
-    assert counted(1, todo=todo, leased=Written([video.id]), unsent=unsent) == Counts(duplicates=duplicates)
-    assert counted(1, todo=todo, unsent=unsent).duplicates == {}
-
-
-def told(asked, videos, *, criteria=CRITERIA, leased=None, quarantined=None, **history):
-    todo = planned(*videos, criteria=criteria, **history)
-    written = leased or Written(), quarantined or Written()
-    return list(outcomes(asked, videos, todo, History(**history), *written))
-
-
-def evidence(video, reason, **more):
-    return {"video": video.id, "reason": reason, "holder": video.leased_by, "lease": video.lease, **more}
-
-
-@pytest.mark.parametrize(
-    ("video", "given", "outcome"),
-    [
-        pytest.param(
-            EXPIRED,
-            {"leased": Written([1]), "earlier_reclaims": {1: 2}},
-            ("reclaimed", evidence(EXPIRED, "leaseExpired", attempt=4)),
-            id="reclaimed",
-        ),
-        pytest.param(
-            QUARANTINED,
-            {"leased": Written([8]), "criteria": replace(CRITERIA, released=[8])},
-            ("released", evidence(QUARANTINED, "released", attempt=1)),
-            id="released",
-        ),
-        pytest.param(
-            EXPIRED,
-            {"quarantined": Written([1]), "earlier_reclaims": {1: 5}},
-            ("quarantined", evidence(EXPIRED, "leaseExpired")),
-            id="quarantined",
-        ),
-        pytest.param(
-            EXPIRED,
-            {"leased": Written(refused={1: "odd"})},
-            ("refused", evidence(EXPIRED, "leaseExpired", error="odd")),
-            id="the-reclaim-was-refused",
-        ),
-        pytest.param(
-            EXPIRED,
-            {"quarantined": Written(refused={1: "odd"}), "earlier_reclaims": {1: 5}},
-            ("refused", evidence(EXPIRED, "leaseExpired", error="odd")),
-            id="the-quarantine-was-refused",
-        ),
-        pytest.param(
-            LEASED,
-            {"heartbeats": {2: BEATING}},
-            ("skipped", evidence(LEASED, "beating")),
-            id="skipped-as-no-longer-stale",
-        ),
-        pytest.param(
-            EXPIRED,
             {},
-            ("skipped", evidence(EXPIRED, "movedOn")),
-            id="skipped-as-it-changed-before-the-write",
+            Counts(skipped={"beating": 1, "movedOn": 3}),
+            id="deleted-or-changed",
+        ),
+        pytest.param(planned(WAITING, DEAD), 2, {"leased": [1, 5]}, Counts(resent=1), id="sent-again"),
+        pytest.param(planned(), 0, {"answered": False}, Counts(redis_away=1), id="redis-away"),
+        pytest.param(
+            planned(OWN), 1, {"leased": [4]}, Counts(), id="its-own-has-no-message-in-the-first-pass"
+        ),
+        pytest.param(
+            planned(OWN),
+            1,
+            {"leased": [4], "unsent": None},
+            Counts(duplicates={"adopted": 1}),
+            id="its-own-may-have-one-in-the-second-pass",
         ),
     ],
 )
-def test_every_video_leaves_a_trace_with_its_evidence(video, given, outcome):
-    assert told([video.id], [video], **given) == [outcome]
-
-
-def test_a_video_that_was_deleted_leaves_a_trace_too():
-    assert told([9], []) == [("skipped", {"video": 9, "reason": "movedOn"})]
-
-
-def test_the_trace_follows_the_order_of_the_batch():
-    lines = told([9, 4, 1], [EXPIRED, ORPHAN], leased=Written([1]))
-    assert [details["video"] for _, details in lines] == [9, 4, 1]
+def test_every_video_of_a_batch_is_counted(todo, asked, done, expected):
+    assert counted(todo, asked, **done) == expected
 
 
 @pytest.mark.parametrize(
-    ("strike", "told_since"),
+    ("video", "given", "written", "message", "more"),
     [
-        pytest.param(STRUCK.strike, {"silent_since": "2023-11-14T22:12:50+00:00"}, id="under-this-lease"),
-        pytest.param(Strike(NOW_S - 30, "other"), {}, id="under-another-lease"),
+        pytest.param(DEAD, {}, {"leased": Written([1])}, "reclaimed", {"attempt": 4}, id="reclaimed"),
+        pytest.param(
+            DEAD,
+            {"due": [1]},
+            {"leased": Written([1])},
+            "reclaimed",
+            {"attempt": 4, "over_limit": True},
+            id="reclaimed-over-the-limit",
+        ),
+        pytest.param(QUARANTINED, {}, {"leased": Written([6])}, "released", {"attempt": 1}, id="released"),
+        pytest.param(
+            DEAD, {"granted": [1]}, {"quarantined": Written([1])}, "quarantined", {}, id="quarantined"
+        ),
+        pytest.param(
+            DEAD, {}, {"leased": Written(refused={1: "odd"})}, "refused", {"error": "odd"}, id="refused"
+        ),
+        pytest.param(BEATING, {}, {}, "skipped", {}, id="no-longer-stale"),
+        pytest.param(DEAD, {}, {}, "skipped", {"reason": "movedOn"}, id="changed-before-the-write"),
     ],
 )
-def test_the_evidence_says_since_when_the_heartbeat_is_missing(strike, told_since):
-    beats = {2: Heartbeat(present=False, strike=strike)}
-    [(_, details)] = told([2], [LEASED], heartbeats=beats)
-    assert {key: details[key] for key in details if key == "silent_since"} == told_since
+def test_every_video_leaves_a_trace_with_its_evidence(video, given, written, message, more):
+    done = {"leased": Written(), "quarantined": Written()} | written
+    [(told, details)] = outcomes([video.id], [video], planned(video, **given), VIEW, **done)
+    expected = {
+        "video": video.id,
+        "reason": REASONS[video.id],
+        "holder": video.leased_by,
+        "lease": video.lease,
+    }
+    since = {"silent_since": "2023-11-14T22:11:50+00:00"} if video is DEAD else {}
+    assert (told, details) == (message, expected | since | more)
 
 
-def test_the_evidence_says_since_when_the_video_waits():
-    waits = {7: Wait(NOW_S - 900, identity(WAITING))}
-    lines = told([7], [WAITING], criteria=replace(CRITERIA, lost={7}), waits=waits, leased=Written([7]))
-    waiting_since = "2023-11-14T21:58:20+00:00"
-    assert lines == [("reclaimed", evidence(WAITING, "messageLost", waiting_since=waiting_since, attempt=2))]
+def test_the_trace_follows_the_batch_and_has_what_was_deleted():
+    lines = list(outcomes([9, 3, 1], [DEAD, ORPHAN], planned(DEAD, ORPHAN), VIEW, Written([1]), Written()))
+    assert [(message, details["video"]) for message, details in lines] == [
+        ("skipped", 9),
+        ("skipped", 3),
+        ("reclaimed", 1),
+    ]
+    assert lines[0][1] == {"video": 9, "reason": "movedOn"}

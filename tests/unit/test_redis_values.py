@@ -1,82 +1,59 @@
 import pytest
 
-from video_reclaim.adapters.redis.values import (
-    parse_counted,
-    parse_number,
-    parse_strike,
-    parse_wait,
-    parse_waits,
-    write_strike,
-    write_wait,
-)
-from video_reclaim.rules.staleness import Strike
-from video_reclaim.rules.waiting import Wait
+from video_reclaim.adapters.redis.values import parse_number, parse_sighting, parse_sightings, write_sighting
+from video_reclaim.rules.sightings import Sighting
 
-AT_S = 1_700_000_000.125
-LEASE = '(i-0123abcd,"2026-03-02 12:00:07+00","2026-03-02 11:00:07+00")'
+AT_S, EXPIRES_MS = 1_700_000_000.125, 1_700_000_060_250
 
 
-@pytest.mark.parametrize(
-    "lease", [LEASE, "(,,)", '("größe 1",,)'], ids=["a-lease", "no-lease", "other-letters"]
-)
-@pytest.mark.parametrize("gone", [False, True], ids=["here", "gone"])
-def test_a_strike_is_read_as_it_was_written(lease, gone):
-    strike = Strike(AT_S, lease, gone)
-    assert parse_strike(write_strike(strike).encode()) == strike
+@pytest.mark.parametrize("expires_ms", [None, EXPIRES_MS], ids=["no-heartbeat", "with-heartbeat"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_sighting_is_read_as_it_was_written(expires_ms, lost):
+    sighting = Sighting(AT_S, expires_ms, "0123456789abcdef", lost)
+    assert parse_sighting(write_sighting(sighting).encode()) == sighting
 
 
-def test_a_strike_is_written_with_a_time_that_a_person_can_convert():
-    assert write_strike(Strike(AT_S, "(a)")) == "1700000000.125 (a)"
+def test_a_sighting_is_written_with_a_time_that_a_person_can_convert():
+    assert write_sighting(Sighting(AT_S, EXPIRES_MS, "ab", True)) == "1700000000.125 1700000060250 ab lost"
+    assert write_sighting(Sighting(AT_S, None, "ab")) == "1700000000.125 - ab"
 
 
 @pytest.mark.parametrize(
-    "identity", [f"{LEASE} 0123456789ab", "(,,) ab"], ids=["with-lease", "without-lease"]
+    "value",
+    [
+        None,
+        b"",
+        b"\xff\xfe",
+        b"1700000000.000 \xff ab",
+        b"- - ab",
+        b"nan 5 ab",
+        b"-1 5 ab",
+        b"5 x ab",
+        b"9e99 - ab",
+    ],
+    ids=repr,
 )
-def test_a_wait_is_read_as_it_was_written(identity):
-    for wait in (Wait(AT_S, identity), Wait(AT_S, identity, lost=True)):
-        assert parse_wait(write_wait(wait).encode()) == wait
+def test_a_sighting_that_cannot_be_read_counts_as_absent(value):
+    assert parse_sighting(value) is None
 
 
-UNREADABLE = [
-    pytest.param(None, id="absent"),
-    pytest.param(b"", id="empty"),
-    pytest.param(b"\xff\xfe", id="no-text"),
-    pytest.param(b"1700000000.000 \xff", id="no-text-after-the-number"),
-    pytest.param(b"(,,)", id="no-number"),
-    pytest.param(b" 1700000000.000", id="the-number-comes-second"),
-]
-
-
-@pytest.mark.parametrize("value", UNREADABLE)
-@pytest.mark.parametrize("parse", [parse_strike, parse_wait, parse_number])
-def test_a_value_that_cannot_be_read_counts_as_absent(parse, value):
-    assert parse(value) is None
-
-
-def test_a_number_alone_names_no_lease():
-    assert parse_strike(b"5.5") == Strike(5.5, "")
-    assert parse_wait(b"5.5") == Wait(5.5, "")
-    assert parse_number(b"5.5") == 5.5
-
-
-def test_in_a_hash_of_waits_only_what_can_be_read_counts():
+def test_of_the_hash_only_what_can_be_read_counts():
     fields = {
-        b"7": b"5.000 (a) b",
-        b"queue-empty": b"6.000",
+        b"7": b"5.000 - ab",
+        b"looked-at": b"6.000",
         b"8": b"\xff\xfe",
-        b"-9": b"5.000 (a) b",
-        b"\xff": b"5.000 (a) b",
-        b"": b"5.000 (a) b",
+        b"-9": b"5.000 - ab",
+        b"\xff": b"5.000 - ab",
+        b"": b"5.000 - ab",
+        b"1" * 5_000: b"5.000 - ab",
+        b"9223372036854775807": b"5.000 - ab",
     }
-    assert parse_waits(fields) == {7: Wait(5.0, "(a) b")}
-
-
-def test_the_counted_videos_are_read_by_id():
-    assert parse_counted([b"1:7", b"20:8"]) == {7: 1, 8: 20}
+    assert parse_sightings(fields) == dict.fromkeys((7, 2**63 - 1), Sighting(5.0, None, "ab"))
 
 
 @pytest.mark.parametrize(
-    "member", [b"", b"7", b":7", b"1:", b"None:7", b"1:x", b"1:7:2", b"\xff:7", b"1:\xff"], ids=repr
+    ("value", "number"),
+    [(b"5.5", 5.5), (b"0", 0.0), (b"-1", None), (b"inf", None), (b"x", None), (None, None)],
 )
-def test_a_counted_video_that_cannot_be_read_is_ignored(member):
-    assert parse_counted([member, b"1:9"]) == {9: 1}
+def test_a_number(value, number):
+    assert parse_number(value) == number

@@ -46,6 +46,7 @@ def through_json(record):
 def test_items_add_up():
     totals = one_pass(
         did(reclaimed=2, quarantined=1, skipped={"movedOn": 1}, enqueued=2, resent=1, redis_away=1),
+        did(over_limit=6),
         did(
             reclaimed=1, refused=3, skipped={"movedOn": 2, "beating": 1}, resent=4, duplicates={"adopted": 2}
         ),
@@ -58,6 +59,7 @@ def test_items_add_up():
         reclaimed=4,
         enqueued=2,
         quarantined=1,
+        over_limit=6,
         refused=3,
         resent=5,
         duplicates={"adopted": 3, "retried": 4},
@@ -131,13 +133,15 @@ def test_heartbeats_are_trusted_as_the_worst_step_says(listed, item, trusted, re
     assert run.heartbeats_trusted is trusted
 
 
-def test_a_later_pass_does_not_restore_trust():
+def test_a_later_pass_does_not_restore_trust_and_the_first_cause_stays():
     run = add_pass(add_pass(BEGUN, one_pass(did(redis_away=1))), one_pass(did(), retried=True))
-    assert run.heartbeats_trusted is False
+    assert (run.heartbeats_trusted, run.distrust) == (False, "redisAway")
+    run = add_pass(RunRecord(distrust="massSilence"), one_pass(did(redis_away=1)))
+    assert run.distrust == "massSilence"
 
 
 def test_a_pass_keeps_what_the_listing_found():
-    found = {"expired_but_beating": 1, "messages_lost": 2, "longest_wait_s": 3.5, "left_to_next_run": 4}
+    found = {"expired_but_beating": 1, "listing_full": True, "longest_wait_s": 3.5, "left_to_next_run": 4}
     run = add_pass(RunRecord(**found), one_pass(did(reclaimed=1)))
     assert {name: getattr(run, name) for name in found} == found
 
@@ -174,7 +178,8 @@ def test_both_passes_at_once_when_the_first_could_not_be_published():
                 spared={"tenantUnknown": 2},
                 heartbeats_trusted=False,
                 expired_but_beating=2,
-                messages_lost=3,
+                distrust="massSilence",
+                listing_full=True,
                 longest_wait_s=4.5,
                 left_to_next_run=4,
                 tenant_unknown=[8, 9],
@@ -182,6 +187,7 @@ def test_both_passes_at_once_when_the_first_could_not_be_published():
                 reclaimed=1,
                 enqueued=2,
                 quarantined=3,
+                over_limit=8,
                 refused=4,
                 resent=5,
                 duplicates={"adopted": 6},
@@ -206,7 +212,7 @@ def test_the_json_form_leaves_out_what_does_not_apply():
     zeros = dict.fromkeys(
         (
             "expiredButBeating",
-            "messagesLost",
+            "overLimit",
             "leftToNextRun",
             "reclaimed",
             "enqueued",

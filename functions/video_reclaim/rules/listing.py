@@ -136,6 +136,8 @@ def findings(
         left += not reason.stale
         if reason.stale or left <= _TOLD:
             details = {"video": video.id, "reason": reason, **evidence(video, view.of(video))}
+            if reason == Reason.MESSAGE_LOST and view.look.queue_clear_since_s is not None:
+                details["queue_clear_since"] = iso(view.look.queue_clear_since_s)
             yield "stale" if reason.stale else "left alone", details
 
 

@@ -116,14 +116,17 @@ def plan(
     Args:
         videos: the rows as just read.
         reasons: from `judge_batch`.
-        tally: what Redis counted. A lost message that another execution has taken is left to that one.
+        tally: what Redis counted. A lost message that another execution has taken is left to that one. A Redis
+            that takes no count takes no heartbeats either, so silence is unknown.
         due: from `quarantines_due`.
         granted: ids of those that may be quarantined now.
     """
-    kept = {
-        video_id: Reason.MOVED_ON if reason == Reason.MESSAGE_LOST and video_id not in tally.taken else reason
-        for video_id, reason in reasons.items()
-    }
+    kept = dict(reasons)
+    for video_id, reason in reasons.items():
+        if reason == Reason.MESSAGE_LOST and video_id not in tally.taken:
+            kept[video_id] = Reason.MOVED_ON
+        elif reason == Reason.SILENT and not tally.answered:
+            kept[video_id] = Reason.HEARTBEAT_UNKNOWN
     stale = [video for video in videos if kept[video.id].stale]
     return Plan(
         reasons=kept,

@@ -46,7 +46,7 @@ class Proof:
     """
 
     clear_since_s: float | None = None
-    lost: Sequence[int] = ()
+    lost: tuple[int, ...] = ()
 
 
 def needs_look_at_queue(videos: Iterable[Video], view: View) -> bool:
@@ -73,7 +73,7 @@ def prove(videos: Sequence[Video], view: View, depth: Depth | None, *, lost_afte
     if view.now_s - since_s < _LOOKS_APART_S:
         return Proof(since_s)
     waits_s = {v.id: view.of(v).unchanged_s for v in videos if _is_overdue(v, view, lost_after_s)}
-    lost = sorted(waits_s, key=lambda video_id: -waits_s[video_id])[:MAX_RESENT]
+    lost = tuple(sorted(waits_s, key=lambda video_id: -waits_s[video_id])[:MAX_RESENT])
     return Proof(None if lost else since_s, lost)
 
 

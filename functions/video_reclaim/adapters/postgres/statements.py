@@ -35,10 +35,9 @@ _EXPIRED = f"""CASE WHEN {_IN_HANDOFF}
 
 # A claim sets its lease, of whole seconds, and its start from one reading of the clock, or from two within a
 # millisecond. Otherwise the lease is an earlier claim's, which a worker on the older path left as it found it.
-# Up to version 16, PostgreSQL subtracts no infinite times.
-_TERM_S = f"date_part('epoch', {_LEASED_UNTIL} - {_STARTED_AT})"
-_LEASED_BY_CLAIM = f"""CASE WHEN isfinite({_LEASED_UNTIL}) AND isfinite({_STARTED_AT})
-    THEN abs({_TERM_S} - round({_TERM_S})) < 0.001 END"""
+# Of numbers, since no times that are infinite, or too far apart, can be subtracted.
+_TERM_S = f"(date_part('epoch', {_LEASED_UNTIL}) - date_part('epoch', {_STARTED_AT}))"
+_LEASED_BY_CLAIM = f"abs({_TERM_S} - round({_TERM_S})) < 0.001"
 
 _ORPHANED = f"{_STATUS} = '{Status.UPLOADED}' AND {_IN_HANDOFF} AND coalesce({_LEASED_UNTIL} < now(), true)"
 
@@ -55,7 +54,7 @@ _QUARANTINED = (
 _VIDEO = f"""
 {_ID}, {_STATUS}, t.id AS tenant_id, {_LEASED_BY}, {_LEASE} AS lease, left(md5(v.{Column.FILE_KEY}), 12) AS upload,
 coalesce({_EXPIRED}, false) AS lease_expired, {_QUARANTINED} AS quarantined, date_part('epoch', now()) AS now_s,
-CASE WHEN isfinite({_STARTED_AT}) THEN date_part('epoch', {_STARTED_AT}) END AS started_s,
+date_part('epoch', {_STARTED_AT}) AS started_s,
 coalesce({_LEASED_BY_CLAIM}, false) AS leased_by_claim
 """
 

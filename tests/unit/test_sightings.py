@@ -1,0 +1,92 @@
+import pytest
+
+from video_reclaim.rules.sightings import Heartbeat, Look, Seen, Sighting, is_mass_silence, memory_s, see
+
+ROW, OTHER_ROW = "PROCESSING (claim) file", "PROCESSING (another) file"
+REDIS_MS = 1_700_000_000_000
+THERE = REDIS_MS + 40_000
+
+
+def sighted(expires_ms, *, row=ROW, since_s=100.0):
+    """What is remembered after a look at ``since_s``."""
+    return see(row, Heartbeat(True, expires_ms), None, now_s=since_s, redis_ms=REDIS_MS - 60_000).sighting
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "unchanged_s", "moved"),
+    [
+        pytest.param(None, THERE, 0, False, id="never-seen-before"),
+        pytest.param(sighted(THERE), THERE, 60, False, id="the-expiry-stands-still"),
+        pytest.param(sighted(THERE), THERE + 2_000, 60, False, id="two-readings-of-one-expiry"),
+        pytest.param(sighted(THERE), THERE + 2_001, 0, True, id="renewed"),
+        pytest.param(sighted(THERE + 240_000), THERE, 0, True, id="renewed-to-an-earlier-expiry"),
+        pytest.param(sighted(THERE, row=OTHER_ROW), THERE, 0, False, id="another-claim-or-file"),
+        pytest.param(sighted(None), None, 60, False, id="there-was-none-and-is-none"),
+        pytest.param(sighted(None), THERE, 0, False, id="the-first-heartbeat"),
+        pytest.param(sighted(REDIS_MS - 1), None, 60, False, id="expired-by-its-own-time"),
+        pytest.param(sighted(REDIS_MS + 2_001), None, 0, False, id="deleted-before-its-time"),
+    ],
+)
+def test_what_is_seen_has_changed_or_not(earlier, now, unchanged_s, moved):
+    seen = see(ROW, Heartbeat(True, now), earlier, now_s=160.0, redis_ms=REDIS_MS)
+    assert (seen.unchanged_s, seen.moved, seen.heartbeat_there) == (unchanged_s, moved, now is not None)
+    assert seen.sighting.since_s == 160.0 - unchanged_s
+    assert seen.sighting.expires_ms == (earlier.expires_ms if unchanged_s else now)
+
+
+def test_an_unknown_heartbeat_tells_nothing_and_is_not_remembered():
+    assert see(ROW, Heartbeat(False), sighted(THERE), now_s=999.0, redis_ms=REDIS_MS) == Seen()
+
+
+def test_a_clock_that_is_set_back_only_delays():
+    assert see(ROW, Heartbeat(True), sighted(None, since_s=200.0), now_s=100.0, redis_ms=0).unchanged_s == 0
+
+
+@pytest.mark.parametrize(
+    ("looked_at_s", "remembered"),
+    [
+        pytest.param(760.0, True, id="exactly-the-limit-ago"),
+        pytest.param(759.9, False, id="longer-ago"),
+        pytest.param(None, False, id="never"),
+    ],
+)
+def test_what_was_seen_is_void_after_too_long_without_a_look(looked_at_s, remembered):
+    recorded = {7: Sighting(1.0, None, "x")}
+    look = Look(
+        True, recorded=recorded, looked_at_s=looked_at_s, queue_clear_since_s=2.0, mass_silence_since_s=3.0
+    )
+    kept = look.void_after(240, now_s=1000.0)
+    assert (kept == look) is remembered
+    assert remembered or (kept.recorded, kept.queue_clear_since_s, kept.mass_silence_since_s) == (
+        {},
+        None,
+        None,
+    )
+
+
+def test_the_memory_lasts_for_three_rounds_and_a_minute():
+    assert (memory_s(1), memory_s(5)) == (240, 960)
+
+
+def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
+    return [
+        *[Seen(True, True, 20.0)] * silent,
+        *[Seen(True, True, 19.9)] * heard,
+        *[Seen(True, False, 0.0)] * new_without_heartbeat,
+        *[Seen(False, False, 900.0)] * unknown,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("watched", "mass"),
+    [
+        pytest.param(workers(silent=3), True, id="three-and-nobody-is-heard"),
+        pytest.param(workers(silent=2), False, id="two-are-no-mass"),
+        pytest.param(workers(silent=4, heard=3), True, id="more-silent-than-heard"),
+        pytest.param(workers(silent=4, heard=4), False, id="as-many-silent-as-heard"),
+        pytest.param(workers(silent=3, new_without_heartbeat=9), True, id="a-new-claim-is-neither"),
+        pytest.param(workers(silent=2, unknown=9), False, id="unknown-is-neither"),
+    ],
+)
+def test_mass_silence(watched, mass):
+    assert is_mass_silence(watched, 60) is mass
