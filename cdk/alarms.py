@@ -172,96 +172,60 @@ def _of_executions(stage: Stage, watched: Watched) -> list[Alarm]:
 
 def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
     """Return the alarms on the product's own metrics: lasting conditions, and events."""
-    rounds: dict[str, Any] = {"periods": 5, "period_s": 60 * stage.schedule.rate_minutes}
-    oldest_wait_s = stage.observability.oldest_wait_seconds
-    conditions: list[tuple[str, str, str, Comparison, float, dict[str, Any]]] = [
-        (
-            "OldestWait",
-            "A video has waited for a worker for too long.",
-            "OldestBacklogAge",
-            ">=",
-            oldest_wait_s,
-            {"missing": "ignore"},
-        ),
-        (
-            "BacklogUnmeasured",
-            "BacklogCount has not been published for five rounds: the database can't be read, or CloudWatch "
-            "takes no metrics.",
-            "BacklogCount",
-            "<",
-            1,
-            {"statistic": "SampleCount", "missing": "breaching"},
-        ),
-        (
-            "HeartbeatsUntrusted",
-            "Redis can't tell which workers are alive: videos are reclaimed by their lease alone.",
-            "HeartbeatsTrusted",
-            "<",
-            1,
-            {"missing": "ignore"},
-        ),
-    ]
-    own = (stage.metrics.namespace, watched.dimensions)
+    namespace, round_s = stage.metrics.namespace, 60 * stage.schedule.rate_minutes
+    event: dict[str, Any] = {"period_s": 300}
+    rounds: dict[str, Any] = {"periods": 5, "period_s": round_s, "missing": "ignore"}
+    hours: dict[str, Any] = {"periods": 3, "period_s": 3600, "missing": "ignore", "statistic": "Minimum"}
+    unmeasured = rounds | {"statistic": "SampleCount", "missing": "breaching"}
+
+    def own(
+        name: str,
+        severity: Severity,
+        metric: str,
+        how: dict[str, Any],
+        comparison: Comparison = ">=",
+        threshold: float = 1,
+    ) -> Alarm:
+        how = {"statistic": METRICS[metric].statistic} | how
+        series = (namespace, metric), watched.dimensions
+        return Alarm(name, severity, _DESCRIPTIONS[name], *series, comparison, threshold, **how)
+
     return [
-        *(
-            _own(own, name, "page", description, metric, comparison, threshold, **rounds, **how)
-            for name, description, metric, comparison, threshold, how in conditions
-        ),
-        *(
-            _own(own, name, "notify", description, metric, ">=", 1, period_s=300)
-            for name, description, metric in _EVENTS
-        ),
-        _own(
-            own,
-            "OverrideUnclear",
+        own("OldestWait", "page", "OldestBacklogAge", rounds, ">=", stage.observability.oldest_wait_seconds),
+        own("BacklogUnmeasured", "page", "BacklogCount", unmeasured, "<"),
+        own("HeartbeatsUntrusted", "page", "HeartbeatsTrusted", rounds, "<"),
+        own("VideosQuarantined", "notify", "VideosQuarantined", event),
+        own("MessagesLost", "notify", "VideosResent", event),
+        own("RowsRefused", "notify", "VideosRefused", event),
+        own("TenantUnknown", "notify", "VideosWithoutTenant", event),
+        own("OverrideUnclear", "notify", "OverrideUnclear", rounds | {"periods": 3}),
+        own(
+            "WorkersIdle",
             "notify",
-            "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
-            "OverrideUnclear",
-            ">=",
-            1,
-            **rounds | {"periods": 3},
-            missing="ignore",
+            "IdleWorkersWhileWaiting",
+            hours | {"periods": 2, "period_s": max(300, round_s)},
         ),
+        own("DecisionHeld", "notify", "DecisionHeld", hours),
+        own("AtMaximum", "notify", "WaitingAtMaximum", hours),
     ]
 
 
-_EVENTS = (
-    (
-        "VideosQuarantined",
-        "Videos were set to FAILED because they had been reclaimed too often.",
-        "VideosQuarantined",
-    ),
-    (
-        "MessagesLost",
-        "Videos waited for a worker, and the queue held no message for them. They were sent again.",
-        "VideosResent",
-    ),
-    (
-        "RowsRefused",
-        "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
-        "VideosRefused",
-    ),
-    (
-        "TenantUnknown",
-        "Videos are stuck that have no tenant: neither their heartbeat's key nor their message can be named.",
-        "VideosWithoutTenant",
-    ),
-)
-
-
-def _own(
-    own: tuple[str, dict[str, str]],
-    name: str,
-    severity: Severity,
-    description: str,
-    metric: str,
-    comparison: Comparison,
-    threshold: float,
-    **how: Any,  # noqa: ANN401 (further attributes of an alarm)
-) -> Alarm:
-    namespace, dimensions = own
-    how = {"statistic": METRICS[metric].statistic} | how
-    return Alarm(name, severity, description, (namespace, metric), dimensions, comparison, threshold, **how)
+_DESCRIPTIONS = {
+    "OldestWait": "A video has waited for a worker for too long.",
+    "BacklogUnmeasured": "BacklogCount has not been published for five rounds: the database can't be read, or "
+    "CloudWatch takes no metrics.",
+    "HeartbeatsUntrusted": "Redis can't tell which workers are alive: videos are reclaimed by their lease alone.",
+    "VideosQuarantined": "Videos were set to FAILED because they had been reclaimed too often.",
+    "MessagesLost": "Videos waited for a worker, and the queue held no message for them. They were sent again.",
+    "RowsRefused": "PostgreSQL refused to write rows of videos: a constraint or a trigger forbids it.",
+    "TenantUnknown": "Videos are stuck that have no tenant: neither their heartbeat's key nor their message can be "
+    "named.",
+    "OverrideUnclear": "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
+    "WorkersIdle": "For ten minutes videos have waited and instances in service have not taken them: no worker came "
+    "up there.",
+    "DecisionHeld": "For three hours each round withheld a change of the fleet, by an order or for want of knowledge.",
+    "AtMaximum": "For three hours videos have waited although the worker group is at its maximum.",
+}
 
 
 def _of_queues(watched: Watched) -> list[Alarm]:

@@ -100,6 +100,13 @@ def _videos(stage: Stage, watched: Watched) -> list[Graph]:
         Graph("Outcomes: videos", [_own(stage, name, watched.dimensions) for name in outcomes]),
         Graph("Decisions held: share of 15 minutes", [held], period_s=900),
         Graph(
+            "Waiting beside idle workers, or at the maximum",
+            [
+                _own(stage, name, watched.dimensions)
+                for name in ("IdleWorkersWhileWaiting", "WaitingAtMaximum")
+            ],
+        ),
+        Graph(
             "Heartbeats trusted, override unclear: 1 is yes",
             [_own(stage, name, watched.dimensions) for name in ("HeartbeatsTrusted", "OverrideUnclear")],
         ),

@@ -11,9 +11,9 @@ from video_reclaim.adapters.postgres.store import Backlog
 from video_reclaim.adapters.sqs import Depth
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
-from video_reclaim.scaling.records import Decision, Inputs, Policy
+from video_reclaim.scaling.records import Decision, Group, Inputs, Scaling
 
-POLICY = Policy(1, 1, 120, 1200, 60)
+SCALING = Scaling("apply", 1, 1, 120, 1200, "/order")
 
 
 class Platform:
@@ -36,14 +36,16 @@ class Platform:
         backlog=3,
         waited_s=5.0,
         trusted=True,
-        lost=0,
         unclear=False,
         failed=0,
         tenantless=0,
+        held=False,
+        idle=0,
+        beyond=0,
         **did,
     ):
         """What PublishBacklog puts at the end of a run."""
-        run = RunRecord(messages_lost=lost, spared={"tenantUnknown": tenantless})
+        run = RunRecord(spared={"tenantUnknown": tenantless})
         if listed:
             run.heartbeats_trusted, run.longest_wait_s = trusted, waited_s
         known = Backlog(backlog, 0) if listed and backlog is not None else None
@@ -59,8 +61,9 @@ class Platform:
         )
         at = datetime(2026, 1, 1, tzinfo=UTC)
         problem = "it could not be read" if unclear else None
-        inputs = Inputs(at, 3, 0, 1, 0, (), None, POLICY, override_problem=problem)
-        decided = publish_backlog.decided(self.metrics, Decision("hold", 3, "", False, inputs))
+        group = Group(1, 20, 20 if beyond else 3, idle, "protected")
+        inputs = Inputs(at, idle + beyond, 0, 1, (), group, SCALING, 60, override_problem=problem)
+        decided = publish_backlog.decided(self.metrics, Decision("hold", 3, "", held, inputs))
         return {
             (self.metrics.namespace, one.name, one.dimensions): [float(value)]
             for one, value in {**measured, **decided}.items()

@@ -95,7 +95,7 @@ CONDITIONS = [
     pytest.param(Trouble(own={"waited_s": 1799.0}), 5, set(), id="waits-a-second-less"),
     pytest.param(Trouble(own={"trusted": False}), 5, {"HeartbeatsUntrusted"}, id="heartbeats-untrusted"),
     pytest.param(Trouble(own={"quarantined": 1}), 1, {"VideosQuarantined"}, id="a-video-is-quarantined"),
-    pytest.param(Trouble(own={"lost": 1}), 1, {"MessagesLost"}, id="a-message-is-lost"),
+    pytest.param(Trouble(own={"resent": 1}), 1, {"MessagesLost"}, id="a-message-is-lost"),
     pytest.param(Trouble(own={"refused": 1}), 1, {"RowsRefused"}, id="a-row-is-refused"),
     pytest.param(Trouble(own={"tenantless": 1}), 1, {"TenantUnknown"}, id="a-video-has-no-tenant"),
     pytest.param(Trouble(own={"unclear": True}), 3, {"OverrideUnclear"}, id="the-order-is-unclear"),
@@ -106,7 +106,6 @@ CONDITIONS = [
             own={
                 "reclaimed": 9,
                 "enqueued": 9,
-                "resent": 2,
                 "duplicates": {"adopted": 1},
                 "backlog": 5_000,
                 "waited_s": 900.0,
@@ -186,7 +185,7 @@ def test_without_any_value_only_what_lasts_is_still_raised(deployed, trouble, mi
 def test_rounds_are_counted_and_not_minutes(trouble, minutes, raised):
     """With a slower schedule most minutes have no value."""
     rate = 5
-    slow = {"schedule": {"rateMinutes": rate}, "scaling": {"scaleInWindowSeconds": 1200}}
+    slow = {"schedule": {"rateMinutes": rate}, "scaling": {"peakWindowSeconds": 600}}
     deployed = Deployed("existing", **slow)
     between = deployed.platform.queues()
     good, bad = ([deployed.minute(one)] + [between] * (rate - 1) for one in (QUIET, trouble))
@@ -229,7 +228,23 @@ class TestSecondLook:
 
 def test_the_conditions_cover_every_alarm(deployed):
     raised = Counter(name for condition in CONDITIONS for name in condition.values[2])
-    assert set(raised) == set(deployed.alarms)
+    lasting = {condition.values[2] for condition in LASTING}
+    assert set(raised) | lasting == set(deployed.alarms)
+
+
+LASTING = [
+    pytest.param({"idle": 1}, 10, "WorkersIdle", id="nobody-takes-what-waits"),
+    pytest.param({"held": True}, 180, "DecisionHeld", id="a-decision-is-held"),
+    pytest.param({"beyond": 1}, 180, "AtMaximum", id="the-maximum-is-too-small"),
+]
+
+
+@pytest.mark.parametrize(("own", "minutes", "raised"), LASTING)
+def test_what_is_ordinary_for_a_while_is_raised_when_it_lasts(deployed, own, minutes, raised):
+    good, bad = deployed.minute(QUIET), deployed.minute(Trouble(own=own))
+    assert deployed.raised([bad] * minutes) == {raised}
+    assert deployed.raised([bad] * (minutes - 1) + [good]) == set()
+    assert deployed.raised([bad] * minutes + [good] * minutes) == set()
 
 
 def test_the_limit_of_these_conditions_is_that_of_the_stages():
