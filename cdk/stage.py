@@ -126,15 +126,15 @@ class Stage(Settings):
             raise ValueError(
                 f"database.maxConnections must be at least {needed} for reclaiming.maxConcurrency {lanes}"
             )
-        calm_s, peak_s = 120 * self.schedule.rate_minutes, self.scaling.peak_window_seconds
+        two_rounds_s, peak_s = 120 * self.schedule.rate_minutes, self.scaling.peak_window_seconds
+        if peak_s < two_rounds_s:
+            raise ValueError(
+                f"scaling.peakWindowSeconds must be at least {two_rounds_s}, two rounds of schedule.rateMinutes "
+                f"{self.schedule.rate_minutes}"
+            )
         if self.scaling.scale_in_window_seconds < peak_s:
             raise ValueError(
-                f"scaling.peakWindowSeconds: {peak_s} is longer than scaling.scaleInWindowSeconds"
-            )
-        if self.scaling.scale_in_window_seconds < calm_s:
-            raise ValueError(
-                f"scaling.scaleInWindowSeconds must be at least {calm_s} for schedule.rateMinutes "
-                f"{self.schedule.rate_minutes}: twice as long as measurements are apart"
+                f"scaling.scaleInWindowSeconds must be at least scaling.peakWindowSeconds, {peak_s}"
             )
         return self
 

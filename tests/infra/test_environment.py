@@ -22,7 +22,7 @@ CHANGED = {
     "schedule": {"rateMinutes": 2},
     "metrics": {"namespace": "Other", "dimensions": {"Site": "a"}},
     "scaling": {
-        **{"mode": "apply", "videosPerWorker": 2, "spareWorkers": 0, "peakWindowSeconds": 180},
+        **{"mode": "apply", "videosPerWorker": 2, "spareWorkers": 0, "peakWindowSeconds": 300},
         **{"scaleInWindowSeconds": 600, "maxStepOut": 4, "overrideParameter": "/other"},
     },
 }

@@ -25,7 +25,10 @@ def minutes(expression):
 
 @pytest.mark.parametrize("rate", [1, 7, 60])
 def test_it_starts_as_often_as_the_stage_says(rate):
-    given = {"schedule": {"rateMinutes": rate}, "scaling": {"scaleInWindowSeconds": 7200}}
+    given = {
+        "schedule": {"rateMinutes": rate},
+        "scaling": {"peakWindowSeconds": 7200, "scaleInWindowSeconds": 7200},
+    }
     schedule = schedule_of(synthesized("existing", json.dumps(given)).template["Resources"])
     assert minutes(schedule["ScheduleExpression"]) == rate
     assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}, "the alarms count rounds by the minute"

@@ -217,13 +217,13 @@ class TestNames:
             id="half-a-minute",
         ),
         pytest.param(
-            {"schedule": {"rateMinutes": 11}},
-            "stages.mine: Value error, scaling.scaleInWindowSeconds must be at least 1320",
+            {"schedule": {"rateMinutes": 2}},
+            "stages.mine: Value error, scaling.peakWindowSeconds must be at least 240",
             id="window-too-short-for-the-schedule",
         ),
         pytest.param(
             {"scaling": {"peakWindowSeconds": 1260}},
-            "stages.mine: Value error, scaling.peakWindowSeconds: 1260 is longer",
+            "stages.mine: Value error, scaling.scaleInWindowSeconds must be at least scaling.peakWindowSeconds, 1260",
             id="short-window-longer-than-the-long-one",
         ),
         pytest.param({"scaling": {"mode": "auto"}}, "stages.mine.scaling.mode: ", id="unknown-mode"),
