@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,27 +12,29 @@ import msgspec
 from video_reclaim import log
 from video_reclaim.adapters import autoscaling, cloudwatch, sqs, ssm
 from video_reclaim.adapters.postgres.store import Backlog, store
-from video_reclaim.errors import InvalidSetting, MetricsUnavailable, StoreRefused, StoreUnavailable
+from video_reclaim.errors import MetricsUnavailable, StoreRefused, StoreUnavailable
 from video_reclaim.metrics import METRICS, VIDEO, WORKER_TYPE, Series, series
-from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.records import from_builtins, to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import PublishEvent, add_pass
 from video_reclaim.rules.staleness import Reason
-from video_reclaim.scaling.decision import decide
+from video_reclaim.scaling.decision import decide, idle_while_waiting, waiting_at_maximum
 from video_reclaim.scaling.override import parse_override
-from video_reclaim.scaling.records import Decision, Group, Inputs, Policy
-from video_reclaim.settings import Metrics, Queues, Scaling, Schedule, Workers, read, variable
+from video_reclaim.scaling.records import Decision, Group, Inputs
+from video_reclaim.scaling.window import last_known
+from video_reclaim.settings import Metrics, Queues, Scaling, Schedule, Workers, read
+
+OUTAGE_S = 6 * 3600
+"""So far back the last known backlog is looked for while the database is unknown."""
 
 
 @log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Map ``{"input": {…}, "run": {…}, "pass": {…}, "execution": ARN}`` to the record and the group's size.
 
-    The answer is ``{"run": {…}, "setDesiredCapacity": {"needed": bool, "to": int}}``, where ``run`` is the
-    record with the pass and the decision added. A dry run publishes nothing and needs no
-    change. When CloudWatch does not accept the metrics, the decision is made all the same, and the record
-    says why. A retry measures, publishes and decides afresh; the metrics of what the items did then count
-    twice.
+    The answer is ``{"run": {…}, "setDesiredCapacity": {"needed": bool, "to": int}}``, where ``run`` is the record with
+    the pass and the decision added. A dry run publishes nothing and needs no change. A retry measures, publishes and
+    decides afresh; the metrics of what the items did then count twice.
 
     Raises:
         InvalidInput: names the field, where the listing could not say so.
@@ -54,31 +57,18 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 class Settings(NamedTuple):
-    """The sections that this function reads, and the policy that follows from them."""
+    """The sections that this function reads."""
 
     metrics: Metrics
     queues: Queues
     scaling: Scaling
+    schedule: Schedule
     workers: Workers
-    policy: Policy
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """Read them. Raises InvalidSetting."""
-        scaling, schedule = read(Scaling), read(Schedule)
-        policy = {
-            "videosPerWorker": scaling.videos_per_worker,
-            "spareWorkers": scaling.spare_workers,
-            "peakWindowS": scaling.peak_window_seconds,
-            "scaleInWindowS": scaling.scale_in_window_seconds,
-            "measuredEveryS": 60 * schedule.rate_minutes,
-            "maxStepOut": scaling.max_step_out,
-        }
-        try:
-            checked = from_builtins(policy, Policy)
-        except Malformed as exc:
-            raise InvalidSetting(variable(Scaling, "scale_in_window_seconds"), exc.problem) from exc
-        return cls(read(Metrics), read(Queues), scaling, read(Workers), checked)
+        return cls(read(Metrics), read(Queues), read(Scaling), read(Schedule), read(Workers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +89,7 @@ class Measurement:
 
 
 def measure(settings: Settings) -> Measurement:
-    """Ask every source once, side by side. One that fails is unknown and keeps no other from being asked."""
+    """Ask every source once, side by side; one that fails is unknown."""
     with ThreadPoolExecutor() as pool:
         backlog = pool.submit(_backlog)
         depths = {kind: pool.submit(sqs.read_depth, urls) for kind, urls in settings.queues.urls.items()}
@@ -183,6 +173,8 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
         "DesiredWorkers": decision.desired,
         "DecisionHeld": decision.held,
         "OverrideUnclear": decision.inputs.override_problem is not None,
+        "IdleWorkersWhileWaiting": idle_while_waiting(decision.inputs),
+        "WaitingAtMaximum": waiting_at_maximum(decision.inputs),
     }
     return {series(name, settings.dimensions): value for name, value in values.items()}
 
@@ -198,7 +190,7 @@ def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]
     inputs = decision.inputs
     return {
         **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")},
-        **{name: getattr(inputs, name) for name in ("uploaded", "processing", "visible", "in_flight")},
+        **{name: getattr(inputs, name) for name in ("uploaded", "processing", "visible")},
         "before": None if inputs.group is None else inputs.group.desired,
         "failed": failed,
         "applied": applied,
@@ -206,37 +198,43 @@ def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]
 
 
 def decide_for(group_name: str, inputs: Inputs) -> Decision:
-    """Decide; before a change, ask whether the group can be changed. If not, it counts as unknown."""
+    """Decide; before the group shrinks, ask whether it may."""
     decision = decide(inputs)
-    if decision.action == "hold":
+    if decision.action != "scale-in":
         return decision
-    problem = autoscaling.why_not_to_change(group_name)
-    if problem is None:
-        return decision
-    return decide(msgspec.structs.replace(inputs, group=None, group_problem=problem))
+    problem = autoscaling.why_not_to_shrink(group_name)
+    return decide(msgspec.structs.replace(inputs, shrink_problem=problem))
 
 
 def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:
     """Read the window back from CloudWatch and collect everything that the decision depends on."""
-    backlog, depth = seen.backlog, seen.depths[VIDEO]
+    backlog, depth, scaling = seen.backlog, seen.depths[VIDEO], settings.scaling
     text, readable = seen.override
     override, override_problem = parse_override(text, at) if readable else (None, "it could not be read")
     group, group_problem = seen.group
-    return Inputs(
+    visible = None if depth is None else depth.visible
+    inputs = Inputs(
         at=at,
         uploaded=None if backlog is None else backlog.uploaded,
         processing=None if backlog is None else backlog.processing,
-        visible=None if depth is None else depth.visible,
-        in_flight=None if depth is None else depth.in_flight,
-        window=cloudwatch.maxima(
-            settings.metrics.namespace,
-            series("BacklogCount", settings.metrics.dimensions),
-            at=at,
-            window_s=settings.policy.scale_in_window_s,
-        ),
+        visible=visible,
+        window=(),
         group=group,
-        group_problem=group_problem,
-        policy=settings.policy,
+        settings=scaling,
+        measured_every_s=60 * settings.schedule.rate_minutes,
         override=override,
+        group_problem=group_problem,
         override_problem=override_problem,
+    )
+    read_back = partial(cloudwatch.maxima, settings.metrics.namespace, at=at)
+    own = series("BacklogCount", settings.metrics.dimensions)
+    if backlog is None:
+        messages = read_back(series("QueueDepth", {WORKER_TYPE: VIDEO}), window_s=OUTAGE_S)
+        last = last_known(read_back(own, window_s=OUTAGE_S), messages, visible)
+        return msgspec.structs.replace(inputs, last_known=last)
+    return msgspec.structs.replace(
+        inputs,
+        held_by_draining=sum(backlog.by_instance.get(id_, 0) for id_ in (group.draining if group else ())),
+        stranded=backlog.stranded,
+        window=read_back(own, window_s=scaling.scale_in_window_seconds),
     )

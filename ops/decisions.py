@@ -24,9 +24,7 @@ def decisions(
     headings = ["time (UTC)", "action", "desired", "backlog", "queue", "reason"]
     rows = [decision_row(execution) for execution in decided]
     console.print(table(headings, rows, title="Decisions"))
-    say(
-        "Backlog: videos waiting + in PROCESSING. Queue: messages visible + in flight. Unknown values are shown as ?."
-    )
+    say("Backlog: videos waiting + in PROCESSING. Queue: messages waiting. Unknown values are shown as ?.")
     if len(decided) < len(executions):
         say(f"{len(executions) - len(decided)} more executions have no record: they run, or failed.")
 
@@ -43,7 +41,7 @@ def decision_row(execution: Execution) -> list[str]:
         f"{decision.action}{', held' if decision.held else ''}",
         f"{_known(before)} → {_known(decision.desired)}" if decision.action != "hold" else _known(before),
         f"{_known(inputs.uploaded)} + {_known(inputs.processing)}",
-        f"{_known(inputs.visible)} + {_known(inputs.in_flight)}",
+        _known(inputs.visible),
         decision.reason,
     ]
 

@@ -64,8 +64,7 @@ def describe_backlog(executions: Sequence[Execution]) -> str:
     parts = {
         "waiting (UPLOADED)": inputs.uploaded,
         "in PROCESSING": inputs.processing,
-        "messages visible": inputs.visible,
-        "in flight": inputs.in_flight,
+        "messages waiting": inputs.visible,
     }
     said = ", ".join(f"{'unknown' if count is None else count} {what}" for what, count in parts.items())
     return f"{said}, at {show_time(inputs.at)}"

@@ -26,12 +26,10 @@ from math import ceil
 from typing import Protocol
 
 from video_reclaim.scaling.decision import decide
-from video_reclaim.scaling.records import Decision, Group, Inputs, Point, Policy, Safety
+from video_reclaim.scaling.records import Decision, Group, Inputs, Point, Safety, Scaling
 
 EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
-DEFAULT = Policy(
-    videos_per_worker=1, spare_workers=1, peak_window_s=120, scale_in_window_s=1200, measured_every_s=60
-)
+DEFAULT = Scaling("apply", 1, 1, 120, 1200, "")
 """The defaults of a stage."""
 
 PAD_MINUTES = 64
@@ -117,7 +115,7 @@ class _Rival:
 class Reclaim(_Rival):
     """This project's decision; ``decision`` is the newest."""
 
-    def __init__(self, policy: Policy = DEFAULT) -> None:
+    def __init__(self, policy: Scaling = DEFAULT) -> None:
         self.policy = policy
         self.decision: Decision | None = None
 
@@ -129,17 +127,18 @@ class Reclaim(_Rival):
                 uploaded=view.uploaded,
                 processing=view.processing,
                 visible=view.visible,
-                in_flight=view.in_flight,
                 # At its minimum nothing can be scaled in, so that most records need no window.
                 window=self._window(view) if view.readable and view.desired > view.low else (),
-                group=Group(view.low, view.high, view.desired, view.in_service, view.safety, view.draining),
-                policy=self.policy,
+                group=Group(view.low, view.high, view.desired, view.in_service, view.safety),
+                settings=self.policy,
+                measured_every_s=60,
+                held_by_draining=view.draining,
             )
         )
         return view.desired if self.decision.desired is None else self.decision.desired
 
     def _window(self, view: View) -> tuple[Point, ...]:
-        oldest = view.minute - self.policy.scale_in_window_s // 60
+        oldest = view.minute - self.policy.scale_in_window_seconds // 60
         return tuple(filter(None, view.points[oldest : view.minute + 1]))
 
 

@@ -22,21 +22,21 @@ from dev.simulation.runs import (
     settings_curve,
 )
 from dev.simulation.traces import TRACES
-from video_reclaim.scaling.records import Policy, Safety
+from video_reclaim.scaling.records import Safety, Scaling
 
 BEGIN = "<!-- written by make simulate: begin -->"
 END = "<!-- written by make simulate: end -->"
 IN_OVERVIEW = ("wait_mean_min", "over_clairvoyant", "killed", "rebalanced")
 
 
-Setting = tuple[str, int, Policy, dict[Safety, Summary]]
+Setting = tuple[str, int, Scaling, dict[Safety, Summary]]
 """What is varied, its value, the policy, and the figures by group."""
 
 
 def settings_figures(results: Results) -> list[Setting]:
     """Give the figures of each setting of the curve."""
 
-    def figures(policy: Policy, safety: Safety) -> Summary:
+    def figures(policy: Scaling, safety: Safety) -> Summary:
         return summarize(results.of(Run("", RECLAIM, safety, 0, policy), CURVE_TRACES, results.curve_seeds))
 
     return [

@@ -16,7 +16,7 @@ from dev.simulation.measures import SeedRuns
 from dev.simulation.outcome import Outcome
 from dev.simulation.policies import DEFAULT, IDLE_AGENTS, MAKERS, MAXIMUM, RECLAIM, Reclaim
 from dev.simulation.traces import TRACES, make_trace
-from video_reclaim.scaling.records import Policy, Safety
+from video_reclaim.scaling.records import Safety, Scaling
 
 SPARES = (0, 1, 2, 3, 4)
 SHORT_MINUTES = (2, 5, 10, 20)
@@ -42,7 +42,7 @@ class Run(NamedTuple):
     contender: str
     safety: Safety
     seed: int
-    policy: Policy = DEFAULT
+    policy: Scaling = DEFAULT
     apply_after_s: float | None = None
 
 
@@ -76,13 +76,16 @@ def safeties_of(contender: str) -> tuple[Safety, ...]:
     return ("unprotected",) if contender in (IDLE_AGENTS, MAXIMUM) else SAFETIES
 
 
-def settings_curve() -> list[tuple[str, int, Policy]]:
+def settings_curve() -> list[tuple[str, int, Scaling]]:
     """Give the settings of the trade-off curve: what is varied, its value, the policy."""
     return (
         [("spare workers", value, varied(DEFAULT, spare_workers=value)) for value in SPARES]
-        + [("short window, min", value, varied(DEFAULT, peak_window_s=60 * value)) for value in SHORT_MINUTES]
         + [
-            ("long window, min", value, varied(DEFAULT, scale_in_window_s=60 * value))
+            ("short window, min", value, varied(DEFAULT, peak_window_seconds=60 * value))
+            for value in SHORT_MINUTES
+        ]
+        + [
+            ("long window, min", value, varied(DEFAULT, scale_in_window_seconds=60 * value))
             for value in LONG_MINUTES
         ]
     )

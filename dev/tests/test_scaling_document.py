@@ -1,4 +1,4 @@
-"""The figures in the text of docs/scaling.md and decision 6 are those of the tables that `make simulate` writes."""
+"""The figures in the text of docs/scaling.md are those of the tables that `make simulate` writes."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,6 @@ from dev.simulation.traces import TRACES
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = (DOCS / "scaling.md").read_text()
-DECISION_6 = (DOCS / "decisions" / "0006-scale-in-only-when-certain.md").read_text()
 DIURNAL, TRICKLE, MASS, QUIET, PHANTOM = TRACES
 OURS, BUILDKITE, IDLE_AGENTS = (
     "video-reclaim",
@@ -113,10 +112,6 @@ LOADED = [ratio(trace) for trace in (DIURNAL, TRICKLE, PHANTOM)]
 )
 def test_figures_of_the_text_are_those_of_the_tables(heading, figures):
     assert [text for text in figures if text not in point(heading)] == []
-
-
-def test_decision_6_gives_the_cost_of_protected_and_hooked_groups():
-    assert f"at {span([f'{OURS}, protected', f'{OURS}, hooked'], COST)} times" in " ".join(DECISION_6.split())
 
 
 def test_rivals_in_a_protected_group_miss_the_goal_of_the_wait():

@@ -19,6 +19,7 @@ from video_reclaim.records import Malformed, from_builtins, from_json
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.sightings import memory_s
 from video_reclaim.rules.staleness import Criteria
+from video_reclaim.scaling.records import Scaling as Scaling  # a section like the others; decisions record it
 
 LAYERS = "/opt"
 """Where Lambda unpacks the layers, and with them the certificates."""
@@ -156,29 +157,6 @@ class Workers(msgspec.Struct, frozen=True):
     """
 
     group_name: str
-
-
-class Scaling(msgspec.Struct, frozen=True):
-    """How the worker group follows the backlog.
-
-    Attributes:
-        mode: ``apply`` sets the desired capacity, ``advise`` only publishes DesiredWorkers.
-        videos_per_worker: videos that one worker encodes at a time.
-        spare_workers: workers kept above the peak of the peak window, until the scale-in window did not need
-            them.
-        peak_window_seconds: the group shrinks at once to the peak of this window and the spare workers.
-        scale_in_window_seconds: the group shrinks only when it was measured throughout this window.
-        override_parameter: SSM parameter with an operator's order.
-        max_step_out: the most workers to add at once; None for no limit.
-    """
-
-    mode: Literal["apply", "advise"]
-    videos_per_worker: Positive
-    spare_workers: Count
-    peak_window_seconds: Positive
-    scale_in_window_seconds: Positive
-    override_parameter: str
-    max_step_out: Positive | None = None
 
 
 T = TypeVar("T", bound=msgspec.Struct)

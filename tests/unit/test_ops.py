@@ -27,7 +27,7 @@ from video_reclaim.rules.run_record import RunRecord
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
 from video_reclaim.scaling.override import parse_override
-from video_reclaim.scaling.records import Group, Inputs, Policy
+from video_reclaim.scaling.records import Group, Inputs
 from video_reclaim.settings import Scaling
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +35,16 @@ AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GROUP = Group(min=1, max=20, desired=4, in_service=4, safety="protected")
 
 
-def inputs(*, minute=0, visible=0, in_flight=0, uploaded=0, processing=0, group=GROUP):
+def inputs(*, minute=0, visible=0, uploaded=0, processing=0, group=GROUP):
     return Inputs(
         at=AT + timedelta(minutes=minute),
         uploaded=uploaded,
         processing=processing,
         visible=visible,
-        in_flight=in_flight,
         window=(),
         group=group,
-        policy=Policy(
-            videos_per_worker=1,
-            spare_workers=2,
-            peak_window_s=120,
-            scale_in_window_s=1200,
-            measured_every_s=60,
-        ),
+        settings=Scaling("apply", 1, 2, 120, 1200, "/order"),
+        measured_every_s=60,
     )
 
 

@@ -9,7 +9,7 @@ from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.run_record import ListedVideo, PassResult, PublishEvent, RunRecord, add_pass
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
-from video_reclaim.scaling.records import Group, Inputs, Point, Policy
+from video_reclaim.scaling.records import Group, Inputs, Point, Scaling
 
 AT = datetime(2026, 3, 2, 12, 0, 7, tzinfo=UTC)
 BEGUN = RunRecord(stale={"leaseExpired": 3}, heartbeats_trusted=True)
@@ -19,10 +19,10 @@ DECISION = decide(
         uploaded=3,
         processing=None,
         visible=3,
-        in_flight=0,
         window=(Point(AT, 3.0),),
         group=Group(min=1, max=20, desired=1, in_service=1, safety="protected"),
-        policy=Policy(1, 1, 120, 1200, 60),
+        settings=Scaling("apply", 1, 1, 120, 1200, "/order"),
+        measured_every_s=60,
     )
 )
 

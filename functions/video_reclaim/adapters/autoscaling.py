@@ -26,30 +26,31 @@ def describe_group(name: str) -> tuple[Group | None, str | None]:
         safety = _safety(found)
     except (_Unknown, BotoCoreError, ClientError) as exc:
         return None, _tell(name, exc)
-    states = [instance["LifecycleState"] for instance in found.get("Instances", [])]
+    states = {one["InstanceId"]: one["LifecycleState"] for one in found.get("Instances", [])}
     return Group(
         min=found["MinSize"],
         max=found["MaxSize"],
         desired=found["DesiredCapacity"],
-        in_service=states.count("InService"),
+        in_service=list(states.values()).count("InService"),
         safety=safety,
-        draining=states.count("Terminating:Wait"),
+        draining=tuple(sorted(id_ for id_, state in states.items() if state.startswith("Terminating"))),
     ), None
 
 
-def why_not_to_change(name: str) -> str | None:
-    """Return why the group can't be changed now, or why that is unknown; None if it can.
+def why_not_to_shrink(name: str) -> str | None:
+    """Return why the group must not shrink now, or why that is unknown; None if it may.
 
-    While an instance refresh is under way, the desired capacity does not tell how many instances run.
+    An instance refresh ends instances and starts others by itself, so the desired capacity does not tell how
+    many run. AWS's pages on it ("How an instance refresh works in an Auto Scaling group", "SetDesiredCapacity")
+    forbid no change of size meanwhile.
     """
     autoscaling: AutoScalingClient = aws.client("autoscaling")
     try:
         refreshes = autoscaling.describe_instance_refreshes(AutoScalingGroupName=name, MaxRecords=1)
-        if any(one["Status"] not in _REFRESH_IS_OVER for one in refreshes["InstanceRefreshes"]):
-            raise _Unknown("an instance refresh is under way")
-    except (_Unknown, BotoCoreError, ClientError) as exc:
+    except (BotoCoreError, ClientError) as exc:
         return _tell(name, exc)
-    return None
+    under_way = any(one["Status"] not in _REFRESH_IS_OVER for one in refreshes["InstanceRefreshes"])
+    return "an instance refresh is under way" if under_way else None
 
 
 def _describe(name: str) -> "AutoScalingGroupTypeDef":

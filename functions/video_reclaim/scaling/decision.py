@@ -1,23 +1,4 @@
-"""How many workers the backlog asks for, and whether the group may be brought there now.
-
-`decide` is a pure function of one record, so a decision that is found in a record can be made again. The
-rules, in this order:
-
-1. **Override.** ``fixed`` is obeyed, within the limits of the group; the other modes forbid changes. An order
-   that could not be read or understood forbids scale-in.
-2. **Unknown.** Without the group, or without the database and any waiting message, hold.
-3. **Want.** The videos of the database divided by the videos per worker, rounded up, without the instances
-   that drain: those still work, but no longer count. No more than one worker for each waiting video above the
-   workers that there are: a row in PROCESSING starts no worker. The queue is not added, since it also carries
-   deletions. While the database is unknown: the workers in service, and one for each waiting message.
-4. **Out** at once, by at most ``max_step_out``.
-5. **In** while every source is known and the long window has no hole. Down to the peak of the short window and
-   the spare at once; the spare goes when the long window did not need it. In a group that would end a busy
-   instance, only while nothing waits or is at work.
-
-A group outside its own limits, because its maximum was lowered for example, is left to Auto Scaling: the
-``desired`` of a decision lies within the limits, but a hold stays a hold.
-"""
+"""How many workers the backlog asks for, and whether the group may be brought there now (docs/scaling.md)."""
 
 from math import ceil
 from typing import NamedTuple
@@ -25,7 +6,7 @@ from typing import NamedTuple
 from video_reclaim.scaling.records import Action, Decision, Group, Inputs, Override
 from video_reclaim.scaling.window import by_minute, has_hole, peak
 
-__all__ = ["decide"]
+__all__ = ["decide", "idle_while_waiting", "waiting_at_maximum"]
 
 
 class _Size(NamedTuple):
@@ -37,76 +18,149 @@ class _Size(NamedTuple):
 
 
 def decide(inputs: Inputs) -> Decision:
-    """Apply the rules to one record of inputs. The same inputs always give the same decision."""
-    group = inputs.group
+    """Apply the rules to one record of inputs. The same inputs always give the same decision.
+
+    A group outside its own limits, because its maximum was lowered for example, is left to Auto Scaling: ``desired``
+    lies within the limits, but a hold stays a hold.
+    """
+    group, order = inputs.group, inputs.override
     if group is None:
         return Decision("hold", None, f"The group is unknown: {inputs.group_problem}.", True, inputs)
+    order = order if order is not None and inputs.at < order.until else None
+    if order is not None and order.mode == "fixed" and order.desired is not None:
+        fixed = group.clamp(order.desired)
+        at_risk = fixed < group.desired and group.safety == "unprotected" and inputs.processing != 0
+        risk = " Busy workers may be ended." if at_risk else ""
+        reason = f"{_says(order)}: fixed at {order.desired}; {_place(group)}.{risk}"
+        return Decision(_action(fixed, group.desired), fixed, reason, False, inputs)
     stay = group.clamp(group.desired)
-    size = _size(inputs, group, stay)
+    if inputs.uploaded is None or inputs.processing is None:
+        size = _blind(inputs, group, stay)
+    else:
+        size = _known(inputs, group, stay, inputs.uploaded, inputs.processing)
     action = _action(size.desired, stay)
-    order = inputs.override
-    if order is not None and inputs.at < order.until:
-        if order.mode == "fixed" and order.desired is not None:
-            fixed = group.clamp(order.desired)
-            at_risk = fixed < group.desired and group.safety == "unprotected" and inputs.processing != 0
-            risk = " Busy workers may be ended." if at_risk else ""
-            reason = f"{_says(order)}: fixed at {fixed}, desired {group.desired}.{risk}"
-            return Decision(_action(fixed, group.desired), fixed, reason, False, inputs)
-        if action != "hold" and order.mode in ("hold", f"no-{action}"):
-            reason = f"{_says(order)}: {order.mode} forbids {action} to {size.desired}. {size.reason}"
-            return Decision("hold", stay, reason, True, inputs)
-    if inputs.override_problem is not None and action == "scale-in":
-        reason = f"The override is unclear ({inputs.override_problem}) and may forbid this: {size.reason}"
-        return Decision("hold", stay, reason, True, inputs)
+    if why := _forbidden(inputs, order, action):
+        return Decision("hold", stay, f"{why} {action} to {size.desired}. {size.reason}", True, inputs)
     return Decision(action, size.desired, size.reason, size.held, inputs)
 
 
-def _size(inputs: Inputs, group: Group, stay: int) -> _Size:
-    """Apply the rules as if there were no override."""
-    policy, uploaded, processing = inputs.policy, inputs.uploaded, inputs.processing
-    if uploaded is None or processing is None:
-        waiting = _workers(inputs.visible or 0, inputs)
-        want = max(stay, group.clamp(group.in_service + waiting) if waiting else stay)
-        known = "unknown" if inputs.visible is None else inputs.visible
-        reason = f"The database is unknown; messages waiting: {known}."
-        return _Size(_step(want, stay, inputs), want == stay, reason)
-    backlog = uploaded + processing
-    least = _workers(uploaded, inputs)  # instances that drain take nothing of what waits
-    most = group.clamp(max(stay, group.in_service) + least)
-    want = min(group.clamp(max(_workers(backlog, inputs) - group.draining, least)), most)
-    reason = f"{uploaded} waiting and {processing} at work ask for {want}, desired {group.desired}."
+def idle_while_waiting(inputs: Inputs) -> int | None:
+    """Return how many instances in service could take a waiting video and don't; None if that is unknown.
+
+    During a boot that is ordinary. Where it lasts, no worker came up on them.
+    """
+    if inputs.group is None or inputs.uploaded is None or inputs.processing is None:
+        return None
+    idle = inputs.group.in_service - _workers(_at_work(inputs, inputs.processing), inputs)
+    return min(_workers(inputs.uploaded, inputs), max(idle, 0))
+
+
+def waiting_at_maximum(inputs: Inputs) -> int | None:
+    """Return how many videos wait although the group is at its maximum; None if that is unknown."""
+    if inputs.group is None or inputs.uploaded is None:
+        return None
+    return inputs.uploaded if inputs.group.desired >= inputs.group.max else 0
+
+
+def _forbidden(inputs: Inputs, order: Override | None, action: Action) -> str | None:
+    """Return what forbids the action although the backlog asks for it."""
+    if action != "hold" and order is not None and order.mode in ("hold", f"no-{action}"):
+        return f"{_says(order)}: {order.mode} forbids"
+    if action == "scale-in" and inputs.override_problem is not None:
+        return f"The override is unclear ({inputs.override_problem}) and may forbid"
+    if action == "scale-in" and inputs.shrink_problem is not None:
+        return f"The state of the group ({inputs.shrink_problem}) forbids"
+    return None
+
+
+def _blind(inputs: Inputs, group: Group, stay: int) -> _Size:
+    """Return the size while the database is unknown: never a smaller one.
+
+    Nothing that growth itself changes takes part. So instances that come up and find no work, because the
+    database is away for them too, ask for no more of their kind.
+    """
+    settings, last, visible = inputs.settings, inputs.last_known, inputs.visible
+    if not visible:
+        known = "unknown" if visible is None else 0
+        return _Size(stay, True, f"The database is unknown, messages waiting: {known}; {_place(group)}.")
+    backlog, rise = (last.backlog, max(last.peak_visible - last.visible, 0)) if last else (0, visible)
+    spare = settings.spare_workers if rise else 0
+    asked = max(_workers(backlog + rise, inputs) + spare, 1)
+    want = max(stay, group.clamp(asked))
+    reason = (
+        f"The database is unknown, messages waiting: {visible}; last known backlog {_number(backlog)}, since then "
+        f"{_number(rise)} more messages; {settings.videos_per_worker} per worker, {spare} spare: {asked} wanted; "
+        f"{_place(group)}."
+    )
+    return _out(inputs, want, stay, reason, held=want == stay)
+
+
+def _known(inputs: Inputs, group: Group, stay: int, uploaded: int, processing: int) -> _Size:
+    """Return the size that the database asks for, as far as the windows allow it."""
+    settings, at_work = inputs.settings, _at_work(inputs, processing)
+    left_out = processing - at_work
+    asked = max(_workers(uploaded + at_work, inputs), 1 if inputs.visible else 0)
+    besides = f", {left_out} more at draining instances or without a tenant" if left_out else ""
+    messages = {None: "unknown", 0: "no"}.get(inputs.visible, "some")
+    reason = (
+        f"{uploaded} waiting, {at_work} at work{besides}, messages: {messages}; "
+        f"{settings.videos_per_worker} per worker: {asked} wanted; {_place(group)}."
+    )
+    want = group.clamp(asked)
     if want >= stay:
-        return _Size(_step(want, stay, inputs), False, reason)
+        return _out(inputs, want, stay, reason, held=False)
     if inputs.visible is None:
         return _Size(stay, True, f"{reason} Not in: the queue is unknown.")
-    if group.safety == "unprotected" and (backlog or inputs.visible):
-        return _Size(stay, True, f"{reason} Not in: the group may end a busy instance.")
-    values = by_minute(inputs.window, inputs.at)
-    window_s, minutes = policy.scale_in_window_s, policy.scale_in_window_s // 60
-    if has_hole(values, window_s=window_s, measured_every_s=policy.measured_every_s):
-        return _Size(stay, True, f"{reason} Not in: the last {minutes} minutes have a hole.")
-    short, long = peak(values, backlog, policy.peak_window_s), peak(values, backlog, window_s)
-    spared = _workers(short, inputs) + policy.spare_workers
-    keep = group.clamp(max(min(spared, _workers(long, inputs)) - group.draining, least))
-    peaks = f"peak {short:g} in {policy.peak_window_s // 60} minutes, {long:g} in {minutes}"
+    if group.safety == "unprotected" and (uploaded or processing or inputs.visible):
+        return _Size(stay, False, f"{reason} Not in: the group may end a busy instance.")
+    values, window_s = by_minute(inputs.window, inputs.at), settings.scale_in_window_seconds
+    if has_hole(values, window_s=window_s, measured_every_s=inputs.measured_every_s):
+        return _Size(stay, True, f"{reason} Not in: the last {_minutes(window_s)} have a hole.")
+    short = peak(values, uploaded + processing, settings.peak_window_seconds) - left_out
+    long = peak(values, uploaded + processing, window_s) - left_out
+    needed = _workers(short, inputs)
+    spared = min(needed + settings.spare_workers, _workers(long, inputs)) if needed else 0
+    keep = group.clamp(max(asked, spared))
+    peaks = (
+        f"peak {_number(short)} in {_minutes(settings.peak_window_seconds)}, {_number(long)} in {_minutes(window_s)}; "
+        f"{settings.spare_workers} spare"
+    )
     if keep >= stay:
-        return _Size(stay, True, f"{reason} Not in: {peaks}.")
+        return _Size(stay, False, f"{reason} Not in yet: {peaks}.")
     return _Size(keep, False, f"{reason} In to {keep}: {peaks}.")
 
 
+def _at_work(inputs: Inputs, processing: int) -> int:
+    return max(processing - inputs.held_by_draining - inputs.stranded, 0)
+
+
 def _workers(videos: float, inputs: Inputs) -> int:
-    per_worker = inputs.policy.videos_per_worker
     # Whole numbers stay whole: a count may be larger than a float can hold.
+    per_worker = inputs.settings.videos_per_worker
     return -(-videos // per_worker) if isinstance(videos, int) else ceil(videos / per_worker)
 
 
-def _step(want: int, stay: int, inputs: Inputs) -> int:
-    step = inputs.policy.max_step_out
-    return want if step is None else min(want, stay + step)
+def _out(inputs: Inputs, want: int, stay: int, reason: str, *, held: bool) -> _Size:
+    step = inputs.settings.max_step_out
+    if step is not None and want > stay + step:
+        return _Size(stay + step, held, f"{reason} Out to {stay + step}: at most {step} at once.")
+    return _Size(want, held, f"{reason} Out to {want}." if want > stay else reason)
 
 
 def _action(desired: int, now: int) -> Action:
     return "hold" if desired == now else "scale-out" if desired > now else "scale-in"
+
+
+def _place(group: Group) -> str:
+    return f"desired {group.desired}, limits {group.min} to {group.max}"
+
+
+def _minutes(seconds: int) -> str:
+    return "1 minute" if seconds == 60 else f"{seconds // 60} minutes"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _says(order: Override) -> str:

@@ -18,12 +18,7 @@ Minutes = Annotated[int, msgspec.Meta(ge=60, multiple_of=60)]
 
 
 class Point(msgspec.Struct, frozen=True):
-    """The maximum of a metric over one minute.
-
-    Attributes:
-        at: start of the minute.
-        value: the maximum; a negative value or one that is not finite counts as no point.
-    """
+    """The maximum of a metric over the minute that starts ``at``; one that is no count is no point."""
 
     at: Time
     value: float
@@ -33,17 +28,13 @@ class Group(msgspec.Struct, frozen=True, rename="camel"):
     """The Auto Scaling group as it is now.
 
     Attributes:
-        min: live minimum size.
-        max: live maximum size.
+        min, max: live limits.
         desired: desired capacity.
         in_service: number of instances in service.
         safety: what becomes of a busy instance at a scale-in. ``protected``: it can't be chosen. ``hooked``: a
             termination lifecycle hook lets it finish first. ``unprotected``: it is ended.
-        draining: number of instances that were chosen and wait for that hook. They no longer count towards
-            the desired capacity.
-
-    Raises:
-        ValueError: ``min`` is greater than ``max``.
+        draining: ids of the instances that are leaving, most of them waiting for that hook. They no longer count
+            towards the desired capacity.
     """
 
     min: Count
@@ -51,7 +42,7 @@ class Group(msgspec.Struct, frozen=True, rename="camel"):
     desired: Count
     in_service: Count
     safety: Safety
-    draining: Count = 0
+    draining: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -83,30 +74,41 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("mode fixed needs desired, a number of workers")
 
 
-class Policy(msgspec.Struct, frozen=True, rename="camel"):
-    """The settings of the decision.
+class Scaling(msgspec.Struct, frozen=True, rename="camel"):
+    """How the worker group follows the backlog: the section of a stage.
 
     Attributes:
+        mode: ``apply`` sets the desired capacity, ``advise`` only publishes DesiredWorkers.
         videos_per_worker: videos that one worker encodes at a time.
-        spare_workers: workers kept above the peak of the short window, until the long one did not need them.
-        peak_window_s: the short window, seconds; the workers of its peak stay.
-        scale_in_window_s: the long window, seconds; at least twice ``measured_every_s``, since a window that
-            needs no point would prove nothing.
-        measured_every_s: time between two measurements, seconds.
-        max_step_out: most workers that are added at once; None for no limit.
+        spare_workers: workers kept above the peak of the peak window, until the scale-in window did not need
+            them.
+        peak_window_seconds: the group shrinks at once to the peak of this window and the spare workers.
+        scale_in_window_seconds: the group shrinks only when it was measured throughout this window.
+        override_parameter: SSM parameter with an operator's order.
+        max_step_out: the most workers to add at once; None for no limit.
     """
 
+    mode: Literal["apply", "advise"]
     videos_per_worker: Positive
     spare_workers: Count
-    peak_window_s: Minutes
-    scale_in_window_s: Minutes
-    measured_every_s: Minutes
+    peak_window_seconds: Minutes
+    scale_in_window_seconds: Minutes
+    override_parameter: str
     max_step_out: Positive | None = None
 
-    def __post_init__(self) -> None:
-        least = max(2 * self.measured_every_s, self.peak_window_s)
-        if self.scale_in_window_s < least:
-            raise ValueError(f"scaleInWindowS must be at least {least}")
+
+class LastKnown(msgspec.Struct, frozen=True, rename="camel"):
+    """What was last published, while the database is unknown.
+
+    Attributes:
+        backlog: BacklogCount then.
+        visible: messages that waited in the video queue then.
+        peak_visible: most messages that have waited since, now included.
+    """
+
+    backlog: float
+    visible: float
+    peak_visible: float
 
 
 class Inputs(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,29 +117,36 @@ class Inputs(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         at: time of the decision.
         uploaded: videos waiting, from the database.
-        processing: videos being encoded, from the database.
+        processing: videos in PROCESSING, from the database.
         visible: messages waiting in the video queue, deletions among them.
-        in_flight: messages of the video queue that were received and not yet deleted. No rule uses them; they
-            are recorded for comparison with the platform's former policy.
         window: maxima of BacklogCount, read back; in any order, with gaps.
         group: the worker group; None also for one that can't be reasoned about.
-        policy: the settings.
+        settings: the section ``scaling`` of the stage.
+        measured_every_s: time between two measurements, seconds.
+        held_by_draining: how many of ``processing`` were claimed by instances that drain.
+        stranded: how many of the others have no tenant, and so can never be put back.
+        last_known: None while the database is known, or if nothing was published before.
         override: the operator's order, expired or not; None when there is none.
         group_problem: why the group is unknown.
         override_problem: why the parameter of the order could not be read or understood.
+        shrink_problem: why the group must not shrink now.
     """
 
     at: Time
     uploaded: int | None
     processing: int | None
     visible: int | None
-    in_flight: int | None
     window: tuple[Point, ...]
     group: Group | None
-    policy: Policy
+    settings: Scaling
+    measured_every_s: Minutes
+    held_by_draining: Count = 0
+    stranded: Count = 0
+    last_known: LastKnown | None = None
     override: Override | None = None
     group_problem: str | None = None
     override_problem: str | None = None
+    shrink_problem: str | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, rename="camel"):
@@ -146,8 +155,8 @@ class Decision(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         action: ``hold`` leaves the group alone.
         desired: number of workers to have, within the live limits; None only when the group is unknown.
-        reason: one or two sentences for people.
-        held: a change was wanted and withheld, or nothing could be known.
+        reason: a few sentences for people, with every number that decided.
+        held: an order or something unknown withheld a change. Waiting for a window or a busy worker is not held.
         inputs: what the decision was based on.
     """
 

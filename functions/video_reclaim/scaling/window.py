@@ -1,4 +1,4 @@
-"""The windows of published points that a scale-in needs.
+"""The published points that are read back: the windows of a scale-in, and what was last known.
 
 A run may start anywhere within its minute (AWS, "Schedule types on EventBridge Scheduler": 60 second
 precision), so a calendar minute without a point is ordinary. A hole is more adjacent absent minutes than lie
@@ -6,11 +6,11 @@ between two measurements: two where a run starts every minute. An absent minute 
 of the decision itself needs no point: the value measured now stands for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from math import isfinite
 
-from video_reclaim.scaling.records import Point
+from video_reclaim.scaling.records import LastKnown, Point
 
 _MINUTE_S = 60
 
@@ -38,3 +38,19 @@ def has_hole(values: dict[int, float], *, window_s: int, measured_every_s: int) 
 def peak(values: dict[int, float], now: int, window_s: int) -> float:
     """Return the highest value of the window, the one measured now included."""
     return max([now, *(value for ago, value in values.items() if ago <= window_s // _MINUTE_S)])
+
+
+def last_known(backlog: Sequence[Point], visible: Sequence[Point], now: int | None) -> LastKnown | None:
+    """Return what was last published of the backlog; None if there is no point.
+
+    Args:
+        backlog: points of BacklogCount, oldest first.
+        visible: points of the video queue's depth.
+        now: messages that wait now; None if that is unknown.
+    """
+    if not backlog:
+        return None
+    last = backlog[-1]
+    then = next((point.value for point in visible if point.at == last.at), 0.0)
+    since = [point.value for point in visible if point.at >= last.at]
+    return LastKnown(last.value, then, max([*since, now or 0, 0]))

@@ -182,9 +182,17 @@ SET_UP_SESSION = (
     "SET default_transaction_isolation = 'read committed'"
 )
 
-# The backlog, by an index that starts with the status.
+# The backlog by status, whether a row in PROCESSING has a tenant, and the instance that claimed it under its own
+# lease (NULL if that is unknown). Found by an index that starts with the status.
 MEASURE_BACKLOG = f"""
-SELECT count(*) FILTER (WHERE {Column.STATUS} = '{Status.UPLOADED}') AS uploaded,
-       count(*) FILTER (WHERE {Column.STATUS} = '{Status.PROCESSING}') AS processing
-FROM {VIDEOS} WHERE {Column.STATUS} IN ('{Status.UPLOADED}', '{Status.PROCESSING}')
+SELECT {_STATUS}, t.id IS NOT NULL AS has_tenant,
+       CASE WHEN {_STATUS} = '{Status.PROCESSING}' AND {_LEASED_BY_CLAIM}
+            THEN substring({_LEASED_BY} FROM '^i-[0-9a-f]+') END AS instance,
+       count(*)
+FROM {VIDEOS} v
+LEFT JOIN {SESSIONS} s ON s.id = v.{Column.SESSION_ID} AND {_STATUS} = '{Status.PROCESSING}'
+LEFT JOIN {LECTURES} l ON l.id = s.lecture_id
+LEFT JOIN {TENANTS} t ON t.id = l.tenant_id
+WHERE {_STATUS} IN ('{Status.UPLOADED}', '{Status.PROCESSING}')
+GROUP BY 1, 2, 3
 """

@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from video_reclaim.adapters.postgres import statements
 from video_reclaim.adapters.postgres.session import Session
 from video_reclaim.errors import RowRefused, StoreRefused
 from video_reclaim.rules.listing import MAX_LISTED
-from video_reclaim.rules.platform import HANDOFF_PREFIX, Job
+from video_reclaim.rules.platform import HANDOFF_PREFIX, Job, Status
 from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Video
 from video_reclaim.rules.waiting import MAX_WAITING
@@ -27,10 +27,14 @@ class Backlog:
     Attributes:
         uploaded: number of videos in UPLOADED.
         processing: number of videos in PROCESSING.
+        stranded: number of those in PROCESSING that have no tenant, and so can never be put back.
+        by_instance: number of the others by the EC2 instance that claimed them, where that is known.
     """
 
     uploaded: int
     processing: int
+    stranded: int = 0
+    by_instance: Mapping[str, int] = field(default_factory=dict)
 
 
 class Store:
@@ -121,7 +125,14 @@ class Store:
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
-        return Backlog(*self._session.fetch_again_if_lost(statements.MEASURE_BACKLOG, {})[0])
+        rows = self._session.fetch_again_if_lost(statements.MEASURE_BACKLOG, {})
+        held = [row[1:] for row in rows if row[0] == Status.PROCESSING]
+        return Backlog(
+            uploaded=sum(row[3] for row in rows if row[0] == Status.UPLOADED),
+            processing=sum(count for _, _, count in held),
+            stranded=sum(count for has_tenant, _, count in held if not has_tenant),
+            by_instance={instance: count for has_tenant, instance, count in held if has_tenant and instance},
+        )
 
     def _write(self, statement: str, videos: Sequence[Video], parameters: Mapping[str, object]) -> Written:
         if not videos:
