@@ -20,6 +20,8 @@ import types
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
 from unittest.mock import patch
 
 import boto3
@@ -39,10 +41,12 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from dev.testing.messages import Queue
 from dev.testing.servers import common_settings, forget_clients
 from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
-from tests.workflow.breakages import DEFINITION
 from video_reclaim.adapters.postgres.store import store
 from video_reclaim.adapters.redis.heartbeats import heartbeats
 
+DEFINITION = json.loads(
+    (Path(__file__).parents[2] / "state_machines" / "reclaim_videos.asl.json").read_text()
+)
 GROUP = "academy-video-worker-asg"
 NAMESPACE = "Academy/Workers"
 OVERRIDE = "/academy/workers/video/scaling-override"
@@ -51,6 +55,13 @@ MODULES = {
     "Reclaim": "reclaim",
     "Enqueue": "enqueue",
     "PublishBacklog": "publish_backlog",
+}
+# The sections of the settings that each function is given; tests/infra compares the template with the settings.
+SECTIONS = {
+    "ListStaleVideos": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "SCHEDULE", "QUEUES"),
+    "Reclaim": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "SCHEDULE"),
+    "Enqueue": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "QUEUES"),
+    "PublishBacklog": ("DATABASE", "QUEUES", "METRICS", "SCALING", "WORKERS", "SCHEDULE"),
 }
 OTHER_QUEUES = ("academy-ai-jobs-lite", "academy-ai-jobs-basic", "academy-messaging-jobs")
 
@@ -85,8 +96,8 @@ class Workflow:
     ``second_looks`` those of each Wait state; ``meanwhile()`` is called during a Wait state.
     """
 
-    def __init__(self, aws, settings):
-        self.aws = aws
+    def __init__(self, aws, settings, expressions):
+        self.aws, self.expressions = aws, expressions
         self.sqs, self.cloudwatch, self.ssm, self.autoscaling, self._stepfunctions = (
             boto3.client(name) for name in ("sqs", "cloudwatch", "ssm", "autoscaling", "stepfunctions")
         )
@@ -99,9 +110,10 @@ class Workflow:
         ]
         self._arns = self._make_functions()
 
-    def reset(self, definition, concurrency):
-        """Empty queue, a group of 1 to 20 at 1, no metric, no override, no fault; and this definition."""
+    def reset(self, concurrency):
+        """Empty queue, a group of 1 to 20 at 1, no metric, no override, no fault."""
         self.aws.reset()
+        self.expressions.redrives = {}
         self.make_queue()
         self.queue.take_all()
         self._make_group()
@@ -110,7 +122,7 @@ class Workflow:
         self.calls, self.around, self.waits = [], {}, []
         self.second_looks, self.meanwhile = [], lambda: None
         self.environment = self._environments(self._settings)
-        self.state_machine_arn = self._make_state_machine(json.dumps(definition), concurrency)
+        self.state_machine_arn = self._make_state_machine(concurrency)
         for function in MODULES:
             self._keep_warm(function)
 
@@ -122,16 +134,20 @@ class Workflow:
             name=f"execution-{next(self._numbers)}",
         )
         give_up = time.monotonic() + 120
-        while self._state(started["executionArn"]) == "RUNNING":
+        while not self._has_ended(started["executionArn"]):
             assert time.monotonic() < give_up, "the execution does not end"
             time.sleep(0.002)
         shown = self._stepfunctions.describe_execution(executionArn=started["executionArn"])
         shown["record"] = json.loads(shown["output"]) if "output" in shown else None
         return shown
 
-    def _state(self, arn):
-        """Ask moto itself: through the API each question would cost more than a step of the execution."""
-        return self._found(arn).status
+    def _has_ended(self, arn):
+        """Ask moto itself: through the API each question would cost more than a step of the execution.
+
+        It sets the status before the output or the cause.
+        """
+        execution = self._found(arn)
+        return execution.status != "RUNNING" and (execution.output or execution.cause) is not None
 
     def _found(self, arn):
         machines = stepfunctions_parser_backends[ACCOUNT_ID]["us-east-1"].state_machines
@@ -211,53 +227,39 @@ class Workflow:
             for name in MODULES
         }
 
-    def _make_state_machine(self, definition, concurrency):
-        if (definition, concurrency) not in self._machines:
+    def _make_state_machine(self, concurrency):
+        if concurrency not in self._machines:
             values = {f"{name}Arn": arn for name, arn in self._arns.items()}
-            values |= {"AutoScalingGroupName": GROUP, "MaxConcurrency": str(concurrency)}
-            values |= {"ConfirmSilenceSeconds": "62", "Partition": "aws"}
-            self._machines[definition, concurrency] = self._stepfunctions.create_state_machine(
+            values |= {"AutoScalingGroupName": GROUP, "MaxConcurrency": str(concurrency), "Partition": "aws"}
+            self._machines[concurrency] = self._stepfunctions.create_state_machine(
                 name=f"reclaim-videos-{len(self._machines)}",
-                definition=re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], definition),
+                definition=re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], json.dumps(DEFINITION)),
                 roleArn=self._role,
             )["stateMachineArn"]
-        return self._machines[definition, concurrency]
+        return self._machines[concurrency]
 
     def _environments(self, settings):
-        store, redis, reclaiming, schedule = (
-            {name: value for name, value in settings.items() if name.startswith(section)}
-            for section in ("DATABASE_", "REDIS_", "RECLAIMING_", "SCHEDULE_")
-        )
         kinds = {
             "Video": [self._queues["academy-video-jobs"]],
             "AI": [self._queues[name] for name in OTHER_QUEUES[:2]],
             "Messaging": [self._queues[OTHER_QUEUES[2]]],
         }
+        known = {
+            **settings,
+            "QUEUES_URLS": json.dumps(kinds),
+            "METRICS_NAMESPACE": NAMESPACE,
+            "METRICS_DIMENSIONS": "{}",
+            "SCALING_MODE": "apply",
+            "SCALING_VIDEOS_PER_WORKER": "1",
+            "SCALING_SPARE_WORKERS": "1",
+            "SCALING_PEAK_WINDOW_SECONDS": "120",
+            "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
+            "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
+            "WORKERS_GROUP_NAME": GROUP,
+        }
         return {
-            "ListStaleVideos": {
-                **store,
-                **redis,
-                **reclaiming,
-                **schedule,
-                "QUEUES_URLS": json.dumps(kinds),
-                "WORKERS_GROUP_NAME": GROUP,
-            },
-            "Reclaim": {**store, **redis, **reclaiming},
-            "Enqueue": {**store, **redis, **reclaiming, "QUEUES_URLS": json.dumps(kinds)},
-            "PublishBacklog": {
-                **store,
-                **schedule,
-                "QUEUES_URLS": json.dumps(kinds),
-                "METRICS_NAMESPACE": NAMESPACE,
-                "METRICS_DIMENSIONS": "{}",
-                "SCALING_MODE": "apply",
-                "SCALING_VIDEOS_PER_WORKER": "1",
-                "SCALING_SPARE_WORKERS": "1",
-                "SCALING_PEAK_WINDOW_SECONDS": "120",
-                "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
-                "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
-                "WORKERS_GROUP_NAME": GROUP,
-            },
+            function: {name: value for name, value in known.items() if name.partition("_")[0] in sections}
+            for function, sections in SECTIONS.items()
         }
 
     def _keep_warm(self, function):
@@ -309,10 +311,14 @@ class Expressions:
 
     def __init__(self):
         self._values, self._numbers = {}, itertools.count()
+        self.redrives = {}  # how often the execution has been redriven when it is in a state, by the state's name
 
     def declare(self, bindings):
         declarations = []
         for variable, value in bindings.items():
+            if variable == "$states" and "context" in value:
+                context = value["context"]  # moto knows no redrives
+                context["Execution"]["RedriveCount"] = self.redrives.get(context["State"]["Name"], 0)
             name = f"value{next(self._numbers)}"
             self._values[name] = value
             declarations.append(f"{variable}:=${name};")
@@ -321,15 +327,14 @@ class Expressions:
     def evaluate(self, expression):
         try:
             values = {name: self._values[name] for name in re.findall(r"\$(value\d+);", expression)}
-            return json.loads(json.dumps(jsonata.Jsonata(expression).evaluate(None, values)))
+            found = jsonata.Jsonata(expression).evaluate(None, values)
+            return json.loads(json.dumps(found, default=_iso))  # moto's start time is no text yet
         except Exception as exc:
             raise moto_jsonata.JSONataException("UNKNOWN", str(exc)) from exc
 
 
-@pytest.fixture
-def definition(request):
-    """The state machine's definition, which a test may replace to see it break."""
-    return json.loads(DEFINITION.read_text())
+def _iso(at):
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +374,7 @@ def one_workflow(postgres, valkey):
         stack.enter_context(patch.object(moto_retry, "time", types.SimpleNamespace(sleep=sleep)))
         stack.enter_context(patch.object(moto_wait.WaitFunction, "_wait_interval", wait))
         forget_clients()
-        running.append(Workflow(aws, common_settings(postgres, valkey)))
+        running.append(Workflow(aws, common_settings(postgres, valkey), expressions))
         yield running[0]
 
 
@@ -384,7 +389,7 @@ def concurrency():
 
 
 @pytest.fixture
-def workflow(one_workflow, academy, definition, concurrency):
+def workflow(one_workflow, academy, concurrency):
     """The workflow, ready to run; see `Workflow.reset`."""
-    one_workflow.reset(definition, concurrency)
+    one_workflow.reset(concurrency)
     return one_workflow
