@@ -102,7 +102,10 @@ verify: setup ## check a deployed STAGE; writes nothing but a dry run and metric
 	$(PY) -m cdk.verify "$(STAGE)"
 
 sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
-	$(PY) -m dev.sbom build/sbom.json
+	$(PY) -m venv --clear --without-pip build/sbom
+	$(PY) -c 'import cdk.bundle; print(cdk.bundle.dependency_layer("aws") / "python")' \
+		> "$$(echo build/sbom/lib/python*/site-packages)/layer.pth"
+	$(VENV)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json build/sbom
 
 shapes: setup ## write the snapshots of the templates and the layer anew, tests/infra/shapes/
 	UPDATE_SHAPES=1 $(PY) -m pytest -q tests/infra/test_shapes.py tests/infra/test_bundle.py

@@ -3,20 +3,22 @@
 import json
 import os
 import socket
+import ssl
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import boto3
 import psycopg2
 import pytest
+import trustme
 from moto import mock_aws
 
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.relay import Relay
 from dev.testing.servers import STAGE, forget_clients
-from dev.testing.tls import Authority
 from dev.testing.videos import a_video
 from video_reclaim import aws
 from video_reclaim.adapters.postgres import session as adapter
@@ -67,6 +69,20 @@ def sessions(server):
     return admin(server, "SELECT pid FROM pg_stat_activity WHERE application_name = 'video-reclaim'")
 
 
+class Authority:
+    """A root of trust, written to ``root``."""
+
+    def __init__(self, folder):
+        self._ca, self.root = trustme.CA(), folder / "root.pem"
+        self._ca.cert_pem.write_to_path(self.root)
+
+    def server(self, host, not_after=None):
+        """A server's side of TLS, with a certificate for one host name or address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(host, not_after=not_after).configure_cert(context)
+        return context
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
@@ -74,7 +90,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+    return Authority(tmp_path_factory.mktemp("stranger"))
 
 
 class TestVerification:
@@ -87,15 +103,15 @@ class TestVerification:
             assert relay.connections == 1
 
     @pytest.mark.parametrize(
-        ("host", "expired", "complaint"),
+        ("host", "not_after", "complaint"),
         [
-            pytest.param("database.example.com", False, "does not match host name", id="for-another-host"),
-            pytest.param("127.0.0.1", True, "certificate verify failed", id="expired"),
+            pytest.param("database.example.com", None, "does not match host name", id="for-another-host"),
+            pytest.param("127.0.0.1", datetime(2020, 1, 1), "certificate verify failed", id="expired"),
         ],
     )
-    def test_a_certificate_that_is_wrong_is_refused(self, server, authority, host, expired, complaint):
+    def test_a_certificate_that_is_wrong_is_refused(self, server, authority, host, not_after, complaint):
         with (
-            Relay(server.port, tls=authority.server(host, expired=expired), postgres=True) as relay,
+            Relay(server.port, tls=authority.server(host, not_after), postgres=True) as relay,
             pytest.raises(StoreUnavailable, match=complaint),
         ):
             Store(self.verified(relay, authority.root)).measure_backlog()
