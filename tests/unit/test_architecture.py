@@ -1,12 +1,11 @@
-"""Who may import whom, and one name per step in five places."""
+"""Who may import whom, how long things are, and one name per step in five places."""
 
 import ast
+import functools
 import json
 import re
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "functions" / "video_reclaim"
@@ -17,20 +16,28 @@ STEPS = {"ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog"}
 LONGEST = {"module": 300, "function": 60, "handler": 20}
 
 
-def modules(*folders):
-    """The modules of folders of the shared package, by their names below it."""
-    return sorted(path.relative_to(SHARED) for folder in folders for path in (SHARED / folder).rglob("*.py"))
+@functools.cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+def modules(*folders, root=ROOT):
+    return [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
 
 
 def imported(path):
     """Every module that a file imports, anywhere in it, but for relative imports: those stay in its package."""
-    modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = set()
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return modules
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def roots(path):
+    return {name.split(".")[0] for name in imported(path)}
 
 
 def inside(path):
@@ -45,45 +52,47 @@ def inside(path):
     return found - {""}
 
 
-@pytest.mark.parametrize("module", modules("rules", "scaling"), ids=str)
-def test_rules_import_the_standard_library_msgspec_and_each_other(module):
-    path = SHARED / module
-    roots = {name.split(".")[0] for name in imported(path)}
-    assert not roots - sys.stdlib_module_names - {"video_reclaim", "msgspec"}
-    assert not roots & {"time", "os", "random"}, "the time is an argument"
-    assert all(name in FOUNDATION or name.split(".")[0] in ("rules", "scaling") for name in inside(path))
+def test_rules_import_the_standard_library_msgspec_and_each_other():
+    for path in modules("rules", "scaling", root=SHARED):
+        assert not roots(path) - sys.stdlib_module_names - {"video_reclaim", "msgspec"}, path
+        assert not roots(path) & {"time", "os", "random"}, f"{path}: the time is an argument"
+        own = FOUNDATION | {"rules", "scaling"}
+        assert {name if name in FOUNDATION else name.split(".")[0] for name in inside(path)} <= own, path
 
 
-@pytest.mark.parametrize("module", modules("adapters"), ids=str)
-def test_adapters_import_rules_and_never_each_other(module):
-    own = module.parts[1].removesuffix(".py")
-    others = {name.split(".")[1] for name in inside(SHARED / module) if name.startswith("adapters.")}
-    assert others <= {own}
+def test_adapters_import_rules_and_never_each_other():
+    for path in modules("adapters", root=SHARED):
+        own = path.relative_to(SHARED / "adapters").parts[0].removesuffix(".py")
+        others = {name.split(".")[1] for name in inside(path) if name.startswith("adapters.")}
+        assert others <= {own}, path
 
 
-@pytest.mark.parametrize("module", sorted(SHARED.glob("*.py")), ids=lambda path: path.stem)
-def test_the_foundation_imports_no_adapter(module):
-    assert not {name for name in inside(module) if name.startswith("adapters")}
+def test_imports_go_in_one_direction():
+    handlers = {handler.stem for handler in HANDLERS}
+    for path in sorted(SHARED.glob("*.py")):
+        assert not {name for name in inside(path) if name.startswith("adapters")}, path
+    for path in modules(".", root=SHARED):
+        assert not roots(path) & handlers, path
+    for path in modules("cdk"):
+        assert not roots(path) & (handlers | {"video_reclaim"}), (
+            f"{path}: the functions are known by path only"
+        )
+    for path in modules("dev"):
+        assert "tests" not in roots(path), path
 
 
-def functions_in(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            yield node.name, node.end_lineno - body[0].lineno + 1 if body else 0
-
-
-def sources_but_tests():
-    folders = ("functions", "cdk", "ops", "examples", "dev")
-    paths = [ROOT / "app.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
-    return [path for path in paths if not path.is_relative_to(ROOT / "dev" / "tests")]
-
-
-@pytest.mark.parametrize("path", sources_but_tests(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_everything_fits_on_a_page(path):
-    assert len(path.read_text().splitlines()) <= LONGEST["module"]
-    for name, lines in functions_in(path):
-        assert lines <= LONGEST["handler" if name == "handler" else "function"], name
+def test_everything_but_tests_fits_on_a_page():
+    paths = [ROOT / "app.py", *modules("functions", "cdk", "ops", "examples", "dev")]
+    for path in (one for one in paths if not one.is_relative_to(ROOT / "dev" / "tests")):
+        assert len(path.read_text().splitlines()) <= LONGEST["module"], path
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = node.end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= LONGEST["handler" if node.name == "handler" else "function"], (
+                    path,
+                    node.name,
+                )
 
 
 def test_the_workflow_fits_on_a_few_screens():
@@ -91,46 +100,28 @@ def test_the_workflow_fits_on_a_few_screens():
     assert len((ROOT / "state_machines" / "reclaim_videos.asl.json").read_text().splitlines()) <= 260
 
 
-@pytest.mark.parametrize("path", sorted(SHARED.rglob("*.py")), ids=lambda path: str(path.relative_to(SHARED)))
-def test_the_shared_package_imports_no_handler(path):
-    assert not {m.split(".")[0] for m in imported(path)} & {handler.stem for handler in HANDLERS}
-
-
-@pytest.mark.parametrize("path", HANDLERS, ids=lambda path: path.stem)
-def test_handlers_hold_no_sql_no_keys_and_no_clients(path):
-    assert not {m.split(".")[0] for m in imported(path)} & {"boto3", "botocore", "redis", "psycopg2", "os"}
-    assert not re.search(r"\b(SELECT|UPDATE|INSERT|DELETE)\b|tenant:", path.read_text())
+def test_handlers_hold_no_sql_no_keys_and_no_clients():
+    for path in HANDLERS:
+        assert not roots(path) & {"boto3", "botocore", "redis", "psycopg2", "os"}, path
+        assert not re.search(r"\b(SELECT|UPDATE|INSERT|DELETE)\b|tenant:", path.read_text()), path
 
 
 def text_in(path):
     """All text of a module but docstrings."""
-    tree = ast.parse(path.read_text())
-    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    alone = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
             yield node.value
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for folder in ("functions", "cdk", "ops") for path in sorted((ROOT / folder).rglob("*.py"))],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_one_module_of_the_product_names_tables_and_keys(path):
+def test_one_module_of_the_product_names_tables_and_keys():
     names = r"video_video|lectures_(session|lecture)|core_tenant|tenant:(?! )|job:encode|video-reclaim:\w"
-    found = any(re.search(names, text) for text in text_in(path))
-    assert found == (path == SHARED / "rules" / "platform.py")
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "dev").rglob("*.py")), ids=lambda path: path.stem)
-def test_dev_imports_no_test(path):
-    assert "tests" not in {m.split(".")[0] for m in imported(path)}
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "cdk").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_constructs_know_the_functions_by_path_only(path):
-    own = {handler.stem for handler in HANDLERS} | {"video_reclaim"}
-    assert not {m.split(".")[0] for m in imported(path)} & own
+    naming = [
+        path
+        for path in modules("functions", "cdk", "ops")
+        if any(re.search(names, text) for text in text_in(path))
+    ]
+    assert naming == [SHARED / "rules" / "platform.py"]
 
 
 def states(machine):
@@ -140,11 +131,7 @@ def states(machine):
             yield from states(state["ItemProcessor"])
 
 
-def module_of(name):
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def test_each_state_that_calls_a_function_is_called_like_it():
+def test_each_state_that_calls_a_function_is_called_like_it_and_like_its_module():
     called = {
         name: re.fullmatch(r"\$\{(\w+)Arn\}", state["Arguments"]["FunctionName"])[1]
         for name, state in states(MACHINE)
@@ -152,10 +139,8 @@ def test_each_state_that_calls_a_function_is_called_like_it():
     }
     assert {name.removesuffix("Again") for name in called} == set(called.values()) == STEPS
     assert all(name.removesuffix("Again") == function for name, function in called.items())
-
-
-def test_each_step_is_a_module():
-    assert {path.stem for path in HANDLERS} == {module_of(step) for step in STEPS}
+    names = {re.sub(r"(?<!^)(?=[A-Z])", "_", step).lower() for step in STEPS}
+    assert {path.stem for path in HANDLERS} == names
 
 
 def test_the_retries_of_every_task_are_the_same():
@@ -166,11 +151,8 @@ def test_the_retries_of_every_task_are_the_same():
 
 
 def test_every_error_that_the_workflow_names_is_a_class_or_a_service_error():
-    classes = {
-        node.name
-        for node in ast.parse((SHARED / "errors.py").read_text()).body
-        if isinstance(node, ast.ClassDef)
-    }
+    body = tree(SHARED / "errors.py").body
+    classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
     named = {
         error
         for _, state in states(MACHINE)
@@ -178,4 +160,5 @@ def test_every_error_that_the_workflow_names_is_a_class_or_a_service_error():
         for error in rule["ErrorEquals"]
     }
     assert {error for error in named if "." not in error} <= classes
-    assert {error.split(".")[0] for error in named if "." in error} == {"Lambda", "Sandbox", "States"}
+    services = {error.split(".")[0] for error in named if "." in error}
+    assert services == {"Lambda", "Runtime", "Sandbox", "States"}

@@ -4,8 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "dev" / "README.md"]
 
@@ -15,30 +13,25 @@ def text_of(document):
     return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-def links():
-    for document in DOCUMENTS:
-        for target in sorted(set(re.findall(r"\]\(([^)\s]+)\)", text_of(document)))):
-            if not target.startswith("https://"):
-                yield pytest.param(document, target, id=f"{document.relative_to(ROOT)}:{target}")
-
-
 def anchors(document):
     """The anchors that GitHub gives the headings: lower case, punctuation dropped, spaces as hyphens."""
     headings = re.findall(r"^#+ (.*)$", text_of(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(("document", "target"), list(links()))
-def test_relative_link_points_to_an_existing_file_and_heading(document, target):
-    name, _, anchor = target.partition("#")
-    linked = (document.parent / name) if name else document
-    assert linked.exists()
-    assert not anchor or anchor in anchors(linked)
+def test_relative_links_point_to_existing_files_and_headings():
+    for document in DOCUMENTS:
+        for target in set(re.findall(r"\]\(([^)\s]+)\)", text_of(document))):
+            if not target.startswith("https://"):
+                name, _, anchor = target.partition("#")
+                linked = (document.parent / name) if name else document
+                assert linked.exists(), (document, target)
+                assert not anchor or anchor in anchors(linked), (document, target)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
-def test_command_to_paste_uses_the_environment_of_the_project(document):
-    assert re.findall(r"^\s*python3? -m .*", document.read_text(), re.MULTILINE) == []
+def test_commands_to_paste_use_the_environment_of_the_project():
+    for document in DOCUMENTS:
+        assert re.findall(r"^\s*python3? -m .*", document.read_text(), re.MULTILINE) == [], document
 
 
 def test_newest_version_in_the_changelog_is_the_project_version():

@@ -1,4 +1,4 @@
-"""The log lines: what each of them carries."""
+"""The log lines, what each of them carries, and the errors that name videos."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from video_reclaim import log
-from video_reclaim.errors import StoreRefused, StoreUnavailable
+from video_reclaim.errors import StoreRefused, StoreUnavailable, describe_failures
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
 
@@ -91,3 +91,12 @@ def test_a_handler_keeps_its_name_and_documentation():
 
     wrapped = log.handler(function)
     assert (wrapped.__name__, wrapped.__doc__) == ("function", "Do it.")
+
+
+def test_a_failure_names_its_videos_by_reason_the_first_twenty_of_them():
+    assert describe_failures({3: "gone"}) == "1 video failed: 3 (gone)"
+    assert (
+        describe_failures({3: "gone", 4: "denied", 5: "gone"}) == "3 videos failed: 3, 5 (gone), 4 (denied)"
+    )
+    assert describe_failures(dict.fromkeys(range(20), "gone")).endswith(", 19 (gone)")
+    assert describe_failures(dict.fromkeys(range(100), "gone")).endswith(", 19 (gone), and 80 more")

@@ -8,6 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from video_reclaim import aws
 from video_reclaim.adapters import sqs
+from video_reclaim.rules.waiting import Depth
 
 LIMIT_S = 30
 
@@ -183,15 +184,10 @@ class TestDepth:
 
     def test_the_counts_of_several_queues_add_up_kind_by_kind(self, holding):
         holding(one=(1, 20, 300), two=(4_000, 50_000, 600_000))
-        assert sqs.read_depth(["one", "two"]) == sqs.Depth(4_001, 50_020, 600_300)
-        assert sqs.read_depth(["one"]) == sqs.Depth(1, 20, 300)
-        assert sqs.read_depth([]) == sqs.Depth(0, 0, 0)
+        assert sqs.read_depth(["one", "two"]) == Depth(4_001, 50_020, 600_300)
+        assert sqs.read_depth(["one"]) == Depth(1, 20, 300)
+        assert sqs.read_depth([]) == Depth(0, 0, 0)
 
     def test_a_count_that_is_not_told_makes_the_depth_unknown(self, holding):
         holding(one=(1, 0, 0), two=(1, None, 0))
         assert sqs.read_depth(["one", "two"]) is None
-
-    @pytest.mark.parametrize("counts", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
-    def test_a_queue_is_empty_only_without_any_kind_of_message(self, counts):
-        assert not sqs.Depth(*counts).empty
-        assert sqs.Depth(0, 0, 0).empty
