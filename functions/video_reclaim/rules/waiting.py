@@ -2,7 +2,7 @@
 
 The database does not tell how long a video has been UPLOADED, so what counts is since when it has been seen
 unchanged (`rules.sightings`). Its message is lost when the queue held none that could be its own in two looks at
-least 60 s apart. Nothing else proves a loss: the age of a queue's messages does not (decision 19).
+least 60 s apart. Nothing else proves a loss: the age of a queue's messages does not (decision 16).
 """
 
 from collections.abc import Iterable, Sequence
