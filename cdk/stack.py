@@ -1,18 +1,16 @@
 """The stack of a stage: `VideoReclaim` with what the stage names by ids, and what it lets create."""
 
 from aws_cdk import CfnOutput, Environment, RemovalPolicy, Stack, Tags
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from .queues import Queues
+from .queues import StageQueues
 from .stage import StageFile
 from .video_reclaim import VideoReclaim
-from .workers import WorkerGroup
 
 
 class VideoReclaimStack(Stack):
-    """Functions, workflow and schedule; queues and worker group too where the stage has none yet."""
+    """Functions, workflow and schedule; the queues too where the stage has none yet."""
 
     def __init__(
         self, scope: Construct, *, name: str, stage: StageFile, env: Environment | None = None
@@ -33,12 +31,7 @@ class VideoReclaimStack(Stack):
             termination_protection=stage.termination_protection,
         )
         removal_policy = RemovalPolicy.RETAIN if stage.retain else RemovalPolicy.DESTROY
-        key = (
-            kms.Key.from_key_arn(self, "Key", stage.encryption_key_arn) if stage.encryption_key_arn else None
-        )
-        queues = Queues(
-            self, "Queues", queues=stage.queues, encryption_key=key, removal_policy=removal_policy
-        ).queues
+        queues = StageQueues(self, "Queues", queues=stage.queues, removal_policy=removal_policy).queues
         # The id Default adds nothing to the ids of the resources within, which are those of version 0.2.
         reclaim = VideoReclaim(
             self,
@@ -52,22 +45,11 @@ class VideoReclaimStack(Stack):
             network=stage.network,
             alarm_topic=self._topic("AlarmTopic", stage.observability.topic_arn),
             notify_topic=self._topic("NotifyTopic", stage.observability.notify_topic_arn),
-            encryption_key=key,
             removal_policy=removal_policy,
             name=name,
             settings=stage,
         )
         tags = {"application": "video-reclaim", "stage": name, **stage.tags}
-        if stage.workers.create:
-            WorkerGroup(
-                self,
-                "Workers",
-                group_name=stage.workers.group_name,
-                workers=stage.workers.create,
-                queue=queues.video,
-                tags=tags,
-                volume_key=key,
-            )
         for tag, value in tags.items():
             Tags.of(self).add(tag, value)
         outputs = {

@@ -13,10 +13,11 @@ from dev.local.context import STAGE
 from dev.local.emulator import REGION, Emulator
 from dev.local.files import scratch_folder
 from dev.local.identity import ChildFailed, ProcessIdentity
+from dev.local.platform_group import create_group
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.processes import Child
-from dev.local.stack import Stack
+from dev.local.stack import Clients, Stack
 from dev.local.valkey import Valkey
 
 FUNCTIONS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
@@ -119,6 +120,7 @@ def start(
         valkey.wait_ready()
         progress(f"Valkey      {valkey.url}")
         emulator.wait_ready()
+        create_group(Clients(emulator.endpoint_url))
         progress(f"AWS         {emulator.endpoint_url}")
         bootstrap = recorded(cdk.bootstrap())
         synth.wait_done()

@@ -1,17 +1,15 @@
-"""What a stage says about the platform: network, database, Redis, queues and workers."""
+"""The sections of a stage about the platform: network, database, Redis, queues and workers."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from .fields import (
-    Arn,
     KeyArn,
     Port,
     QueueName,
     ResourceId,
-    Seconds,
     SecretArn,
     Section,
     SecurityGroupId,
@@ -20,19 +18,30 @@ from .fields import (
 )
 
 CERTIFICATES = Path(__file__).parent / "certificates"
+SHIPPED_ROOTS = "rds.pem"
 
 LISTING_CONNECTIONS = 4
 """Connections for ListStaleVideos and PublishBacklog where their number is limited: two each, since a run may
 overlap with the next. Reclaim and Enqueue share the rest."""
 
 
-def _existing_certificate(file: str) -> str:
-    if "/" in file or not (CERTIFICATES / file).is_file():
-        raise ValueError(f"there is no cdk/certificates/{file}; that folder is shipped with the functions")
-    return file
+def certificate(given: str) -> Path:
+    """Return the file of root certificates: a shipped one by its name, another one by a path with a slash."""
+    return Path(given) if "/" in given else CERTIFICATES / given
 
 
-RootCert = Annotated[str, AfterValidator(_existing_certificate)]
+def _existing_certificate(given: str) -> str:
+    if not certificate(given).is_file():
+        raise ValueError(
+            f"there is no file {given}; {SHIPPED_ROOTS} is shipped, another one is given by its path"
+        )
+    return given
+
+
+# The functions are told the name: the file is in a layer.
+RootCert = Annotated[
+    str, AfterValidator(_existing_certificate), PlainSerializer(lambda given: Path(given).name)
+]
 
 
 class Network(Section):
@@ -57,7 +66,7 @@ class Database(Section):
     secret_key_arn: KeyArn | None = Field(default=None, exclude=True)
     iam_resource_id: ResourceId | None = None
     ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
-    ssl_root_cert: RootCert = "rds.pem"
+    ssl_root_cert: RootCert = SHIPPED_ROOTS
     max_connections: int | None = Field(default=None, ge=LISTING_CONNECTIONS + 2, exclude=True)
 
     @model_validator(mode="after")
@@ -88,7 +97,7 @@ class Redis(Section):
         return self
 
 
-class Queues(Section):
+class QueueNames(Section):
     """The queues by name or ARN. ``create`` makes the video queue, its dead-letter queue and the others."""
 
     create: bool = False
@@ -98,7 +107,7 @@ class Queues(Section):
     others: dict[str, Annotated[list[QueueName], Field(min_length=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _sensible(self) -> "Queues":
+    def _sensible(self) -> "QueueNames":
         if self.create and any(":" in name for name in self.names):
             raise ValueError("with create, queues are given by name")
         if "Video" in self.others:
@@ -118,37 +127,7 @@ class Queues(Section):
         ]
 
 
-class NewWorkers(Section):
-    """A worker group to create: where, and what each instance is. ``rootDevice`` is the image's.
-
-    Without ``instanceProfileArn`` a profile is created with what the worker contract needs. ``moreInstanceTypes``
-    may be launched too, each counting as one worker. With ``spot`` all but ``onDemandBase`` instances are Spot.
-    """
-
-    image_id: str
-    instance_type: str
-    more_instance_types: list[str] = Field(default_factory=list)
-    spot: bool = False
-    on_demand_base: int = Field(default=0, ge=0)
-    subnet_ids: list[str] = Field(default_factory=list)
-    availability_zones: list[str] = Field(default_factory=list)
-    security_group_ids: list[str] = Field(default_factory=list)
-    instance_profile_arn: Arn | None = None
-    user_data: str = ""
-    root_device: str = "/dev/xvda"
-    disk_gib: int = Field(default=100, ge=8)
-    min: Seconds = 1
-    max: Seconds = 20
-
-
 class Workers(Section):
-    """The Auto Scaling group of workers. ``create`` makes it."""
+    """The Auto Scaling group of workers."""
 
-    group_name: str = Field(default="video-workers-{stage}", min_length=1)
-    create: NewWorkers | None = Field(default=None, exclude=True)
-
-    @model_validator(mode="after")
-    def _named(self) -> "Workers":
-        if self.create is None and "group_name" not in self.model_fields_set:
-            raise ValueError("groupName is needed where create is not given")
-        return self
+    group_name: str = Field(min_length=1)
