@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 
+from .sections import CERTIFICATES, certificate
 from .sources import CACHE, ROOT
 
 LOCK = ROOT / "requirements" / "layer.txt"
@@ -53,6 +54,25 @@ def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -
         if not folder.exists():
             raise
         shutil.rmtree(partial)  # another process made the same meanwhile
+    return folder
+
+
+def certificates(given: Sequence[str]) -> Path:
+    """Return a folder with these files of root certificates.
+
+    Raises:
+        ValueError: two of them have the same name, which is all that the functions know of them.
+    """
+    files = {certificate(one).resolve() for one in given}
+    if all(file.parent == CERTIFICATES for file in files):
+        return CERTIFICATES
+    if len({file.name for file in files}) < len(files):
+        raise ValueError(f"sslRootCert: {' and '.join(map(str, sorted(files)))} must have different names")
+    content = hashlib.sha256(repr(sorted((file.name, file.read_bytes()) for file in files)).encode())
+    folder = CACHE / f"certificates-{content.hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
     return folder
 
 

@@ -4,7 +4,7 @@ from aws_cdk import Token
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from .platform import Database, Redis
+from .sections import SHIPPED_ROOTS, Database, Redis
 
 
 def database_by_secret(
@@ -13,7 +13,7 @@ def database_by_secret(
     host: str,
     name: str,
     port: float | str = 5432,
-    ssl_root_cert: str = "rds.pem",
+    ssl_root_cert: str = SHIPPED_ROOTS,
 ) -> Database:
     """Sign in with a secret in RDS's JSON form (``username``, ``password``).
 
@@ -21,7 +21,8 @@ def database_by_secret(
     :param host: host name of the server, of RDS Proxy, or of a pooler with a session for each client.
     :param name: name of the database.
     :param port: TCP port.
-    :param ssl_root_cert: file of ``certificates/`` that the server is verified against.
+    :param ssl_root_cert: the roots that the server is verified against: the shipped ones of RDS, or the path of a PEM
+        file, with a slash. China and GovCloud have roots of their own.
     """
     return Database(
         host=host,
@@ -33,7 +34,9 @@ def database_by_secret(
     )
 
 
-def database_by_iam(endpoint: rds.Endpoint, *, resource_id: str, name: str, user: str) -> Database:
+def database_by_iam(
+    endpoint: rds.Endpoint, *, resource_id: str, name: str, user: str, ssl_root_cert: str = SHIPPED_ROOTS
+) -> Database:
     """Sign in with IAM authentication, which must be enabled for the database.
 
     :param endpoint: endpoint of the instance, the cluster or the proxy.
@@ -41,9 +44,15 @@ def database_by_iam(endpoint: rds.Endpoint, *, resource_id: str, name: str, user
         part of its ARN.
     :param name: name of the database.
     :param user: the database user, a member of ``rds_iam``.
+    :param ssl_root_cert: as for `database_by_secret`.
     """
     return Database(
-        host=endpoint.hostname, name=name, port=_port(endpoint.port), user=user, iam_resource_id=resource_id
+        host=endpoint.hostname,
+        name=name,
+        port=_port(endpoint.port),
+        user=user,
+        iam_resource_id=resource_id,
+        ssl_root_cert=ssl_root_cert,
     )
 
 
@@ -54,19 +63,23 @@ def redis_at(
     database: int = 0,
     secret: secretsmanager.ISecret | None = None,
     tls: bool = True,
+    ssl_root_cert: str | None = None,
 ) -> Redis:
-    """Connect to one Redis.
+    """Connect to one Redis or Valkey.
 
     :param host: host name of the primary.
     :param port: TCP port.
     :param database: number of the database.
     :param secret: secret with the auth token, or with ``username`` and ``password``.
-    :param tls: whether to connect by TLS, verified against the public roots.
+    :param tls: whether to connect by TLS.
+    :param ssl_root_cert: path of a PEM file with the roots that the server is verified against, with a slash.
+        Default: the public roots, which ElastiCache's certificates are of.
     """
     return Redis(
         url=f"{'rediss' if tls else 'redis'}://{host}:{_port(port)}/{database}",
         secret_arn=_arn(secret) if secret else None,
         secret_key_arn=secret.encryption_key.key_arn if secret and secret.encryption_key else None,
+        ssl_root_cert=ssl_root_cert,
     )
 
 

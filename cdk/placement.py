@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import IConstruct
 
-from .platform import Network
+from .sections import Network
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aws_cdk import Duration, RemovalPolicy, Stack
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from . import platform
-from .findings import accept_dead_letters
+from .sections import QueueNames
 
 _VISIBILITY = Duration.seconds(300)
 _RECEIVES = 3
@@ -29,7 +27,7 @@ class PlatformQueues:
         return {"Video": [self.video], **self.others}
 
 
-class Queues(Construct):
+class StageQueues(Construct):
     """The queues that a stage names."""
 
     def __init__(
@@ -37,13 +35,12 @@ class Queues(Construct):
         scope: Construct,
         id_: str,
         *,
-        queues: platform.Queues,
-        encryption_key: kms.IKey | None = None,
+        queues: QueueNames,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
         super().__init__(scope, id_)
         self._create, self._video_key_arn = queues.create, queues.video_key_arn
-        self._encryption_key, self._removal_policy = encryption_key, removal_policy
+        self._removal_policy = removal_policy
         dead_letters = self._queue("VideoDeadLetter", queues.video_dead_letter, None)
         self.queues = PlatformQueues(
             video=self._queue("Video", queues.video, dead_letters),
@@ -59,25 +56,16 @@ class Queues(Construct):
             arn = name if name.startswith("arn:") else Stack.of(self).format_arn(service="sqs", resource=name)
             key_arn = self._video_key_arn if id_ == "Video" else None
             return sqs.Queue.from_queue_attributes(self, id_, queue_arn=arn, key_arn=key_arn)
-        queue = sqs.Queue(
+        return sqs.Queue(
             self,
             id_,
             queue_name=name,
             visibility_timeout=_VISIBILITY,
             retention_period=Duration.days(14),
             enforce_ssl=True,
-            encryption=encryption(self._encryption_key),
-            encryption_master_key=self._encryption_key,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter, max_receive_count=_RECEIVES)
             if dead_letter
             else None,
             removal_policy=self._removal_policy,
         )
-        if dead_letter is None:
-            accept_dead_letters(queue)
-        return queue
-
-
-def encryption(key: kms.IKey | None) -> sqs.QueueEncryption:
-    """Return how a queue is encrypted with a customer's key, or without one."""
-    return sqs.QueueEncryption.KMS if key else sqs.QueueEncryption.SQS_MANAGED

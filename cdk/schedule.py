@@ -2,7 +2,6 @@
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
@@ -10,9 +9,6 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from . import stage as settings
-from .findings import accept_dead_letters
-from .permissions import allow, use_key
-from .queues import encryption
 
 
 class ReclaimSchedule(Construct):
@@ -26,7 +22,6 @@ class ReclaimSchedule(Construct):
         prefix: str,
         schedule: settings.Schedule,
         state_machine: sfn.IStateMachine,
-        encryption_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, id_)
         self.undelivered = sqs.Queue(
@@ -35,11 +30,9 @@ class ReclaimSchedule(Construct):
             queue_name=f"{prefix}-undelivered",
             retention_period=Duration.days(14),
             enforce_ssl=True,
-            encryption=encryption(encryption_key),
-            encryption_master_key=encryption_key,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
         )
-        accept_dead_letters(self.undelivered)
-        role = self._role(state_machine, encryption_key)
+        role = self._role()
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",
@@ -57,12 +50,8 @@ class ReclaimSchedule(Construct):
             ),
         )
 
-    def _role(self, state_machine: sfn.IStateMachine, encryption_key: kms.IKey | None) -> iam.Role:
-        """Create the role that the schedule takes, which may use the key of the workflow and of the queue.
-
-        The target adds the permissions to start and to send, but none for the key ("Data at rest encryption",
-        Step Functions Developer Guide; "Key management", Amazon SQS Developer Guide: what a producer needs).
-        """
+    def _role(self) -> iam.Role:
+        """Create the role that the schedule takes; the target adds the permissions to start and to send."""
         stack = Stack.of(self)
         of_this_account = {
             "aws:SourceAccount": stack.account,
@@ -73,13 +62,4 @@ class ReclaimSchedule(Construct):
         trusted = iam.ServicePrincipal(
             "scheduler.amazonaws.com", conditions={"StringEquals": of_this_account}
         )
-        role = iam.Role(self, "Role", assumed_by=trusted)
-        if encryption_key is not None:
-            use = ["kms:Decrypt", "kms:GenerateDataKey"]
-            context = {"kms:EncryptionContext:aws:states:stateMachineArn": state_machine.state_machine_arn}
-            for statement in (
-                *use_key(self, encryption_key.key_arn, "sqs", use),
-                allow(use, [encryption_key.key_arn], {"StringEquals": context}),
-            ):
-                role.add_to_policy(statement)
-        return role
+        return iam.Role(self, "Role", assumed_by=trusted)

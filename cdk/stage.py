@@ -9,14 +9,17 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from .fields import Dimensions, KeyArn, Namespace, OverrideParameter, Seconds, Section, Tags, TopicArn
-from .place import (
+from .fields import Dimensions, Namespace, OverrideParameter, Seconds, Section, Tags, TopicArn
+from .refusals import (
+    Owned,
+    queue_place,
     refuse_foreign_dead_letters,
     refuse_missing_roots,
     refuse_other_regions,
     refuse_sharing,
+    secrets_and_keys,
 )
-from .platform import LISTING_CONNECTIONS, Database, Network, Queues, Redis, Workers
+from .sections import LISTING_CONNECTIONS, Database, Network, QueueNames, Redis, Workers
 
 STAGES = Path(__file__).parent.parent / "stages"
 
@@ -140,16 +143,14 @@ class Stage(Settings):
 
     def named(self, name: str) -> Self:
         """Return a copy that has ``name`` in the values that tell stages apart and were not given."""
-        metrics, scaling, workers = self.metrics, self.scaling, self.workers
+        metrics, scaling = self.metrics, self.scaling
         if "dimensions" not in metrics.model_fields_set:
             metrics = metrics.model_copy(update={"dimensions": {"Stage": name}})
         override = scaling.override_parameter.replace("{stage}", name)
-        group = workers.group_name.replace("{stage}", name)
         return self.model_copy(
             update={
                 "metrics": metrics,
                 "scaling": scaling.model_copy(update={"override_parameter": override}),
-                "workers": workers.model_copy(update={"group_name": group}),
             }
         )
 
@@ -157,15 +158,14 @@ class Stage(Settings):
 class StageFile(Stage):
     """A file of ``stages/``: a deployment with its place and the queues and networks by their ids.
 
-    ``encryptionKeyArn`` encrypts what is created. ``retain`` keeps created queues and logs when the stack is
-    deleted. ``terminationProtection`` refuses to delete the stack.
+    ``retain`` keeps created queues and logs when the stack is deleted. ``terminationProtection`` refuses to delete
+    the stack.
     """
 
     account: str | None = Field(default=None, pattern=r"^\d{12}$")
     region: str | None = None
     network: Network | None = None
-    queues: Queues
-    encryption_key_arn: KeyArn | None = None
+    queues: QueueNames
     termination_protection: bool = False
     retain: bool = False
     tags: Tags = Field(default_factory=dict)
@@ -174,9 +174,30 @@ class StageFile(Stage):
     def _is_in_one_place(self) -> Self:
         if self.region:
             refuse_missing_roots(self.database, self.region)
-            refuse_other_regions(self, self.region)
-        refuse_foreign_dead_letters(self)
+            refuse_other_regions(self._arns(), self.region)
+        refuse_foreign_dead_letters(self.queues.video_dead_letter, self.account, self.region)
         return self
+
+    def _arns(self) -> list[tuple[str, str | None]]:
+        return [
+            *secrets_and_keys(self.database, self.redis),
+            ("queues.videoKeyArn", self.queues.video_key_arn),
+            *(("queues", name) for name in self.queues.names),
+            ("observability.topicArn", self.observability.topic_arn),
+            ("observability.notifyTopicArn", self.observability.notify_topic_arn),
+        ]
+
+    @property
+    def owned(self) -> Owned:
+        """What a stage must have for itself."""
+        place, queues, metrics = (self.account, self.region), self.queues, self.metrics
+        return {
+            "queues.video": queue_place(*place, queues.video),
+            "queues.videoDeadLetter": queue_place(*place, queues.video_dead_letter),
+            "workers.groupName": (*place, self.workers.group_name),
+            "scaling.overrideParameter": (*place, self.scaling.override_parameter),
+            "metrics": (*place, metrics.namespace, metrics.dimensions),
+        }
 
     def named(self, name: str) -> Self:
         """Return a copy that has ``name`` in the values that tell stages apart and were not given."""
@@ -219,7 +240,7 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
             raise InvalidStage(f"overrides: not JSON ({exc})") from exc
     stage = _validated(values, name)
     try:
-        refuse_sharing(stage, _others(stages, name))
+        refuse_sharing(stage.owned, _others(stages, name))
     except ValueError as exc:
         raise InvalidStage(f"stages.{name}.{exc}") from exc
     return stage
@@ -236,15 +257,15 @@ def _validated(values: object, name: str) -> StageFile:
         raise InvalidStage("\n".join(problems)) from exc
 
 
-def _others(stages: Mapping[str, object], name: str) -> Mapping[str, StageFile]:
-    """Return the other stages that are valid; those that are not can't be deployed.
+def _others(stages: Mapping[str, object], name: str) -> Mapping[str, Owned]:
+    """Return what the other stages own that are valid; those that are not can't be deployed.
 
     The stage ``local`` is left out: each local stack is an account of its own.
     """
     others = {}
     for other in stages.keys() - {name, "local"}:
         with suppress(InvalidStage):
-            others[other] = _validated(stages[other], other)
+            others[f"the stage {other}"] = _validated(stages[other], other).owned
     return others
 
 

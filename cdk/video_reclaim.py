@@ -1,35 +1,47 @@
 """The construct that another CDK app uses."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jsii
-from aws_cdk import Names, RemovalPolicy, Stack
+from aws_cdk import Annotations, Names, RemovalPolicy, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from .alarms import OperatorAlarms, Watched, alarms
 from .dashboard import OperatorDashboard
+from .fields import is_token
 from .functions import ReclaimFunctions
 from .metrics import METRICS
-from .place import refuse_missing_roots, refuse_unseen_queue
 from .placement import Placement
-from .platform import Database, Network, Redis, Workers
 from .queries import OperatorQueries
 from .queues import PlatformQueues
+from .refusals import (
+    Owned,
+    refuse_missing_roots,
+    refuse_other_regions,
+    refuse_queues,
+    refuse_sharing,
+    secrets_and_keys,
+)
 from .schedule import ReclaimSchedule
+from .sections import Database, Network, Redis, Workers
 from .stage import InvalidStage, Settings, Stage
 from .terminations import TerminationRule
 from .workflow import ReclaimWorkflow
+
+_DEPLOYMENTS: WeakKeyDictionary[IConstruct, dict[str, Owned]] = WeakKeyDictionary()
+"""By app, what each deployment in it must have for itself, by path."""
 
 
 @jsii.implements(ec2.IConnectable)
@@ -52,7 +64,7 @@ class VideoReclaim(Construct):
             worker_group=workers,
             alarm_topic=topic,
         )
-        database.connections.allow_default_port_from(reclaim)
+        reclaim.connections.allow_to_default_port(database)
     """
 
     def __init__(
@@ -72,7 +84,6 @@ class VideoReclaim(Construct):
         network: Network | None = None,
         alarm_topic: sns.ITopic | None = None,
         notify_topic: sns.ITopic | None = None,
-        encryption_key: kms.IKey | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
         name: str | None = None,
         settings: Settings | None = None,
@@ -94,16 +105,13 @@ class VideoReclaim(Construct):
         :param network: ids of subnets and security groups, in place of ``vpc``.
         :param alarm_topic: topic of the alarms that somebody has to act on now. Default: none.
         :param notify_topic: topic of the other alarms. Default: ``alarm_topic``.
-        :param encryption_key: key for log groups, the schedule's dead-letter queue, the functions' environment
-            and the state machine. Its policy must allow CloudWatch Logs to use it. Default: AWS's own keys.
         :param removal_policy: what becomes of the logs when the stack is deleted. Default: they are deleted.
         :param name: what tells this deployment from others in the account and region: up to 30 lower case
             letters, digits and hyphens. Names of resources begin with ``video-reclaim-NAME``. Default: made from
             the path of this construct.
         :param settings: when to reclaim, how to scale, how often to run. Default: ``Settings()``.
 
-        :raises InvalidStage: a name or a setting can't be used, or the dead-letter queue is in another account or
-            region; the message begins with its key.
+        :raises InvalidStage: something can't work; the message begins with the argument or the setting.
         """
         super().__init__(scope, id_)
         self.name = name or Names.unique_resource_name(self, max_length=30, separator="-").lower()
@@ -111,29 +119,43 @@ class VideoReclaim(Construct):
             raise InvalidStage(
                 f"name: has up to 30 lower case letters, digits and hyphens, not {self.name!r}"
             )
+        self._prefix = f"video-reclaim-{self.name}"
+        group = worker_group if isinstance(worker_group, str) else worker_group.auto_scaling_group_name
+        sections = {field: getattr(settings or Settings(), field) for field in Settings.model_fields}
+        self._stage = Stage(
+            database=database, redis=redis, workers=Workers(group_name=group), **sections
+        ).named(self.name)
+        queues = PlatformQueues(video_queue, video_dead_letter_queue, other_queues or {})
+        self._refuse(queues, worker_group)
+        placement = self._place(vpc, vpc_subnets, security_groups, network)
+        self._create(queues, placement, removal_policy)
+        self._observe(queues, alarm_topic, notify_topic)
+
+    def _refuse(self, queues: PlatformQueues, worker_group: autoscaling.IAutoScalingGroup | str) -> None:
+        """Refuse what can't work; `Stage` has refused what it can know of."""
+        stack, stage = Stack.of(self), self._stage
+        place = tuple(None if is_token(known) else known for known in (stack.account, stack.region))
+        owned = {
+            "video_queue": (None, None, self._identity(queues.video, queues.video.queue_arn)),
+            "worker_group": (*place, self._identity(worker_group, stage.workers.group_name)),
+            "settings.scaling.override_parameter": (*place, stage.scaling.override_parameter),
+            "settings.metrics": (*place, stage.metrics.namespace, stage.metrics.dimensions),
+        }
+        beside = _DEPLOYMENTS.setdefault(self.node.root, {})
         try:
-            refuse_missing_roots(database, Stack.of(self).region)
-            refuse_unseen_queue(video_dead_letter_queue, Stack.of(self))
+            refuse_missing_roots(stage.database, stack.region)
+            refuse_other_regions(secrets_and_keys(stage.database, stage.redis), stack.region)
+            refuse_queues(queues.video, queues.video_dead_letter, queues.others, stack)
+            refuse_sharing(owned, beside)
         except ValueError as exc:
             raise InvalidStage(str(exc)) from exc
-        self._prefix = prefix = f"video-reclaim-{self.name}"
-        self._stage = stage = self._configure(settings or Settings(), database, redis, worker_group)
-        placement = self._place(vpc, vpc_subnets, security_groups, network)
-        queues = PlatformQueues(video_queue, video_dead_letter_queue, other_queues or {})
-        self._create(stage, prefix, queues, placement, encryption_key, removal_policy)
-        self._observe(stage, prefix, queues, alarm_topic, notify_topic)
+        beside[self.node.path] = owned
 
-    def _configure(
-        self,
-        settings: Settings,
-        database: Database,
-        redis: Redis,
-        worker_group: autoscaling.IAutoScalingGroup | str,
-    ) -> Stage:
-        group = worker_group if isinstance(worker_group, str) else worker_group.auto_scaling_group_name
-        sections = {field: getattr(settings, field) for field in Settings.model_fields}
-        workers = Workers(group_name=group)
-        return Stage(database=database, redis=redis, workers=workers, **sections).named(self.name)
+    def _identity(self, given: IConstruct | str, name: str) -> str:
+        """Return what is equal for the same queue or group: the path of a construct that makes it, or its name."""
+        if not isinstance(given, str) and given.node.default_child is not None:
+            return given.node.path
+        return json.dumps(Stack.of(self).resolve(name))
 
     def _place(
         self,
@@ -149,6 +171,8 @@ class VideoReclaim(Construct):
         if vpc is not None and security_groups is None:
             description = f"Functions of {self._prefix}"
             security_groups = [ec2.SecurityGroup(self, "SecurityGroup", vpc=vpc, description=description)]
+            # connections.allow_to adds the rule of the other side; out of this one everything may go already.
+            Annotations.of(security_groups[0]).acknowledge_warning("@aws-cdk/aws-ec2:ipv4IgnoreEgressRule")
         groups: Sequence[ec2.ISecurityGroup] = security_groups or [
             ec2.SecurityGroup.from_security_group_id(self, f"SecurityGroup{n}", given)
             for n, given in enumerate(network.security_group_ids if network else ())
@@ -156,24 +180,15 @@ class VideoReclaim(Construct):
         self._connections = ec2.Connections(security_groups=list(groups))
         return Placement(vpc, subnets, groups, network)
 
-    def _create(
-        self,
-        stage: Stage,
-        prefix: str,
-        queues: PlatformQueues,
-        placement: Placement,
-        encryption_key: kms.IKey | None,
-        removal_policy: RemovalPolicy,
-    ) -> None:
+    def _create(self, queues: PlatformQueues, placement: Placement, removal_policy: RemovalPolicy) -> None:
         functions = ReclaimFunctions(
             self,
             "Functions",
             name=self.name,
-            prefix=prefix,
-            stage=stage,
+            prefix=self._prefix,
+            stage=self._stage,
             queues=queues,
             placement=placement,
-            encryption_key=encryption_key,
             removal_policy=removal_policy,
         )
         self.functions: Mapping[str, lambda_.Function] = functions.by_name
@@ -183,40 +198,34 @@ class VideoReclaim(Construct):
         self.state_machine: sfn.StateMachine = ReclaimWorkflow(
             self,
             "Workflow",
-            prefix=prefix,
-            stage=stage,
+            prefix=self._prefix,
+            stage=self._stage,
             functions=functions.by_name,
-            encryption_key=encryption_key,
             removal_policy=removal_policy,
         ).state_machine
         """The workflow."""
         self.schedule = ReclaimSchedule(
             self,
             "Schedule",
-            prefix=prefix,
-            schedule=stage.schedule,
+            prefix=self._prefix,
+            schedule=self._stage.schedule,
             state_machine=self.state_machine,
-            encryption_key=encryption_key,
         )
         """The schedule, with the dead-letter queue for starts that failed."""
         TerminationRule(
             self,
             "Terminations",
-            prefix=prefix,
-            group_name=stage.workers.group_name,
-            enabled=stage.schedule.enabled,
+            prefix=self._prefix,
+            group_name=self._stage.workers.group_name,
+            enabled=self._stage.schedule.enabled,
             state_machine=self.state_machine,
             undelivered=self.schedule.undelivered,
         )
 
     def _observe(
-        self,
-        stage: Stage,
-        prefix: str,
-        queues: PlatformQueues,
-        alarm_topic: sns.ITopic | None,
-        notify_topic: sns.ITopic | None,
+        self, queues: PlatformQueues, alarm_topic: sns.ITopic | None, notify_topic: sns.ITopic | None
     ) -> None:
+        prefix, stage = self._prefix, self._stage
         watched = Watched(
             state_machine_arn=self.state_machine.state_machine_arn,
             undelivered_queue=self.schedule.undelivered.queue_name,
