@@ -13,6 +13,7 @@ from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 from cdk.stack import VideoReclaimStack
 from cdk.stage import load, stages_in
 from dev.local.files import make_scratch_folder
+from examples.app import Academy, Reclaim
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
@@ -56,9 +57,9 @@ def check(make):
     )
 
 
-def synthesized(name, overrides="{}"):
-    """Synthesize a stage without checks; see `assemble`."""
-    return assemble(json.dumps(stages_in()), name, overrides)
+def synthesized(name, overrides="{}", *, stages=None):
+    """Synthesize a stage of ``stages/``, or of ``stages``, without checks; see `assemble`."""
+    return assemble(json.dumps(stages or stages_in()), name, overrides)
 
 
 def assemble(stages, name, overrides="{}", place=()):
@@ -99,6 +100,18 @@ def _assemble(stages, name, overrides, place):
 def checked(name):
     """Synthesize a stage under all checks."""
     return check(lambda app: VideoReclaimStack(app, name=name, stage=load(stages_in(), name)))
+
+
+@cache
+def checked_example():
+    """Synthesize the example's two stacks under all checks."""
+    return check(lambda app: Reclaim(app, "Reclaim", academy=Academy(app, "Academy")))
+
+
+def example():
+    """The example's templates by stack."""
+    files = checked_example().folder.glob("*.template.json")
+    return {file.name.partition(".")[0]: json.loads(file.read_text()) for file in files}
 
 
 @pytest.fixture(params=STAGES)

@@ -1,5 +1,7 @@
 """What a template's references will be once it is deployed, and what its roles allow."""
 
+import json
+
 from tests.infra.conftest import of_type
 
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"
@@ -19,7 +21,9 @@ def written(value, resources):
         return PSEUDO.get(value["Ref"]) or _reference(value["Ref"], "Ref", resources)
     if "Fn::GetAtt" in value:
         return _reference(*value["Fn::GetAtt"], resources)
-    return "".join(written(part, resources) for part in value["Fn::Join"][1])
+    if "Fn::Join" in value:
+        return "".join(written(part, resources) for part in value["Fn::Join"][1])
+    return f"<{json.dumps(value)}>"  # of another stack
 
 
 def _reference(id_, attribute, resources):
@@ -60,5 +64,5 @@ def granted(resources, role_id, effect="Allow"):
     }
 
 
-def role_of(function):
-    return function["Role"]["Fn::GetAtt"][0]
+def role_of(user, key="Role"):
+    return user[key]["Fn::GetAtt"][0]

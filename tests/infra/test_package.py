@@ -16,7 +16,7 @@ from aws_cdk import App, Stack
 from aws_cdk import aws_sqs as sqs
 
 from video_reclaim_cdk.connections import redis_at
-from video_reclaim_cdk.platform import Database
+from video_reclaim_cdk.sections import Database
 from video_reclaim_cdk.video_reclaim import VideoReclaim
 
 app = App()

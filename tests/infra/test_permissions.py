@@ -1,14 +1,15 @@
-"""Least privilege, both ways: what a role grants is what is used.
+"""Least privilege, both ways: what a role is granted and a function is told is what is used, and nothing wider.
 
 Granted is read from the template. Used is recorded: every function runs on the real database and Redis with
-AWS on moto, through its good and its bad paths, and each call that botocore builds is noted. What the
-workflow uses is read from its definition. What is granted and never called has its reason in `UNSEEN`.
+AWS on moto, through its good and its bad paths, and each call that botocore builds and each setting that is read is
+noted. What is granted and never called is what a service does in the function's name.
 """
 
 import json
 import re
 
 import boto3
+import msgspec
 import psycopg2
 import pytest
 
@@ -16,55 +17,38 @@ import enqueue
 import list_stale_videos
 import publish_backlog
 import reclaim
+from cdk.stage import load, stages_in
 from dev.testing.servers import forget_clients
 from dev.testing.strict_aws import make_workers, strict_aws
-from tests.infra.conftest import DEFINITION, functions, of_type, states, synthesized
+from tests.infra.conftest import DEFINITION, example, functions, of_type, states, synthesized
 from tests.infra.references import ACCOUNT, REGION, as_list, granted, role_of, statements, written
+from video_reclaim import settings
 from video_reclaim.adapters import autoscaling
 
 DATABASE_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:academy/database-AbCdEf"
-GROUP = (
-    f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/academy-video-worker-asg"
-)
-
-UNSEEN = {
-    "logs:CreateLogStream": "Lambda writes what the function prints",
-    "logs:PutLogEvents": "Lambda writes what the function prints",
-    "xray:PutTelemetryRecords": "Lambda sends the traces",
-    "xray:PutTraceSegments": "Lambda sends the traces",
-    "ec2:AssignPrivateIpAddresses": "Lambda joins the VPC",
-    "ec2:CreateNetworkInterface": "Lambda joins the VPC",
-    "ec2:DeleteNetworkInterface": "Lambda joins the VPC",
-    "ec2:DescribeNetworkInterfaces": "Lambda joins the VPC",
-    "ec2:DescribeSubnets": "Lambda joins the VPC",
-    "ec2:UnassignPrivateIpAddresses": "Lambda joins the VPC",
-    "rds-db:connect": "asked by the database when it checks the token; no call is made",
-    "kms:Decrypt": "SQS and Secrets Manager use the key for the caller",
-    "kms:GenerateDataKey": "SQS uses the key for the caller",
-}
-BY_STEP_FUNCTIONS = {
-    "logs:CreateLogDelivery",
-    "logs:DeleteLogDelivery",
-    "logs:DescribeLogGroups",
-    "logs:DescribeResourcePolicies",
-    "logs:GetLogDelivery",
-    "logs:ListLogDeliveries",
-    "logs:PutResourcePolicy",
-    "logs:UpdateLogDelivery",
-    "xray:GetSamplingRules",
-    "xray:GetSamplingTargets",
-    "xray:PutTelemetryRecords",
-    "xray:PutTraceSegments",
-}
-
-
 EXECUTION = "arn:aws:states:r:1:execution:m:x"
-
-
-def seen(pairs):
-    return {(action, resource) for action, resource in pairs if action not in UNSEEN}
-
-
+TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# "Giving Lambda functions access to resources in an Amazon VPC", Lambda's Developer Guide.
+INTERFACES = {
+    *("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"),
+    *("ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"),
+}
+BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", *TRACES, *INTERFACES}
+# Asked by the database and by the services in the caller's name; no call is made.
+BY_OTHERS = {"rds-db:connect", "kms:Decrypt", "kms:GenerateDataKey"}
+# "Logging to CloudWatch Logs" and "X-Ray", Step Functions Developer Guide.
+BY_STEP_FUNCTIONS = {
+    *(f"logs:{verb}LogDelivery" for verb in ("Create", "Delete", "Get", "Update")),
+    *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies"),
+    *("logs:DescribeLogGroups", "xray:GetSamplingRules", "xray:GetSamplingTargets", *TRACES),
+}
+# Of these AWS's documents say that they take no resource but *.
+TAKE_NO_RESOURCE = {
+    *BY_STEP_FUNCTIONS,
+    *INTERFACES,
+    *("cloudwatch:GetMetricData", "cloudwatch:PutMetricData", "autoscaling:DescribeAutoScalingGroups"),
+    *("autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeLifecycleHooks"),
+}
 # What an operation is called in a policy, and which resource it is about.
 OPERATIONS = {
     "sqs:SendMessageBatch": ("sqs:SendMessage", lambda p: _queue(p["QueueUrl"])),
@@ -74,12 +58,6 @@ OPERATIONS = {
         lambda p: f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{p['Name']}",
     ),
     "secretsmanager:GetSecretValue": ("secretsmanager:GetSecretValue", lambda p: p["SecretId"]),
-    "cloudwatch:PutMetricData": ("cloudwatch:PutMetricData", lambda _: "*"),
-    "cloudwatch:GetMetricData": ("cloudwatch:GetMetricData", lambda _: "*"),
-    **{
-        f"autoscaling:Describe{what}": (f"autoscaling:Describe{what}", lambda _: "*")
-        for what in ("AutoScalingGroups", "LifecycleHooks", "InstanceRefreshes")
-    },
 }
 
 
@@ -88,7 +66,7 @@ def _queue(url):
 
 
 class Recorder:
-    """Runs handlers as a stage configures them, and notes each AWS call."""
+    """Runs handlers as a stage configures them, and notes each AWS call and each variable that is read."""
 
     def __init__(self, resources, postgres, valkey, monkeypatch):
         self.resources, self.monkeypatch = resources, monkeypatch
@@ -99,15 +77,21 @@ class Recorder:
             "DATABASE_SSL_MODE": "disable",
             "REDIS_URL": valkey.url,
         }
-        self.used = set()
-        self.namespaces = set()
+        self.used, self.namespaces, self.asked = set(), set(), set()
         boto3.setup_default_session(region_name=REGION)
         boto3.DEFAULT_SESSION.events.register("provide-client-params.*.*", self._note)
+        name_of = settings.variable
+
+        def variable(section, field):
+            self.asked.add(name_of(section, field))
+            return name_of(section, field)
+
+        monkeypatch.setattr(settings, "variable", variable)
 
     def _note(self, params, model, **_):
         service = model.service_model.endpoint_prefix.replace("monitoring", "cloudwatch")
-        unknown = f"{service}:{model.name}", lambda _: "not in OPERATIONS"
-        name, resource = OPERATIONS.get(f"{service}:{model.name}", unknown)
+        call = f"{service}:{model.name}"
+        name, resource = OPERATIONS.get(call, (call, lambda _: "*"))
         self.used.add((name, resource(params)))
         if name == "cloudwatch:PutMetricData":
             self.namespaces.add(params["Namespace"])
@@ -148,8 +132,10 @@ def recorder(academy, postgres, valkey, monkeypatch):
         academy.redis.acl_setuser("lambda", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all"])
         for queue in ("video-jobs", "ai-jobs-lite", "ai-jobs-basic", "messaging-jobs"):
             sqs.create_queue(QueueName=f"academy-{queue}")
-        recorder.queue_url = sqs.get_queue_url(QueueName="academy-video-jobs")["QueueUrl"]
         make_workers(scaling, "academy-video-worker-asg")
+        for _ in range(3):
+            academy.add(until=-60)
+        academy.add("UPLOADED")  # a video that may have lost its message
         yield recorder
     boto3.DEFAULT_SESSION = None
 
@@ -160,22 +146,17 @@ def _list(recorder):
         return recorder.run("ListStaleVideos", list_stale_videos.handler, event, **changes)
 
     assert listed({})["batches"]
+    recorder.academy.pass_time(3000)
+    listed({})
     listed({"dryRun": True})
     listed({"limit": "many"})
     listed({}, DATABASE_PORT="1")
-    academy = recorder.academy
-    academy.add(by="i-0123456789abcdef0-worker")  # a silent worker on an instance
-    waiting = academy.add("UPLOADED")  # a video that may have lost its message
-    listed({})
-    at, _, rest = academy.redis.hget("video-reclaim:waiting", waiting).decode().partition(" ")
-    academy.redis.hset("video-reclaim:waiting", waiting, f"{float(at) - 1000} {rest}")
-    recorder.aside.client("sqs").send_message(QueueUrl=recorder.queue_url, MessageBody="{}")
-    listed({})
     listed({}, REDIS_URL="redis://127.0.0.1:1/0")
 
 
 def _reclaim(recorder):
     event = {"videos": [1, 2, 3], "input": {}, "execution": EXECUTION, "failOnPartial": False}
+    event["startedAt"] = "2026-01-01T00:00:00Z"
     answer = recorder.run("Reclaim", reclaim.handler, event)
     recorder.run("Reclaim", reclaim.handler, event, DATABASE_PORT="1")
     recorder.run("Reclaim", reclaim.handler, event, REDIS_URL="redis://127.0.0.1:1/0")
@@ -186,6 +167,7 @@ def _enqueue(recorder):
     event = _reclaim(recorder)
     assert event["videos"]
     recorder.used.clear()
+    recorder.asked.clear()
     recorder.aws.queue_fault = "ServiceUnavailable"
     recorder.run("Enqueue", enqueue.handler, event)
     recorder.aws.queue_fault = ""
@@ -211,89 +193,148 @@ RUNS = {"ListStaleVideos": _list, "Reclaim": _reclaim, "Enqueue": _enqueue, "Pub
 
 
 @pytest.mark.parametrize("step", RUNS)
-def test_a_function_may_do_what_it_does_and_nothing_more(recorder, academy, step):
-    for _ in range(3):
-        academy.add(until=-60)
-    academy.add("UPLOADED")
+def test_a_function_may_do_and_knows_what_it_uses_and_nothing_more(recorder, step):
     RUNS[step](recorder)
-    resources = recorder.resources
-    allowed = seen(granted(resources, role_of(functions(resources)[step])))
-    assert recorder.used == allowed
+    function = functions(recorder.resources)[step]
+    pairs = granted(recorder.resources, role_of(function))
+    assert recorder.used == {pair for pair in pairs if pair[0] not in BY_LAMBDA | BY_OTHERS}
     assert recorder.namespaces <= {"Academy/Workers"}
+
+    sections = [
+        one for one in vars(settings).values() if isinstance(one, type) and issubclass(one, msgspec.Struct)
+    ]
+    optional = {
+        f"{section.__name__}_{field.name}".upper()
+        for section in sections
+        for field in msgspec.structs.fields(section)
+        if not field.required
+    }
+    given = set(function["Environment"]["Variables"])
+    assert given <= recorder.asked
+    assert recorder.asked - given <= optional
 
 
 def test_the_workflow_may_do_what_its_definition_does_and_nothing_more(template):
     (machine,) = of_type(template, "AWS::StepFunctions::StateMachine").values()
-    called = functions(template)
-    used = set()
+    called, used = functions(template), set()
     for _, state in states(json.loads(DEFINITION.read_text())):
         resource = state.get("Resource", "")
         if resource.endswith(":lambda:invoke"):
             step = re.fullmatch(r"\$\{(\w+)Arn\}", state["Arguments"]["FunctionName"])[1]
-            name = called[step]["FunctionName"]
-            used.add(("lambda:InvokeFunction", name))
+            used.add(("lambda:InvokeFunction", called[step]["FunctionName"]))
         elif resource:
             service, action = resource.split(":")[-2:]
             used.add((f"{service}:{action[0].upper()}{action[1:]}", "academy-video-worker-asg"))
-    role = granted(template, machine["RoleArn"]["Fn::GetAtt"][0])
-    own = {
-        (action, re.split(r"[:/]", resource)[-1])
-        for action, resource in role
-        if action not in BY_STEP_FUNCTIONS
-    }
+    role = granted(template, role_of(machine, "RoleArn"))
+    own = {(action, re.split(r"[:/]", name)[-1]) for action, name in role if action not in BY_STEP_FUNCTIONS}
     assert own == used
-    assert {resource for action, resource in role if action in BY_STEP_FUNCTIONS} == {"*"}
+    assert {action for action, _ in role if action in BY_STEP_FUNCTIONS} == BY_STEP_FUNCTIONS
 
 
 def test_the_schedule_may_start_this_workflow_and_leave_letters(template):
     (schedule,) = of_type(template, "AWS::Scheduler::Schedule").values()
-    role = granted(template, schedule["Target"]["RoleArn"]["Fn::GetAtt"][0])
-    assert {action for action, _ in role} == {"states:StartExecution", "sqs:SendMessage"}
-    machine, letters = schedule["Target"]["Arn"], schedule["Target"]["DeadLetterConfig"]["Arn"]
-    assert {resource for _, resource in role} == {written(machine, template), written(letters, template)}
+    target = schedule["Target"]
+    assert granted(template, role_of(target, "RoleArn")) == {
+        ("states:StartExecution", written(target["Arn"], template)),
+        ("sqs:SendMessage", written(target["DeadLetterConfig"]["Arn"], template)),
+    }
 
 
-def test_metrics_go_into_one_namespace_and_are_read_by_one_function(template):
+def test_what_lambda_does_in_a_function_s_name_its_own_code_can_t_if_it_touches_the_network(template):
+    for function in functions(template).values():
+        interfaces = INTERFACES if "VpcConfig" in function else set()
+        group = f"<{function['LoggingConfig']['LogGroup']['Ref']}.Arn>"
+        found = {pair for pair in granted(template, role_of(function)) if pair[0] in BY_LAMBDA}
+        own_logs = {("logs:CreateLogStream", group), ("logs:PutLogEvents", group)}
+        assert found == own_logs | {(action, "*") for action in TRACES | interfaces}
+        denied = [one for one in statements(template, role_of(function)) if one["Effect"] == "Deny"]
+        assert [set(one["Action"]) for one in denied] == [interfaces] * bool(interfaces)
+        for one in denied:
+            source = written(one["Condition"]["ArnEquals"]["lambda:SourceFunctionArn"], template)
+            assert source.endswith(f":function:{function['FunctionName']}")
+
+
+LAMBDA, STATES, SCHEDULER, EVENTS, EC2 = (
+    f"{service}.amazonaws.com" for service in ("lambda", "states", "scheduler", "events", "ec2")
+)
+USERS = {
+    "AWS::Lambda::Function": (LAMBDA, lambda one: one["Role"]),
+    "AWS::StepFunctions::StateMachine": (STATES, lambda one: one["RoleArn"]),
+    "AWS::Scheduler::Schedule": (SCHEDULER, lambda one: one["Target"]["RoleArn"]),
+    "AWS::Events::Rule": (EVENTS, lambda one: one["Targets"][0]["RoleArn"]),
+    "AWS::IAM::InstanceProfile": (EC2, lambda one: one["Roles"][0]),
+}
+
+
+def used_roles(resources):
+    """The service that uses it, by role."""
+    return {
+        role(one).get("Ref") or role(one)["Fn::GetAtt"][0]: service
+        for kind, (service, role) in USERS.items()
+        for one in of_type(resources, kind).values()
+    }
+
+
+def check_roles(resources, account):
+    """Each role is one service's, for no other account, and has no grant that is wider than AWS asks for.
+
+    "The confused deputy problem", IAM User Guide: three of these services take a role from whoever calls them.
+    """
+    roles, used = of_type(resources, "AWS::IAM::Role"), used_roles(resources)
+    assert set(used) == set(roles)
+    for id_, role in roles.items():
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert (trust["Effect"], trust["Action"]) == ("Allow", "sts:AssumeRole")
+        assert trust["Principal"] == {"Service": used[id_]}
+        assert "ManagedPolicyArns" not in role
+        if used[id_] in (STATES, SCHEDULER, EVENTS):
+            given = {key: value for block in trust["Condition"].values() for key, value in block.items()}
+            assert set(trust["Condition"]) <= {"StringEquals", "ArnLike"}
+            assert written(given["aws:SourceAccount"], resources) == account
+            source = written(given["aws:SourceArn"], resources)
+            assert f":{used[id_].partition('.')[0]}:" in source and f":{account}:" in source
+        for action, resource in granted(resources, id_):
+            assert "*" not in action
+            assert resource != "*" or action in TAKE_NO_RESOURCE, action
+    for policy in of_type(resources, "AWS::IAM::Policy").values():
+        assert {role["Ref"] for role in policy["Roles"]} <= set(used)
+
+
+def test_roles_of_a_stage(stage, template):
+    check_roles(template, load(stages_in(), stage).account or ACCOUNT)
+
+
+def test_roles_of_the_example():
+    check_roles(example()["Reclaim"]["Resources"], ACCOUNT)
+
+
+def test_metrics_are_put_into_one_namespace(template):
     for step, function in functions(template).items():
-        of_step = list(statements(template, role_of(function)))
+        of_step = statements(template, role_of(function))
         puts = [one for one in of_step if "cloudwatch:PutMetricData" in as_list(one["Action"])]
-        gets = [one for one in of_step if "cloudwatch:GetMetricData" in as_list(one["Action"])]
         assert bool(puts) == (step == "PublishBacklog")
-        assert bool(gets) == (step in ("PublishBacklog", "ListStaleVideos"))
         for one in puts:
             assert one["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Academy/Workers"}}
             assert as_list(one["Action"]) == ["cloudwatch:PutMetricData"]
 
 
-def test_no_role_has_a_managed_policy_or_a_wildcard_action(template):
-    for role_id, role in of_type(template, "AWS::IAM::Role").items():
-        assert "ManagedPolicyArns" not in role
-        assert not [action for action, _ in granted(template, role_id) if "*" in action]
+def test_each_queue_refuses_what_is_sent_in_the_clear(template):
+    policies = of_type(template, "AWS::SQS::QueuePolicy").values()
+    for id_ in of_type(template, "AWS::SQS::Queue"):
+        (of_queue,) = [one for one in policies if {"Ref": id_} in one["Queues"]]
+        (refusal,) = [one for one in of_queue["PolicyDocument"]["Statement"] if one["Effect"] == "Deny"]
+        assert (refusal["Action"], refusal["Principal"]) == ("sqs:*", {"AWS": "*"})
+        assert refusal["Resource"] == {"Fn::GetAtt": [id_, "Arn"]}
+        assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_only_the_service_and_not_the_code_makes_network_interfaces():
+def test_signing_in_by_iam_is_for_one_user_of_one_database():
     resources = synthesized("existing").template["Resources"]
-    for function in functions(resources).values():
-        interfaces = {pair for pair in granted(resources, role_of(function)) if pair[0].startswith("ec2:")}
-        assert interfaces == granted(resources, role_of(function), effect="Deny")
-        (denied,) = [s for s in statements(resources, role_of(function)) if s["Effect"] == "Deny"]
-        ((_, condition),) = denied["Condition"].items()
-        assert written(condition["lambda:SourceFunctionArn"], resources).endswith(function["FunctionName"])
-    assert not [
-        pair
-        for role_id in of_type(synthesized("local").template["Resources"], "AWS::IAM::Role")
-        for pair in granted(synthesized("local").template["Resources"], role_id)
-        if pair[0].startswith("ec2:")
-    ]
-
-
-@pytest.mark.parametrize("step", RUNS)
-def test_signing_in_by_iam_is_for_one_user_of_one_database(step):
-    resources = synthesized("existing").template["Resources"]
-    pairs = granted(resources, role_of(functions(resources)[step]))
     user = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKLMNOPQRSTUVWXYZ/video_reclaim"
-    assert {pair for pair in pairs if pair[0].startswith("rds")} == {("rds-db:connect", user)}
-    assert not [pair for pair in pairs if pair[1] == DATABASE_SECRET]
+    for function in functions(resources).values():
+        pairs = granted(resources, role_of(function))
+        assert {pair for pair in pairs if pair[0].startswith("rds")} == {("rds-db:connect", user)}
+        assert not [pair for pair in pairs if pair[1] == DATABASE_SECRET]
 
 
 def test_a_customers_key_is_used_through_its_service_alone():
@@ -305,13 +346,11 @@ def test_a_customers_key_is_used_through_its_service_alone():
     resources = synthesized("existing", json.dumps(overrides)).template["Resources"]
     for step, function in functions(resources).items():
         via = {
-            (written(s["Condition"]["StringEquals"]["kms:ViaService"], resources), action)
-            for s in statements(resources, role_of(function))
-            for action in as_list(s["Action"])
+            (written(one["Condition"]["StringEquals"]["kms:ViaService"], resources), action)
+            for one in statements(resources, role_of(function))
+            for action in as_list(one["Action"])
             if action.startswith("kms:")
         }
-        wanted = {(f"secretsmanager.{REGION}.amazonaws.com", "kms:Decrypt")}
-        if step == "Enqueue":
-            sqs = f"sqs.{REGION}.amazonaws.com"
-            wanted |= {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")}
-        assert via == wanted
+        sqs, secrets = (f"{service}.{REGION}.amazonaws.com" for service in ("sqs", "secretsmanager"))
+        sends = {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")} if step == "Enqueue" else set()
+        assert via == {(secrets, "kms:Decrypt"), *sends}

@@ -51,14 +51,6 @@ def test_both_maps_run_as_many_items_at_once_as_the_stage_allows(name):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_second_look_comes_when_silence_counts(name):
-    """Not before, for nothing could be confirmed; and not much later, for an execution waits meanwhile."""
-    counts_after_s = load(stages_in(), name).reclaiming.confirm_silence_seconds
-    (wait,) = [state for _, state in states(bound(name)) if state["Type"] == "Wait"]
-    assert counts_after_s < evaluate(wait["Seconds"]) <= counts_after_s + 10
-
-
-@pytest.mark.parametrize("name", STAGES)
 def test_what_the_workflow_calls_is_of_its_own_stage(name):
     template = synthesized(name).template["Resources"]
     values = machine_of(template)["DefinitionSubstitutions"]
