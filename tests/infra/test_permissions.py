@@ -7,6 +7,7 @@ noted. What is granted and never called is what a service does in the function's
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import msgspec
@@ -183,7 +184,14 @@ def _publish(recorder):
     describe = autoscaling._describe
     retains = {"InstanceLifecyclePolicy": {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}}
     recorder.monkeypatch.setattr(autoscaling, "_describe", lambda name: describe(name) | retains)
-    assert "decision" in recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]
+    # Nine workers and a calm window: it looks at whatever forbids a scale-in.
+    scaling, now = recorder.aside.client("autoscaling"), datetime.now(UTC)
+    scaling.set_desired_capacity(AutoScalingGroupName="academy-video-worker-asg", DesiredCapacity=9)
+    calm = {"MetricName": "BacklogCount", "Value": 0, "Unit": "Count"}
+    minutes = [{**calm, "Timestamp": now - timedelta(minutes=ago)} for ago in range(1, 21)]
+    recorder.aws.put("Academy/Workers", minutes)
+    recorder.aws.settle()
+    assert recorder.run("PublishBacklog", publish_backlog.handler, event)["setDesiredCapacity"]
     recorder.run("PublishBacklog", publish_backlog.handler, event, DATABASE_PORT="1")
     recorder.aws.cloudwatch_fault = "InternalServiceFault"
     assert recorder.run("PublishBacklog", publish_backlog.handler, event)["run"]["metricsError"]
