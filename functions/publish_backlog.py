@@ -135,20 +135,20 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
 
     Sums of 0 are left out: CloudWatch charges a metric for the hours in which it is published.
     """
-    totals, backlog = given.pass_.total(), seen.backlog
+    did, backlog = given.pass_.total(), seen.backlog
     trusted = add_pass(given.run, given.pass_).heartbeats_trusted
     looked = not given.pass_.retried and given.run.heartbeats_trusted is not msgspec.UNSET
     values = {
         "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
         "OldestBacklogAge": _known(given.run.longest_wait_s),
-        "VideosReclaimed": totals.did.reclaimed,
-        "VideosEnqueued": totals.did.enqueued,
-        "VideosFailed": sum(totals.failed.values()),
-        "VideosQuarantined": totals.did.quarantined,
-        "VideosRefused": totals.did.refused,
+        "VideosReclaimed": did.reclaimed,
+        "VideosEnqueued": did.enqueued,
+        "VideosFailed": sum(given.pass_.failed().values()),
+        "VideosQuarantined": did.quarantined,
+        "VideosRefused": did.refused,
         "VideosWithoutTenant": given.run.spared.get(Reason.TENANT_UNKNOWN, 0) if looked else None,
-        "VideosResent": totals.did.resent,
-        "DuplicatesSent": sum(totals.did.duplicates.values()),
+        "VideosResent": did.resent,
+        "DuplicatesSent": sum(did.duplicates.values()),
         "HeartbeatsTrusted": _known(trusted),
     }
     own = {

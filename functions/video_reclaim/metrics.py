@@ -17,15 +17,7 @@ Statistic = Literal["Maximum", "Minimum", "Sum"]
 
 
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of the list.
-
-    Attributes:
-        name: metric name.
-        unit: CloudWatch's unit.
-        statistic: how alarms and the dashboard combine the values of a period.
-        dimension: the one dimension that it has; None for the dimensions of the stage.
-        meaning: one line for people.
-    """
+    """An entry of the list: see docs/metrics.md. Without a dimension of its own it has those of the stage."""
 
     name: str
     unit: Unit
@@ -41,16 +33,10 @@ METRICS = {
 
 
 class Series(msgspec.Struct, frozen=True):
-    """A metric with its dimensions, by which CloudWatch identifies it.
-
-    Attributes:
-        name: metric name.
-        unit: CloudWatch's unit; a query finds only what was put with the same one.
-        dimensions: names and values, sorted.
-    """
+    """A metric with its dimensions, names and values, by which CloudWatch identifies it."""
 
     name: str
-    unit: Unit
+    unit: Unit  # a query finds only what was put with the same one
     dimensions: tuple[tuple[str, str], ...]
 
 

@@ -29,45 +29,28 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Database(msgspec.Struct, frozen=True):
-    """Where PostgreSQL is, and how to sign in.
-
-    Attributes:
-        host: host name.
-        port: TCP port.
-        name: the platform's database.
-        ssl_mode: libpq's; ``verify-full`` checks certificate and host name.
-        statement_seconds: the server ends a statement after this time.
-        user: for IAM or trust authentication; with a secret, the secret names the user.
-        secret_arn: a Secrets Manager secret in RDS's JSON form (``username``, ``password``).
-        iam_resource_id: sign in with a short-lived RDS token; the id itself only matters to the policy.
-        ssl_root_cert: file of trusted roots below `LAYERS`; without one nothing can be verified.
-    """
+    """Where PostgreSQL is, and how to sign in: by a secret in RDS's JSON form, by an RDS token, or as ``user``."""
 
     host: str
     port: Positive
     name: str
     ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"]
-    statement_seconds: Positive
+    statement_seconds: Positive  # the server ends a statement after this time
     user: str | None = None
     secret_arn: str | None = None
-    iam_resource_id: str | None = None
-    ssl_root_cert: str | None = None
+    iam_resource_id: str | None = None  # only the policy needs the id itself
+    ssl_root_cert: str | None = None  # below LAYERS; without one nothing can be verified
 
 
 class Redis(msgspec.Struct, frozen=True):
     """Where the heartbeats are.
 
-    Attributes:
-        url: ``rediss://host:port/db`` for TLS, ``redis://`` without.
-        secret_arn: a Secrets Manager secret with the auth token, bare or as ``{"auth_token": …}`` or
-            ``{"username": …, "password": …}``.
-        ssl_root_cert: file of trusted roots below `LAYERS`; None for the operating system's, which know
-            ElastiCache.
+    The secret holds the auth token, bare or as ``{"auth_token": …}`` or ``{"username": …, "password": …}``.
     """
 
     url: str
     secret_arn: str | None = None
-    ssl_root_cert: str | None = None
+    ssl_root_cert: str | None = None  # below LAYERS; None for the system's roots, which know ElastiCache
 
     @property
     def root_cert_file(self) -> str | None:
@@ -76,18 +59,7 @@ class Redis(msgspec.Struct, frozen=True):
 
 
 class Reclaiming(msgspec.Struct, frozen=True):
-    """When a video counts as stuck, and how it is put back.
-
-    Attributes:
-        silent_after_seconds: how long a heartbeat must not have been renewed; three beats of a worker.
-        handoff_seconds: how long a reclaimed video may take to reach the queue before another execution
-            adopts it; longer than any function runs.
-        max_reclaims: a video reclaimed more often within 7 days is quarantined; 0 for no limit.
-        mass_silence_seconds: how long silence must last while most workers are silent.
-        lost_after_seconds: how long a video must have waited before its message may count as lost.
-        expired_but_beating: ``reclaim`` takes a video whose lease expired from a worker that still sends
-            heartbeats, which is the platform's rule; ``spare`` leaves it to the worker.
-    """
+    """When a video counts as stuck, and how it is put back: see the table of settings in docs/."""
 
     silent_after_seconds: Positive
     handoff_seconds: Positive
@@ -98,32 +70,19 @@ class Reclaiming(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """The deployment.
-
-    Attributes:
-        name: tells it from others that may share a Redis.
-    """
+    """The deployment: its name tells it from others that may use the same Redis."""
 
     name: str
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """How often the workflow starts.
-
-    Attributes:
-        rate_minutes: minutes between two starts.
-    """
+    """How often the workflow starts."""
 
     rate_minutes: Positive
 
 
 class Queues(msgspec.Struct, frozen=True):
-    """The queues.
-
-    Attributes:
-        urls: by worker type, the queues whose depth is published. ``Video`` has exactly one: the queue that
-            reclaimed videos are sent to.
-    """
+    """The queues whose depth is published, by worker type. Reclaimed videos are sent to the one of ``Video``."""
 
     urls: dict[str, list[str]]
 
@@ -138,23 +97,14 @@ class Queues(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """Where metrics are published.
-
-    Attributes:
-        namespace: CloudWatch namespace.
-        dimensions: dimensions of every metric but QueueDepth, which has WorkerType.
-    """
+    """Where metrics are published, and the dimensions of all but QueueDepth, which has WorkerType."""
 
     namespace: str
     dimensions: dict[str, str]
 
 
 class Workers(msgspec.Struct, frozen=True):
-    """The worker group.
-
-    Attributes:
-        group_name: name of the Auto Scaling group.
-    """
+    """The Auto Scaling group of the workers."""
 
     group_name: str
 

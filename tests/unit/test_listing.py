@@ -7,7 +7,7 @@ from dev.testing.videos import CRITERIA, NOW_S, a_video, a_waiting_video
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import MAX_LISTED, findings, judge_all, listing
 from video_reclaim.rules.run_record import ListedVideo, RunRecord
-from video_reclaim.rules.sightings import Heartbeat, Look, Seen, Sighting
+from video_reclaim.rules.sightings import Look, Seen, Sighting
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.rules.view import BLIND, View, compare, most_are_silent, notes
 
@@ -187,12 +187,12 @@ class TestViews:
 
     VIDEO, WAITING = a_video(id=1), a_waiting_video(id=2)
 
-    def look(self, *, heard_ttl_s=9, beat=None, **given):
-        beats = {1: beat or Heartbeat(True), 2: Heartbeat(True)}
-        return Look(True, heartbeats=beats, heard_ttl_s=heard_ttl_s, **given)
+    def look(self, *, heard_ttl_s=9, beat=None, unknown=False, **given):
+        expires_ms = {2: None} if unknown else {1: beat, 2: None}
+        return Look(True, expires_ms=expires_ms, heard_ttl_s=heard_ttl_s, **given)
 
     def remembered(self, **changes):
-        first = compare([self.VIDEO, self.WAITING], self.look(beat=Heartbeat(True, 5_000)), CRITERIA)
+        first = compare([self.VIDEO, self.WAITING], self.look(beat=5_000), CRITERIA)
         return {
             video_id: replace(seen.sighting, since_s=NOW_S - 61, **changes)
             for video_id, seen in first.seen.items()
@@ -201,9 +201,9 @@ class TestViews:
     @pytest.mark.parametrize(
         ("heard_ttl_s", "beat", "known"),
         [
-            pytest.param(9, Heartbeat(True), True, id="a-heartbeat-once-moved-here"),
-            pytest.param(-2, Heartbeat(True), False, id="none-ever-did"),
-            pytest.param(-2, Heartbeat(True, 65_000), True, id="one-moves-now"),
+            pytest.param(9, None, True, id="a-heartbeat-once-moved-here"),
+            pytest.param(-2, None, False, id="none-ever-did"),
+            pytest.param(-2, 65_000, True, id="one-moves-now"),
         ],
     )
     def test_silence_counts_only_where_a_heartbeat_of_the_stage_moved(self, heard_ttl_s, beat, known):
@@ -219,7 +219,7 @@ class TestViews:
 
     def test_only_what_is_new_or_has_changed_is_written(self):
         recorded = self.remembered() | {9: Sighting(1.0, None, "gone")}
-        look = self.look(beat=Heartbeat(True, 65_000), recorded=recorded, looked_at_s=NOW_S)
+        look = self.look(beat=65_000, recorded=recorded, looked_at_s=NOW_S)
         view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
         written = notes(view, lost=[], queue_clear_since_s=None, mass_silence=False)
         assert (written.changed, written.ended) == ({1: view.of(self.VIDEO).sighting}, [9])
@@ -227,7 +227,7 @@ class TestViews:
 
     @pytest.mark.parametrize(("marked", "lost"), [(False, True), (True, False)])
     def test_a_lost_message_is_marked_and_a_mark_lasts_for_one_look(self, marked, lost):
-        look = self.look(recorded=self.remembered(lost=marked), looked_at_s=NOW_S, beat=Heartbeat(False))
+        look = self.look(recorded=self.remembered(lost=marked), looked_at_s=NOW_S, unknown=True)
         view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
         written = notes(view, lost=[2] if lost else [], queue_clear_since_s=None, mass_silence=False)
         assert {video_id: one.lost for video_id, one in written.changed.items()} == {2: lost}

@@ -1,6 +1,6 @@
 import pytest
 
-from video_reclaim.rules.sightings import Heartbeat, Look, Seen, Sighting, is_mass_silence, memory_s, see
+from video_reclaim.rules.sightings import Look, Seen, Sighting, is_mass_silence, memory_s, see
 
 ROW, OTHER_ROW = "PROCESSING (claim) file", "PROCESSING (another) file"
 REDIS_MS = 1_700_000_000_000
@@ -9,7 +9,7 @@ THERE = REDIS_MS + 40_000
 
 def sighted(expires_ms, *, row=ROW, since_s=100.0):
     """What is remembered after a look at ``since_s``."""
-    return see(row, Heartbeat(True, expires_ms), None, now_s=since_s, redis_ms=REDIS_MS - 60_000).sighting
+    return see(row, expires_ms, None, now_s=since_s, redis_ms=REDIS_MS - 60_000).sighting
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,14 @@ def sighted(expires_ms, *, row=ROW, since_s=100.0):
     ],
 )
 def test_what_is_seen_has_changed_or_not(earlier, now, unchanged_s, moved):
-    seen = see(ROW, Heartbeat(True, now), earlier, now_s=160.0, redis_ms=REDIS_MS)
+    seen = see(ROW, now, earlier, now_s=160.0, redis_ms=REDIS_MS)
     assert (seen.unchanged_s, seen.moved, seen.heartbeat_there) == (unchanged_s, moved, now is not None)
     assert seen.sighting.since_s == 160.0 - unchanged_s
     assert seen.sighting.expires_ms == (earlier.expires_ms if unchanged_s else now)
 
 
-def test_an_unknown_heartbeat_tells_nothing_and_is_not_remembered():
-    assert see(ROW, Heartbeat(False), sighted(THERE), now_s=999.0, redis_ms=REDIS_MS) == Seen()
-
-
 def test_a_clock_that_is_set_back_only_delays():
-    assert see(ROW, Heartbeat(True), sighted(None, since_s=200.0), now_s=100.0, redis_ms=0).unchanged_s == 0
+    assert see(ROW, None, sighted(None, since_s=200.0), now_s=100.0, redis_ms=0).unchanged_s == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from dev.testing.videos import CRITERIA, NOW_S, a_handoff, a_video, a_waiting_video
-from video_reclaim.rules.sightings import Heartbeat, Look, Sighting
+from video_reclaim.rules.sightings import Look, Sighting
 from video_reclaim.rules.view import compare
 from video_reclaim.rules.waiting import Depth, Proof, needs_look_at_queue, prove, still_lost
 
@@ -11,16 +11,16 @@ EMPTY = Depth(0, 0, 0)
 PROVED_S = NOW_S - 60
 
 
-def view_of(videos, *, waited_s=300.0, lost=False, heartbeat=None, **look):
+def view_of(videos, *, waited_s=300.0, lost=False, expires_ms=None, unknown=False, **look):
     """A view in which these videos have been seen unchanged for so long, by what a first look remembers."""
-    beats = {video.id: heartbeat or Heartbeat(True) for video in videos}
-    first = compare(videos, Look(True, heartbeats=beats, heard_ttl_s=9), CRITERIA)
+    beats = {} if unknown else dict.fromkeys([video.id for video in videos], expires_ms)
+    first = compare(videos, Look(True, expires_ms=beats, heard_ttl_s=9), CRITERIA)
     recorded = {
         video_id: replace(seen.sighting, since_s=NOW_S - waited_s, lost=lost)
         for video_id, seen in first.seen.items()
         if seen.sighting
     }
-    now = Look(True, heartbeats=beats, recorded=recorded, looked_at_s=NOW_S - 60, heard_ttl_s=9, **look)
+    now = Look(True, expires_ms=beats, recorded=recorded, looked_at_s=NOW_S - 60, heard_ttl_s=9, **look)
     return compare(videos, now, CRITERIA)
 
 
@@ -55,8 +55,8 @@ def test_a_message_is_lost_when_the_queue_could_not_hold_it_in_two_looks(depth, 
     [
         pytest.param(WAITING, {"waited_s": 299.9}, id="waits-for-less"),
         pytest.param(WAITING, {"retried": frozenset({1})}, id="a-user-has-just-retried-it"),
-        pytest.param(WAITING, {"heartbeat": Heartbeat(True, 1_700_000_040_000)}, id="its-first-worker-lives"),
-        pytest.param(WAITING, {"heartbeat": Heartbeat(False)}, id="its-heartbeat-never-expires"),
+        pytest.param(WAITING, {"expires_ms": 1_700_000_040_000}, id="its-first-worker-lives"),
+        pytest.param(WAITING, {"unknown": True}, id="its-heartbeat-never-expires"),
         pytest.param(a_waiting_video(tenant_id=None), {}, id="no-message-can-be-written"),
         pytest.param(a_handoff("somebody"), {}, id="somebody-hands-it-over"),
         pytest.param(a_video(), {}, id="a-worker-has-it"),
@@ -91,7 +91,7 @@ def test_the_queue_is_looked_at_when_a_video_was_waiting_at_an_earlier_look():
 def test_a_sighting_of_another_claim_is_not_this_wait():
     look = Look(
         True,
-        heartbeats={1: Heartbeat(True)},
+        expires_ms={1: None},
         recorded={1: Sighting(0.0, None, "other", lost=True)},
         looked_at_s=NOW_S,
     )

@@ -27,15 +27,11 @@ def send(
 ) -> Sent:
     """Send a message per video id, some of them delayed by so many seconds.
 
-    A call takes ten messages; up to five calls are made side by side.
+    A call takes ten messages; up to five calls are made side by side. No call starts after one has failed as a
+    whole, nor later than 20 s after the first, so that the function has time left to record what was sent.
 
-    Never raises for a failure of SQS: the caller must first record what was accepted. Each call counts by its
-    own answer. A call that fails as a whole starts no further calls, but those that are under way are waited
-    for, and what they answer counts. So ``accepted`` may hold videos that come after some of ``not_sent``, and
-    a retry sends ``not_sent`` alone. SQS may have accepted the messages of a call that failed if only its
-    answer was lost; the messages of calls that were not started are certainly not in the queue.
-
-    No call starts later than 20 s after the first, so that the function has time left to record what was sent.
+    Never raises for a failure of SQS: the caller must first record what was accepted. A retry sends ``not_sent``
+    alone. SQS may have accepted the messages of a call that failed, if only its answer was lost.
     """
     sqs: SQSClient = aws.client("sqs")
     ids = list(messages)
@@ -74,15 +70,10 @@ def send(
 
 
 class _Answer(NamedTuple):
-    """SQS's answer to one call.
-
-    Attributes:
-        reasons: why it refused a message, by video id; '' for those that it accepted.
-        repeated: boto3 made the call twice.
-    """
+    """SQS's answer to one call: why it refused a message, by video id, and '' for those that it accepted."""
 
     reasons: dict[int, str]
-    repeated: bool
+    repeated: bool  # boto3 made the call twice
 
 
 def _send_call(

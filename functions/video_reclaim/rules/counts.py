@@ -1,5 +1,7 @@
 """What was done with the videos of one item of a Map."""
 
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -17,19 +19,7 @@ class Cause(StrEnum):
 
 
 class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What was done with the videos of one item of a Map; zeros are left out of the JSON form.
-
-    Attributes:
-        reclaimed: videos taken from their workers and handed to the queue.
-        enqueued: messages that SQS accepted.
-        quarantined: videos set to FAILED after too many reclaims.
-        over_limit: videos put back to work that would be quarantined in an hour without so many quarantines.
-        refused: rows that PostgreSQL refused to write, because of a constraint or a trigger for example.
-        resent: videos whose lost message is sent again.
-        duplicates: messages sent although an earlier one for the same video may be in the queue, by `Cause`.
-        skipped: number of videos left alone, by reason.
-        redis_away: 1 when Redis could not be read or written for this item.
-    """
+    """What was done with the videos of one item of a Map: see `RunRecord`. Zeros are left out of the JSON form."""
 
     reclaimed: int = 0
     enqueued: int = 0
@@ -39,17 +29,28 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
     resent: int = 0
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
-    redis_away: int = 0
+    redis_away: int = 0  # 1 when Redis could not be read or written for this item
+
+
+def add_up(counts: Iterable[Counts]) -> Counts:
+    """Add up what was done with several items."""
+    each = list(counts)
+    values = {
+        field.name: [getattr(one, field.name) for one in each] for field in msgspec.structs.fields(Counts)
+    }
+    added = {name: _sum_of_dicts(v) if name in _BY_KIND else sum(v) for name, v in values.items()}
+    return Counts(**added)
+
+
+_BY_KIND = ("duplicates", "skipped")
+
+
+def _sum_of_dicts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter[str]()))
 
 
 class ItemResult(msgspec.Struct, rename="camel"):
-    """What the workflow keeps of one item's output.
-
-    Attributes:
-        did: what was done.
-        error: name of the error, when some of the item's videos failed.
-        failed: how many failed.
-    """
+    """What the workflow keeps of one item's output: what was done, and how many of its videos failed by which error."""
 
     did: Counts = msgspec.field(default_factory=Counts)
     error: str = ""

@@ -12,56 +12,33 @@ from video_reclaim.rules.staleness import Reason
 
 
 class Batch(msgspec.Struct, rename="camel"):
-    """The answer of Reclaim, which is the event of Enqueue.
-
-    Attributes:
-        execution: ARN of the execution, from which the token follows.
-        fail_on_partial: raise unless every message is accepted.
-        videos: ids of the videos that carry the token.
-        attempts: for each of them, the ``attempt`` of its message.
-        did: what was done so far.
-        retries: how often this state was tried before, without success.
-    """
+    """The answer of Reclaim, which is the event of Enqueue."""
 
     execution: str
-    fail_on_partial: bool
+    fail_on_partial: bool  # raise unless every message is accepted
     videos: list[int]
-    attempts: list[int]
-    did: Counts
-    retries: int = 0
+    attempts: list[int]  # of each video's message
+    did: Counts  # so far
+    retries: int = 0  # how often this state was tried before, without success
 
 
 class ItemOutput(msgspec.Struct, omit_defaults=True):
-    """The output of one item of a Map.
-
-    Attributes:
-        did: what was done.
-        error: name of the error, when SQS did not accept some of the messages.
-        ids: the videos of these messages.
-    """
+    """The output of one item of a Map."""
 
     did: Counts
-    error: str = ""
-    ids: list[int] = msgspec.field(default_factory=list)
+    error: str = ""  # name of the error, when SQS did not accept some of the messages
+    ids: list[int] = msgspec.field(default_factory=list)  # the videos of these messages
 
 
 @dataclass(slots=True)
 class Sent:
-    """The result of sending several messages.
-
-    Attributes:
-        accepted: video ids that SQS accepted.
-        repeated: those of them whose call was made twice, since the first was not answered, or not well.
-        refused: SQS's reason, by video id.
-        not_sent: video ids of calls that failed as a whole or were not made.
-        error: why they were not sent; '' if all were.
-    """
+    """The result of sending several messages, by video id."""
 
     accepted: list[int] = field(default_factory=list)
-    repeated: list[int] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
-    not_sent: list[int] = field(default_factory=list)
-    error: str = ""
+    repeated: list[int] = field(default_factory=list)  # of the accepted: boto3 made the call twice
+    refused: dict[int, str] = field(default_factory=dict)  # with SQS's reason
+    not_sent: list[int] = field(default_factory=list)  # their calls failed as a whole, or were not made
+    error: str = ""  # why they were not sent
 
 
 def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answered: bool) -> Counts:
@@ -70,7 +47,7 @@ def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answ
     Args:
         batch: what Enqueue was given.
         sent: the result of sending.
-        cleared: the result of ending the handoffs. A row that is refused here has its message in the queue.
+        cleared: the result of ending the handoffs; a refused row has its message in the queue.
         jobs: number of videos that still carried the token; the others moved on.
         redis_answered: the keys of the jobs could be read and deleted.
     """
@@ -90,11 +67,6 @@ def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answ
 
 def output(batch: Batch, sent: Sent, did: Counts) -> ItemOutput:
     """Return the output of the item, or raise what is left to a retry.
-
-    Args:
-        batch: what Enqueue was given.
-        sent: the result of sending.
-        did: from `did_now`.
 
     Raises:
         QueueUnavailable: a call failed as a whole, and nothing was accepted or everything must be.

@@ -34,17 +34,11 @@ def judge_all(
 
 
 class Listing(NamedTuple):
-    """What a listing comes to.
-
-    Attributes:
-        run: the record of the execution so far.
-        ids: the videos to reclaim, in order.
-        confirm_after_s: after how many seconds a second look can tell that the suspects are silent; 0 for none.
-    """
+    """What a listing comes to: the record of the execution so far, and the videos to reclaim, in order."""
 
     run: RunRecord
     ids: list[int]
-    confirm_after_s: int
+    confirm_after_s: int  # when a second look can tell that the suspects are silent; 0 for none
 
 
 def listing(
@@ -57,14 +51,8 @@ def listing(
 ) -> Listing:
     """Return what is to be reclaimed, and the record of the execution so far.
 
-    Args:
-        videos: the rows, in order.
-        view: what Redis said of them.
-        found: the reasons of all videos but those that merely wait.
-        request: the input of the execution. Its limit holds over both looks together.
-        earlier: for the second look, the record so far. Its stale videos are added to; of the videos that were
-            spared, only the second look counts.
-        criteria: by which they were judged.
+    The limit holds over both looks together. The second look adds to the stale videos of the ``earlier`` record; of
+    the videos that were spared, only the second look counts.
     """
     taken = sum(earlier.stale.values()) - earlier.left_to_next_run if earlier else 0
     stale = [video_id for video_id, reason in found.items() if reason.stale]

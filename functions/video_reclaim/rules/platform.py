@@ -60,30 +60,19 @@ def instance_of(leased_by: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a message says about a video, and the handoff lease under which it is sent.
-
-    Attributes:
-        video_id: primary key of the video.
-        file_key: storage key of the upload.
-        tenant_id: primary key of the tenant.
-        tenant_code: code of the tenant.
-        handoff_until: end of the handoff lease, as PostgreSQL writes it.
-    """
+    """What a message says about a video, and the end of the handoff lease under which it is sent."""
 
     video_id: int
     file_key: str
     tenant_id: int
     tenant_code: str
-    handoff_until: str
+    handoff_until: str  # as PostgreSQL writes it
 
 
 def message(job: Job, *, attempt: int, at: datetime) -> dict[str, object]:
-    """Build the message body that the platform's workers expect.
+    """Build the body that the platform's workers expect; ``at`` has an offset from UTC.
 
-    Args:
-        job: the video.
-        attempt: 1 for the message of the upload; here the number of reclaims in the last 7 days, plus 1.
-        at: the time of sending, with an offset from UTC.
+    The upload's own message is attempt 1; here it is the number of reclaims in the last 7 days, plus 1.
     """
     return {
         "video_id": job.video_id,

@@ -19,11 +19,9 @@ MAX_QUARANTINES_AN_HOUR = 3
 class Tally:
     """What Redis says when the claims of dead workers are counted.
 
-    Attributes:
-        reclaims: number of claims of the same upload that were found dead in the last 7 days, by video id, the
-            one counted now included; absent if it is unknown.
-        taken: ids of the waiting videos whose sighting this execution, and no other, took from the record.
-        answered: Redis answered.
+    ``reclaims`` is the number of claims of the same upload that were found dead in the last 7 days, by video id,
+    the one counted now included; absent if it is unknown. ``taken`` are the waiting videos whose sighting this
+    execution, and no other, took from the record.
     """
 
     reclaims: dict[int, int] = field(default_factory=dict)
@@ -33,21 +31,13 @@ class Tally:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done with one batch.
-
-    Attributes:
-        reasons: why each video that was read is to be reclaimed or skipped, by id.
-        lease: rows to reclaim, as read.
-        quarantine: rows that are not sent again, as read.
-        over_limit: ids of rows to reclaim that would be quarantined if the hour had not had its quarantines.
-        reclaims: see `Tally`.
-    """
+    """What is to be done with one batch: rows as they were read, and the reason for each by id."""
 
     reasons: dict[int, Reason]
     lease: list[Video]
     quarantine: list[Video]
-    over_limit: set[int]
-    reclaims: Mapping[int, int]
+    over_limit: set[int]  # to lease, and to be quarantined if the hour had not had its quarantines
+    reclaims: Mapping[int, int]  # see `Tally`
 
     def attempt(self, video_id: int) -> int:
         """Return the ``attempt`` of a video's message: the number of reclaims in the last 7 days, plus 1."""
@@ -65,11 +55,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of a write to several rows.
+    """The rows that were written, and those that PostgreSQL refused, with its reason.
 
-    Attributes:
-        ids: rows that were written. The others were no longer as read, or somebody else had them locked.
-        refused: rows that PostgreSQL refused to write, with its reason, by id.
+    The others were no longer as read, or somebody else had them locked.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -92,12 +80,9 @@ def claims_found_dead(videos: Iterable[Video], reasons: Mapping[int, Reason]) ->
 
 
 def quarantines_due(reasons: Mapping[int, Reason], tally: Tally, *, max_reclaims: int) -> list[int]:
-    """Return the ids of the videos that were reclaimed too often.
+    """Return the ids of the videos that were reclaimed more often than ``max_reclaims``; 0 is no limit.
 
-    Args:
-        reasons: by video id.
-        tally: an unknown number is never the reason to give up a video.
-        max_reclaims: a video reclaimed more often than this is due; 0 for no limit.
+    An unknown number is never the reason to give up a video.
     """
     dead = (video_id for video_id, reason in reasons.items() if reason in FOUND_DEAD)
     return [video_id for video_id in dead if 0 < max_reclaims < tally.reclaims.get(video_id, 0)]
@@ -113,11 +98,13 @@ def plan(
 ) -> Plan:
     """Decide on each video of a batch.
 
+    A lost message that another execution has taken is left to that one. A Redis that takes no count takes no
+    heartbeats either, so silence is unknown.
+
     Args:
         videos: the rows as just read.
         reasons: from `judge_batch`.
-        tally: what Redis counted. A lost message that another execution has taken is left to that one. A Redis
-            that takes no count takes no heartbeats either, so silence is unknown.
+        tally: what Redis counted.
         due: from `quarantines_due`.
         granted: ids of those that may be quarantined now.
     """
@@ -140,16 +127,10 @@ def plan(
 def counts(
     todo: Plan, asked: int, leased: Written, quarantined: Written, *, unsent: str | None, answered: bool
 ) -> Counts:
-    """Return what was done with a batch, before its messages are sent.
+    """Return what was done with a batch of ``asked`` videos, before its messages are sent.
 
-    Args:
-        todo: the plan.
-        asked: number of videos in the batch. Those that were deleted, and those that could not be written
-            because they had changed, moved on.
-        leased: the result of leasing.
-        quarantined: the result of quarantining.
-        unsent: the token whose holder has sent no message yet: the execution's own, in the first pass.
-        answered: Redis answered.
+    Videos that were deleted, and those that could not be written because they had changed, moved on. ``unsent`` is
+    the token whose holder has sent no message yet: the execution's own, in the first pass.
     """
     refused = len(leased.refused) + len(quarantined.refused)
     skipped = Counter(str(reason) for reason in todo.reasons.values() if not reason.stale)

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from video_reclaim.rules.counts import Counts, ItemResult
+from video_reclaim.rules.counts import Counts, ItemResult, add_up
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.records import Decision
 
@@ -81,55 +81,23 @@ class RunRecord(msgspec.Struct, rename="camel"):
     scaling_error: str | UnsetType = UNSET
 
 
-_SUMMED = ("reclaimed", "enqueued", "quarantined", "over_limit", "refused", "resent")
-
-
-class PassTotals(msgspec.Struct):
-    """The sums over all items of one pass.
-
-    Attributes:
-        did: what was done.
-        failed: number of videos that failed, by error name.
-    """
-
-    did: Counts
-    failed: dict[str, int]
-
-
 class PassResult(msgspec.Struct):
-    """One pass over a Map.
-
-    Attributes:
-        results: of each item.
-        retried: this was the pass over the failed items.
-    """
+    """One pass over a Map: the first, or the one over the failed items."""
 
     results: list[ItemResult]
     retried: bool
 
-    def total(self) -> PassTotals:
-        """Add up the results."""
-        did, failed = Counts(), Counter[str]()
-        skipped, duplicates = Counter[str](), Counter[str]()
-        for result in self.results:
-            for name in _SUMMED:
-                setattr(did, name, getattr(did, name) + getattr(result.did, name))
-            did.redis_away += result.did.redis_away
-            skipped.update(result.did.skipped)
-            duplicates.update(result.did.duplicates)
-            if result.failed:
-                failed[result.error] += result.failed
-        did.skipped, did.duplicates = dict(skipped), dict(duplicates)
-        return PassTotals(did, dict(failed))
+    def total(self) -> Counts:
+        """Add up what was done."""
+        return add_up(result.did for result in self.results)
+
+    def failed(self) -> dict[str, int]:
+        """Return the number of videos that failed, by error name."""
+        return dict(sum((Counter({one.error: one.failed}) for one in self.results), Counter[str]()))
 
 
 class PublishEvent(msgspec.Struct):
-    """The event of PublishBacklog.
-
-    Attributes:
-        run: the record so far.
-        pass_: the pass that has just ended; ``pass`` in JSON.
-    """
+    """The event of PublishBacklog: the record so far, and the pass that has just ended."""
 
     run: RunRecord
     pass_: PassResult = msgspec.field(name="pass")
@@ -141,18 +109,18 @@ def add_pass(run: RunRecord, done: PassResult) -> RunRecord:
     The pass over failed items only ends once all of them succeeded, so everything that had failed before is
     then recovered.
     """
-    totals = done.total()
-    failed = dict(Counter(run.failed) + Counter(totals.failed))
+    did = done.total()
+    names = [field.name for field in msgspec.structs.fields(Counts) if field.name != "redis_away"]
+    so_far = Counts(**{name: getattr(run, name) for name in names})
+    failed = dict(Counter(run.failed) + Counter(done.failed()))
     recovered = (run.recovered or 0) + sum(failed.values())
-    sums = {name: getattr(run, name) + getattr(totals.did, name) for name in _SUMMED}
-    untrusted = totals.did.redis_away or Reason.HEARTBEAT_UNKNOWN in totals.did.skipped
+    untrusted = did.redis_away or Reason.HEARTBEAT_UNKNOWN in did.skipped
+    both = add_up([so_far, did])
     return msgspec.structs.replace(
         run,
-        **sums,
+        **{name: getattr(both, name) for name in names},
         heartbeats_trusted=False if untrusted else run.heartbeats_trusted,
-        distrust="redisAway" if totals.did.redis_away and not run.distrust else run.distrust,
-        duplicates=dict(Counter(run.duplicates) + Counter(totals.did.duplicates)),
-        skipped=dict(Counter(run.skipped) + Counter(totals.did.skipped)),
+        distrust="redisAway" if did.redis_away and not run.distrust else run.distrust,
         failed={} if done.retried else failed,
         recovered=recovered if done.retried else run.recovered,
     )

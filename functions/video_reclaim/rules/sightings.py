@@ -21,63 +21,30 @@ _MASS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """What Redis says about a heartbeat.
-
-    Attributes:
-        known: False when Redis could not answer, or when the key never expires and so tells nothing.
-        expires_ms: when it expires by Redis's own clock, milliseconds since the epoch; None if there is no key.
-    """
-
-    known: bool
-    expires_ms: int | None = None
-
-
-UNKNOWN_HEARTBEAT = Heartbeat(known=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was seen of a video.
+    """What was seen of a video."""
 
-    Attributes:
-        since_s: the database's clock when it was first seen like this, seconds since the epoch.
-        expires_ms: when its heartbeat expires or expired; None if there was none.
-        identity: digest of its row and file.
-        lost: the last look found that the message of this waiting video is lost.
-    """
-
-    since_s: float
-    expires_ms: int | None
-    identity: str
-    lost: bool = False
+    since_s: float  # the database's clock when it was first seen like this, seconds since the epoch
+    expires_ms: int | None  # of its heartbeat, which may be over; None if there was none
+    identity: str  # digest of its row and file
+    lost: bool = False  # the last look found that the message of this waiting video is lost
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What Redis says about some videos, and what it remembers of them.
+    """What Redis says about some videos, and what it remembers of them. Times are the database's, in seconds."""
 
-    Attributes:
-        answered: Redis answered; if not, all of this is unknown.
-        redis_ms: Redis's clock, milliseconds since the epoch.
-        heartbeats: by video id.
-        recorded: sightings by video id.
-        looked_at_s: the database's clock at the last look; None for never.
-        queue_clear_since_s: since when every look has found that the queue can't hold a waiting video's message.
-        mass_silence_since_s: since when every look has found most workers silent; None if the last one did not.
-        heard_ttl_s: for how long Redis remembers that a heartbeat of this stage moved in it; negative for never.
-        retried: ids of waiting videos that a user has just retried: a message was sent for them.
-    """
-
-    answered: bool = False
-    redis_ms: int = 0
-    heartbeats: Mapping[int, Heartbeat] = field(default_factory=dict)
+    answered: bool = False  # if not, all of this is unknown
+    redis_ms: int = 0  # Redis's own clock, milliseconds since the epoch
+    expires_ms: Mapping[int, int | None] = field(default_factory=dict)  # see `see`; absent is unknown
     recorded: Mapping[int, Sighting] = field(default_factory=dict)
-    looked_at_s: float | None = None
-    queue_clear_since_s: float | None = None
-    mass_silence_since_s: float | None = None
-    heard_ttl_s: int = -2
-    retried: frozenset[int] = frozenset()
+    looked_at_s: float | None = None  # the last look
+    queue_clear_since_s: float | None = (
+        None  # since then no look found a message that could be a waiting video's
+    )
+    mass_silence_since_s: float | None = None  # since then every look found most workers silent
+    heard_ttl_s: int = -2  # how long Redis remembers that a heartbeat of this stage moved; negative for never
+    retried: frozenset[int] = frozenset()  # waiting videos for which a user has just sent a message
 
     def void_after(self, memory_s: float, *, now_s: float) -> "Look":
         """Return the look without what is remembered, if there was no look for more than ``memory_s`` seconds."""
@@ -88,21 +55,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at one video.
+    """One look at one video."""
 
-    Attributes:
-        known: it is known whether it has a heartbeat, and silence would count.
-        heartbeat_there: it has a heartbeat that has not expired.
-        unchanged_s: for how long nothing has changed, seconds; 0 when something did since the last look.
-        moved: its heartbeat was renewed since the last look.
-        sighting: what to remember; None if its heartbeat is unknown.
-    """
-
-    known: bool = False
+    known: bool = False  # whether it has a heartbeat, and silence would count
     heartbeat_there: bool = False
-    unchanged_s: float = 0.0
-    moved: bool = False
-    sighting: Sighting | None = None
+    unchanged_s: float = 0.0  # 0 when something has changed since the last look
+    moved: bool = False  # its heartbeat was renewed since the last look
+    sighting: Sighting | None = None  # what to remember; None if its heartbeat is unknown
 
     def is_quiet(self, silent_after_s: float) -> bool:
         """Tell whether a living worker would have sent a heartbeat since the last change."""
@@ -117,24 +76,21 @@ def memory_s(rate_minutes: int) -> int:
     return 60 * (3 * rate_minutes + 1)
 
 
-def see(row: str, heartbeat: Heartbeat, earlier: Sighting | None, *, now_s: float, redis_ms: int) -> Seen:
+def see(row: str, expires_ms: int | None, earlier: Sighting | None, *, now_s: float, redis_ms: int) -> Seen:
     """Compare a video with what was seen earlier.
 
     Args:
         row: what must not change: status, claim and file, as just read.
-        heartbeat: read after the row.
+        expires_ms: when its heartbeat, read after the row, expires by Redis's own clock; None if there is none.
         earlier: None if nothing is remembered.
         now_s: the database's clock when the row was read, seconds since the epoch.
         redis_ms: Redis's clock, milliseconds since the epoch.
     """
-    if not heartbeat.known:
-        return NOT_SEEN
-    there = heartbeat.expires_ms is not None
-    identity = hashlib.blake2b(row.encode(), digest_size=8).hexdigest()
-    new = Sighting(now_s, heartbeat.expires_ms, identity)
-    if earlier is None or earlier.identity != identity:
+    there = expires_ms is not None
+    new = Sighting(now_s, expires_ms, hashlib.blake2b(row.encode(), digest_size=8).hexdigest())
+    if earlier is None or earlier.identity != new.identity:
         return Seen(True, there, sighting=new)
-    if _has_changed(earlier.expires_ms, heartbeat.expires_ms, redis_ms):
+    if _has_changed(earlier.expires_ms, expires_ms, redis_ms):
         return Seen(True, there, moved=there and earlier.expires_ms is not None, sighting=new)
     return Seen(True, there, max(0.0, now_s - earlier.since_s), sighting=earlier)
 

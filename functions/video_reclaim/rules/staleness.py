@@ -62,31 +62,22 @@ class Video:
     """A row, as the database read it at ``now_s``.
 
     Attributes:
-        id: primary key.
-        status: PENDING, UPLOADED, PROCESSING, READY or FAILED.
-        tenant_id: None when the joins to the tenant find nothing.
-        leased_by: '' for nobody.
-        lease: identity of the claim, opaque.
-        upload: identity of the uploaded file, opaque.
         lease_expired: ``leased_until`` is before the database's clock. False for null, and for the term of a
             handoff lease that a worker on the older path has left in a row in PROCESSING. True for a handoff
             lease without a term.
-        quarantined: FAILED by this product, and not changed since.
-        now_s: the database's clock at the time of reading, seconds since the epoch.
-        started_s: ``processing_started_at``, seconds since the epoch; None for null.
         leased_by_claim: ``leased_by`` is of this claim. The older path may leave that of an earlier one.
     """
 
     id: int
     status: str
-    tenant_id: int | None
-    leased_by: str
-    lease: str
-    upload: str
+    tenant_id: int | None  # None when the joins to the tenant find nothing
+    leased_by: str  # '' for nobody
+    lease: str  # identity of the claim
+    upload: str  # identity of the uploaded file
     lease_expired: bool
-    quarantined: bool
-    now_s: float
-    started_s: float | None
+    quarantined: bool  # FAILED by this product, and not changed since
+    now_s: float  # the database's clock, seconds since the epoch
+    started_s: float | None  # ``processing_started_at``, seconds since the epoch
     leased_by_claim: bool
 
     @property
@@ -119,28 +110,17 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """How strictly videos are judged. Times are in seconds.
+    """How strictly videos are judged: the settings and the input of the execution. Times are in seconds.
 
-    Attributes:
-        silent_after_s: how long a heartbeat must not have been renewed.
-        mass_silence_s: how long instead, while most workers are silent.
-        lost_after_s: how long a video must have waited unchanged before its message may count as lost.
-        memory_s: after so long without a look, what was seen is void.
-        spare_beating: a video whose lease expired is spared while its worker sends heartbeats.
-        mass_silence: most workers are silent.
-        terminated: ids of EC2 instances that were terminated.
-        released: ids of quarantined videos that an operator releases.
-        started_s: start of the execution, since the epoch. A release frees no video that was claimed, and so
-            quarantined again, since then.
-        own_token: token of the execution that reclaims. A video that carries it, not yet expired, was leased by an
-            earlier attempt of the same step whose answer was lost.
+    A release frees no video that was claimed, and so quarantined again, since the execution ``started_s``. A
+    handoff with the ``own_token`` that has not expired is of an earlier attempt whose answer was lost.
     """
 
     silent_after_s: float
-    mass_silence_s: float
+    mass_silence_s: float  # instead, while most workers are silent
     lost_after_s: float
-    memory_s: float
-    spare_beating: bool
+    memory_s: float  # after so long without a look, what was seen is void
+    spare_beating: bool  # spare a video whose lease expired while its worker sends heartbeats
     mass_silence: bool = False
     terminated: Container[str] = ()
     released: Container[int] = ()
@@ -151,11 +131,8 @@ class Criteria:
 def judge(video: Video, seen: Seen, criteria: Criteria, *, lost: Container[int]) -> Reason:
     """Tell whether one video is stuck, and why.
 
-    Args:
-        video: the row as just read.
-        seen: what Redis said after the row was read; a race can then only make the video look alive.
-        criteria: how strictly.
-        lost: ids of waiting videos whose message is lost.
+    Heartbeats are read after the row: a race can then only make the video look alive. ``lost`` are the waiting
+    videos whose message is lost.
     """
     if not _may_be_stuck(video, criteria, lost):
         return Reason.MOVED_ON

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 from video_reclaim.rules.sightings import (
     NOT_SEEN,
-    UNKNOWN_HEARTBEAT,
     Look,
     Seen,
     Sighting,
@@ -17,17 +16,11 @@ from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is known of several videos.
+    """What is known of several videos."""
 
-    Attributes:
-        look: what Redis says; what it remembers is left out if it is void.
-        seen: by video id; a video that is absent is unknown.
-        now_s: the database's clock, seconds since the epoch.
-    """
-
-    look: Look = field(default_factory=Look)
-    seen: Mapping[int, Seen] = field(default_factory=dict)
-    now_s: float = 0.0
+    look: Look = field(default_factory=Look)  # what Redis remembers is left out if it is void
+    seen: Mapping[int, Seen] = field(default_factory=dict)  # by id; a video that is absent is unknown
+    now_s: float = 0.0  # the database's clock, seconds since the epoch
 
     def of(self, video: Video) -> Seen:
         """Return what is known of one video."""
@@ -51,11 +44,13 @@ def compare(videos: Sequence[Video], look: Look | None, criteria: Criteria) -> V
     seen = {
         video.id: see(
             f"{video.row} {video.upload}",
-            look.heartbeats.get(video.id, UNKNOWN_HEARTBEAT),
+            look.expires_ms[video.id],
             look.recorded.get(video.id),
             now_s=video.now_s,
             redis_ms=look.redis_ms,
         )
+        if video.id in look.expires_ms
+        else NOT_SEEN
         for video in videos
     }
     if look.heard_ttl_s < 0 and not any(one.moved for one in seen.values()):
@@ -78,26 +73,17 @@ def most_are_silent(videos: Iterable[Video], view: View, criteria: Criteria) -> 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a listing writes to Redis: only what is new or has changed.
+    """What a listing writes to Redis: only what is new or has changed since ``look``.
 
     What another execution took from the record meanwhile is not written back.
-
-    Attributes:
-        look: what was read.
-        now_s: time of the look, the database's clock, seconds since the epoch.
-        changed: sightings, by video id.
-        ended: ids of the videos whose sightings are to be deleted.
-        heard: a heartbeat of this stage moved.
-        mass_silence_since_s: since when each look found most workers silent; None if the last did not.
-        queue_clear_since_s: since when each look found no message of a waiting video; None if the last did not.
     """
 
     look: Look
     now_s: float
-    changed: Mapping[int, Sighting]
-    ended: Sequence[int]
-    heard: bool
-    mass_silence_since_s: float | None
+    changed: Mapping[int, Sighting]  # by video id
+    ended: Sequence[int]  # ids of the videos whose sightings are to be deleted
+    heard: bool  # a heartbeat of this stage moved
+    mass_silence_since_s: float | None  # as in `Look`
     queue_clear_since_s: float | None
 
 

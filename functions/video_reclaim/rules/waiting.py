@@ -23,30 +23,19 @@ _LOOKS_APART_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """SQS's approximate counts of one or several queues.
-
-    Attributes:
-        visible: messages that wait.
-        in_flight: messages that were received and not yet deleted.
-        delayed: messages that cannot be received yet.
-    """
+    """SQS's approximate counts of one or several queues."""
 
     visible: int
-    in_flight: int
+    in_flight: int  # received, and not yet deleted
     delayed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a look at the queue proves.
+    """What a look at the queue proves."""
 
-    Attributes:
-        clear_since_s: since when each look found no message of a waiting video; None if the last one did not.
-        lost: ids of waiting videos whose message is lost, the longest wait first.
-    """
-
-    clear_since_s: float | None = None
-    lost: tuple[int, ...] = ()
+    clear_since_s: float | None = None  # since then no look found a message that could be a waiting video's
+    lost: tuple[int, ...] = ()  # waiting videos whose message is lost, the longest wait first
 
 
 def needs_look_at_queue(videos: Iterable[Video], view: View) -> bool:
@@ -58,13 +47,7 @@ def prove(videos: Sequence[Video], view: View, depth: Depth | None, *, lost_afte
     """Return what a look at the queue proves. A proof is used once: the next one begins anew.
 
     A worker of the older path holds its message while it encodes, so as many messages may be in flight as there
-    are videos at work without a lease of their own.
-
-    Args:
-        videos: the rows as read.
-        view: what Redis says of them.
-        depth: of the video queue, read after the rows; None if it is unknown or was not asked.
-        lost_after_s: how long a video must have waited unchanged, seconds.
+    are videos at work without a lease of their own. The depth is read after the rows; None is unknown.
     """
     holding = sum(video.at_work and not video.leased_by_claim for video in videos)
     if depth is None or depth.visible + depth.delayed > 0 or depth.in_flight > holding:

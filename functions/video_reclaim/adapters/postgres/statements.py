@@ -151,9 +151,6 @@ WHERE {_OWN}
 ORDER BY {_ID}
 """
 
-# Of these videos, those that carry the token: what `READ_HANDOFFS` left out of them was locked, or has no tenant.
-READ_OWN = f"SELECT {_ID} FROM {VIDEOS} v WHERE {_OWN}"
-
 # The handoffs that were read, unless a worker has put its own lease in their place. The terms tell them from later
 # handoffs of the same execution, whose messages are not sent yet: a later handoff ends later than any that was
 # read before it, so the terms need not be matched video by video. A worker on the older path, which sets no lease,

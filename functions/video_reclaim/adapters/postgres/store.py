@@ -17,24 +17,18 @@ from video_reclaim.rules.waiting import MAX_WAITING
 from video_reclaim.settings import Database, read
 
 _LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
-_RENEWED_ROW_WAITS_S = (0.2, 0.6, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The videos that wait or are being encoded.
-
-    Attributes:
-        uploaded: number of videos in UPLOADED.
-        processing: number of videos in PROCESSING.
-        stranded: number of those in PROCESSING that have no tenant, and so can never be put back.
-        by_instance: number of the others by the EC2 instance that claimed them, where that is known.
-    """
+    """The numbers of videos in UPLOADED and PROCESSING."""
 
     uploaded: int
     processing: int
-    stranded: int = 0
-    by_instance: Mapping[str, int] = field(default_factory=dict)
+    stranded: int = 0  # of those in PROCESSING: without a tenant, so they can never be put back
+    by_instance: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of the others: who claimed them, where known
 
 
 class Store:
@@ -76,32 +70,22 @@ class Store:
         """Return the jobs of the videos that still carry the token.
 
         No other execution adopts them for at least half of ``handoff_s`` seconds from now. A row whose lease is to
-        be renewed and that somebody else has locked is tried again for two seconds, then left to a later run.
+        be renewed and that somebody else has locked is left to a later run.
 
         Raises:
             StoreUnavailable, StoreRefused: at most the term of some handoff leases has changed.
         """
         parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
-        fetch = self._session.fetch_again_if_lost
-        jobs = self._session.fetch_records(Job, statements.READ_HANDOFFS, parameters)
-        for wait_s in _RENEWED_ROW_WAITS_S:
-            left = sorted({*video_ids} - {job.video_id for job in jobs})
-            if not left or not fetch(statements.READ_OWN, {**parameters, "ids": left}):
-                break
-            time.sleep(wait_s)
-            jobs += self._session.fetch_records(Job, statements.READ_HANDOFFS, {**parameters, "ids": left})
-        return jobs
+        return self._session.fetch_records(Job, statements.READ_HANDOFFS, parameters)
 
     def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> Written:
         """End the handoffs of these jobs that are still as they were read.
 
-        Rows that somebody else has locked are tried again for a few seconds. A video that stays locked, or whose
-        row PostgreSQL refuses, keeps its token: a later run adopts it and sends a second message for this one
-        video. A lost connection is opened again once.
+        Rows that somebody else has locked are tried again for a few seconds. A row that stays locked, or that
+        PostgreSQL refuses, keeps its token: a later run adopts the video and sends a second message.
 
         Raises:
-            StoreUnavailable: the videos may still carry the token and may be sent again, which makes duplicate
-                messages; none is lost.
+            StoreUnavailable: the videos may still carry the token; none is lost, and each may be sent again.
         """
         untils = sorted({job.handoff_until for job in jobs})
         parameters = {"untils": untils, "holder": HANDOFF_PREFIX + token}
@@ -150,11 +134,7 @@ class Store:
 
 
 def _one_by_one(refusal: StoreRefused, ids: Sequence[int], write: Callable[[int], Written]) -> Written:
-    """Find out which of several rows were refused.
-
-    Raises:
-        StoreRefused: all of them were, and not for their data: the statement was refused as a whole.
-    """
+    """Find out which of several rows were refused. Raises StoreRefused if all were, and not for their data."""
     if len(ids) == 1:
         if not isinstance(refusal, RowRefused):
             raise refusal

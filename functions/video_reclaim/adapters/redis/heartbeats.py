@@ -26,7 +26,7 @@ from video_reclaim.rules.platform import (
     status_key,
 )
 from video_reclaim.rules.reclaiming import FOUND_DEAD, MAX_QUARANTINES_AN_HOUR, Tally, claims_found_dead
-from video_reclaim.rules.sightings import Heartbeat, Look
+from video_reclaim.rules.sightings import Look
 from video_reclaim.rules.staleness import Reason, Video
 from video_reclaim.rules.view import Notes
 from video_reclaim.settings import Redis, Stage, read
@@ -76,9 +76,10 @@ class Heartbeats:
             return Look(
                 answered=True,
                 redis_ms=redis_ms,
-                heartbeats={
-                    video.id: _heartbeat(left_ms, redis_ms)
+                expires_ms={  # a key that never expires tells nothing about its worker
+                    video.id: None if left_ms == _NO_KEY else redis_ms + left_ms
                     for video, left_ms in zip(keyed, lives_ms, strict=True)
+                    if left_ms != _NO_EXPIRY
                 },
                 recorded=values.parse_sightings(fields),
                 looked_at_s=values.parse_number(fields.get(_LOOKED_AT)),
@@ -200,13 +201,6 @@ class Heartbeats:
             return True
 
         return not commands or bool(self._session.ask(what, conversation))
-
-
-def _heartbeat(left_ms: int, redis_ms: int) -> Heartbeat:
-    """Read the answer to PTTL. A key that never expires tells nothing about its worker."""
-    if left_ms == _NO_EXPIRY:
-        return Heartbeat(known=False)
-    return Heartbeat(True, None if left_ms == _NO_KEY else redis_ms + left_ms)
 
 
 def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Iterator[Any]) -> Tally:
