@@ -23,7 +23,7 @@ from dev.local import ROOT
 from dev.local.demo_academy import DemoAcademy
 from dev.local.files import scratch_folder
 from dev.local.launch import running
-from dev.local.platform_tables import Filling, fill
+from dev.local.platform_tables import fill
 from dev.local.stack import Stack
 from dev.local.worker import Pace, Worker, WorkerProcess
 
@@ -62,7 +62,7 @@ class Demo:
             "The database has videos in every state. Some were stuck before the demo began: their workers died",
             f"hours ago. {WORKERS} workers take {WORKERS} new videos and send heartbeats to Redis while they encode.",
         )
-        for message in fill(self._stack.postgres_dsn, Filling(uploaded=WORKERS, expired=8, silent=0)):
+        for message in fill(self._stack.postgres_dsn, waiting=WORKERS):
             self._clients.sqs.send_message(QueueUrl=self._stack.queue_url, MessageBody=message)
         workers = [crew.enter_context(self._worker(f"worker-{number}")) for number in range(1, WORKERS + 1)]
         self._wait(

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import closing
-from dataclasses import dataclass
 
 import psycopg2
 
@@ -63,47 +62,21 @@ def create_schema(dsn: str) -> None:
         cursor.execute(_SCHEMA)
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """How many videos of each kind `fill` creates; the defaults make 60.
-
-    Attributes:
-        pending: not uploaded yet.
-        uploaded: waiting; the caller of `fill` sends their messages.
-        ready: transcoded.
-        failed: not transcoded, with an error.
-        expired: PROCESSING with an expired lease.
-        silent: PROCESSING without a lease (the older path) and without a heartbeat.
-        orphaned: reclaimed by a run that crashed before it sent their messages.
-        without_tenant: PROCESSING with an expired lease, in a session whose lecture has no tenant.
-    """
-
-    pending: int = 6
-    uploaded: int = 8
-    ready: int = 16
-    failed: int = 3
-    expired: int = 20
-    silent: int = 4
-    orphaned: int = 2
-    without_tenant: int = 1
-
-
 TENANTS = ("north", "south", "west")
+# Status, count, holder, end of the lease and start in seconds from now; the last is in a session without a tenant.
+_KINDS = (
+    ("PENDING", 6, "", None, None),
+    ("READY", 16, "", None, -86_400),
+    ("FAILED", 3, "", None, -86_400),
+    ("PROCESSING", 8, "lost-worker", -3_600, -18_000),
+    ("UPLOADED", 2, "reclaim:crashed-run", -600, -20_000),
+    ("PROCESSING", 1, "lost-worker", -3_600, -18_000),
+)
 
 
-def fill(dsn: str, filling: Filling | None = None) -> list[str]:
-    """Fill empty tables with three tenants and their videos; return the messages of the waiting ones."""
-    filling = filling or Filling()
-    kinds = [
-        ("PENDING", filling.pending, "", None, None),
-        ("UPLOADED", filling.uploaded, "", None, None),
-        ("READY", filling.ready, "", None, -86_400),
-        ("FAILED", filling.failed, "", None, -86_400),
-        ("PROCESSING", filling.expired, "lost-worker", -3_600, -18_000),
-        ("PROCESSING", filling.silent, "", None, -9_000),
-        ("UPLOADED", filling.orphaned, "reclaim:crashed-run", -600, -20_000),
-        ("PROCESSING", filling.without_tenant, "lost-worker", -3_600, -18_000),
-    ]
+def fill(dsn: str, *, waiting: int) -> list[str]:
+    """Fill empty tables with three tenants and videos of every kind; return the messages of those that wait."""
+    kinds = [("UPLOADED", waiting, "", None, None), *_KINDS]
     without_tenant = len(TENANTS) + 1
     messages: list[str] = []
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:

@@ -38,6 +38,17 @@ class NoStack(RuntimeError):
 class Clients:
     """boto3 clients for the emulator, each made on first use. AWS profiles and variables are not read."""
 
+    autoscaling: "AutoScalingClient"
+    cloudformation: "CloudFormationClient"
+    cloudwatch: "CloudWatchClient"
+    functions: "LambdaClient"
+    logs: "CloudWatchLogsClient"
+    scheduler: "EventBridgeSchedulerClient"
+    secrets: "SecretsManagerClient"
+    sqs: "SQSClient"
+    ssm: "SSMClient"
+    stepfunctions: "SFNClient"
+
     def __init__(self, endpoint_url: str, region: str = REGION) -> None:
         """Prepare clients for ``endpoint_url``; no request is sent."""
         self._endpoint_url = endpoint_url
@@ -53,64 +64,12 @@ class Clients:
         """Make a client for any service, named as in boto3."""
         return self._session.client(service, region_name=self._region, endpoint_url=self._endpoint_url)
 
-    @cached_property
-    def autoscaling(self) -> "AutoScalingClient":
-        """Auto Scaling."""
-        client: AutoScalingClient = self.of("autoscaling")
-        return client
-
-    @cached_property
-    def cloudformation(self) -> "CloudFormationClient":
-        """CloudFormation."""
-        client: CloudFormationClient = self.of("cloudformation")
-        return client
-
-    @cached_property
-    def cloudwatch(self) -> "CloudWatchClient":
-        """CloudWatch metrics and alarms."""
-        client: CloudWatchClient = self.of("cloudwatch")
-        return client
-
-    @cached_property
-    def functions(self) -> "LambdaClient":
-        """Lambda."""
-        client: LambdaClient = self.of("lambda")
-        return client
-
-    @cached_property
-    def logs(self) -> "CloudWatchLogsClient":
-        """CloudWatch Logs."""
-        client: CloudWatchLogsClient = self.of("logs")
-        return client
-
-    @cached_property
-    def scheduler(self) -> "EventBridgeSchedulerClient":
-        """EventBridge Scheduler."""
-        client: EventBridgeSchedulerClient = self.of("scheduler")
-        return client
-
-    @cached_property
-    def secrets(self) -> "SecretsManagerClient":
-        """Secrets Manager."""
-        client: SecretsManagerClient = self.of("secretsmanager")
-        return client
-
-    @cached_property
-    def sqs(self) -> "SQSClient":
-        """SQS."""
-        client: SQSClient = self.of("sqs")
-        return client
-
-    @cached_property
-    def ssm(self) -> "SSMClient":
-        """SSM parameters."""
-        client: SSMClient = self.of("ssm")
-        return client
-
-    @cached_property
-    def stepfunctions(self) -> "SFNClient":
-        """Step Functions."""
-        client: SFNClient = self.of("stepfunctions")
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - see the declarations above
+        """Make the client of a service that was not used yet."""
+        if name not in Clients.__annotations__:
+            raise AttributeError(name)
+        client = self.of({"functions": "lambda", "secrets": "secretsmanager"}.get(name, name))
+        setattr(self, name, client)
         return client
 
 

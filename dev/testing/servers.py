@@ -1,6 +1,7 @@
 """Fixtures: a real PostgreSQL and Valkey per test process, and an academy's videos in them."""
 
 import os
+import time
 from contextlib import closing
 
 import psycopg2
@@ -16,6 +17,9 @@ from dev.testing.clock import stopped_clock
 STAGE = "night"
 HEARD_KEY, SEEN_KEY = f"video-reclaim:{STAGE}:heartbeat-moved", f"video-reclaim:{STAGE}:seen"
 __all__ = ["stopped_clock"]
+
+os.environ["TZ"] = "Asia/Seoul"  # what takes local time for UTC is to be seen
+time.tzset()
 
 COLUMNS = (
     "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"

@@ -1,17 +1,10 @@
 """RedriveExecution in the emulator behaves as AWS documents it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-import types
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-
-from dev.local.redrive import api
 
 # Writes each call to a file; other files tell it what to do in calls with a name: hold, fail, break, mend.
 WORKER = """
@@ -182,43 +175,6 @@ def test_only_unfinished_iterations_of_a_map_run_again_from_the_failed_state(ben
     assert bench.history(failed["executionArn"])[-2:] == ["MapStateExited", "ExecutionSucceeded"]
 
 
-def test_iterations_of_a_map_inside_a_map_keep_their_results(bench, worker, yard):
-    name = "{% 'work-' & $string($states.input) %}"
-    inner = over(
-        "{% $states.input %}", {"Work": bench.task(worker, None, {"folder": str(yard.folder), "name": name})}
-    )
-    machine = bench.machine({"Outer": over([[1, 2], [3, 4]], {"Inner": inner})})
-    yard.breaks("work-2", "work-3")
-    failed = bench.run(machine)
-    assert yard.calls() == ["work-1", "work-2", "work-3", "work-4"]
-    yard.mends("work-2", "work-3")
-
-    bench.redrive(failed["executionArn"])
-
-    assert json.loads(bench.ended(failed["executionArn"])["output"]) == [
-        ["work-1", "work-2"],
-        ["work-3", "work-4"],
-    ]
-    assert yard.calls() == ["work-2", "work-3"]
-
-
-def test_only_unfinished_branches_of_a_parallel_run_again(bench, worker, yard):
-    branches = [
-        {"StartAt": name, "States": {name: bench.task(worker, None, yard.payload(name))}}
-        for name in ("left", "right")
-    ]
-    machine = bench.machine({"Both": {"Type": "Parallel", "Branches": branches, "End": True}})
-    yard.breaks("right")
-    failed = bench.run(machine)
-    assert yard.calls() == ["left", "right"]
-    yard.mends("right")
-
-    bench.redrive(failed["executionArn"])
-
-    assert json.loads(bench.ended(failed["executionArn"])["output"]) == ["left", "right"]
-    assert yard.calls() == ["right"]
-
-
 def test_a_caught_error_is_not_redriven(bench, worker, yard):
     caught = [{"ErrorEquals": ["States.ALL"], "Next": "Second", "Output": "{% $states.errorOutput.Error %}"}]
     machine = bench.machine(
@@ -238,16 +194,6 @@ def test_a_caught_error_is_not_redriven(bench, worker, yard):
     assert yard.calls() == ["second"]
 
 
-def test_a_fail_state_fails_again(bench):
-    machine = bench.machine({"Stop": {"Type": "Fail", "Error": "Enough", "Cause": "as defined"}})
-    failed = bench.run(machine)
-
-    bench.redrive(failed["executionArn"])
-    again = bench.ended(failed["executionArn"])
-
-    assert (again["status"], again["error"], again["redriveCount"]) == ("FAILED", "Enough", 1)
-
-
 def test_a_redrive_has_the_full_number_of_retries(bench, worker, yard):
     retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 2}]
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"), Retry=retried)})
@@ -259,52 +205,6 @@ def test_a_redrive_has_the_full_number_of_retries(bench, worker, yard):
 
     assert bench.ended(failed["executionArn"])["status"] == "FAILED"
     assert yard.calls() == ["work"] * 3
-
-
-def test_a_retry_of_a_map_runs_all_iterations_and_a_redrive_the_unfinished_ones(bench, worker, yard):
-    each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
-    retried = [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "MaxAttempts": 1}]
-    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1, Retry=retried)})
-    yard.breaks("work-1")
-    yard.tell("break_next", "work-2")
-    yard.tell("mend", "work-1")
-    failed = bench.run(machine)
-    assert yard.calls() == ["work-1", "work-1", "work-2", "work-2"]
-    yard.mends("work-2")
-
-    bench.redrive(failed["executionArn"])
-
-    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"
-    assert yard.calls() == ["work-2"]
-
-
-def test_finished_rounds_of_a_loop_are_not_repeated(bench, worker, yard):
-    machine = bench.machine(
-        {
-            "Begin": {"Type": "Pass", "Assign": {"round": 1}, "Next": "Work"},
-            "Work": bench.task(
-                worker,
-                "Again",
-                {"folder": str(yard.folder), "name": "{% 'round-' & $string($round) %}"},
-                Assign={"round": "{% $round + 1 %}"},
-            ),
-            "Again": {
-                "Type": "Choice",
-                "Choices": [{"Condition": "{% $round <= 3 %}", "Next": "Work"}],
-                "Default": "End",
-            },
-            "End": {"Type": "Succeed"},
-        }
-    )
-    yard.breaks("round-2")
-    failed = bench.run(machine)
-    assert yard.calls() == ["round-1", "round-2"]
-    yard.mends("round-2")
-
-    bench.redrive(failed["executionArn"])
-
-    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"
-    assert yard.calls() == ["round-2", "round-3"]
 
 
 @pytest.fixture
@@ -327,19 +227,6 @@ def looping(bench, worker, yard):
             "End": {"Type": "Pass", "Output": "{% $seen %}", "End": True},
         }
     )
-
-
-def test_a_map_entered_for_the_first_time_after_a_redrive_runs_all_its_items(bench, yard, looping):
-    yard.breaks("between-1")
-    failed = bench.run(looping)
-    assert yard.calls() == ["between-1", "work-1-1", "work-1-2"]
-    yard.mends("between-1")
-
-    bench.redrive(failed["executionArn"])
-    ended = bench.ended(failed["executionArn"])
-
-    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["work-2-1", "work-2-2"])
-    assert yard.calls() == ["between-1", "between-2", "work-2-1", "work-2-2"]
 
 
 @pytest.mark.parametrize(
@@ -365,25 +252,6 @@ def test_a_map_that_failed_in_one_visit_keeps_the_finished_items_of_that_visit(
     assert yard.calls() == left
 
 
-def test_an_aborted_execution_resumes_and_late_results_of_its_first_attempt_are_ignored(bench, worker, yard):
-    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.holds("work")
-    execution = bench.start(machine)
-    bench.until(lambda: yard.is_held("work"))
-    bench.clients.stepfunctions.stop_execution(executionArn=execution)
-    assert bench.describe(execution)["status"] == "ABORTED"
-
-    bench.redrive(execution)
-    ended = bench.ended(execution)
-    yard.lets_go("work")
-    bench.until(lambda: "late work" in yard.calls())
-    time.sleep(0.3)  # in which the emulator could handle the late result
-
-    assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", "work")
-    assert bench.describe(execution)["output"] == ended["output"]
-    assert bench.history(execution)[-1] == "ExecutionSucceeded"
-
-
 @pytest.mark.parametrize("late", ["answer", "failure"])
 def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard, late):
     name = "{% 'work-' & $string($states.context.Execution.RedriveCount) %}"
@@ -406,21 +274,6 @@ def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard, la
 
     assert json.loads(bench.ended(execution)["output"]) == "late work-1"
     assert bench.history(execution).count("TaskSucceeded") == 1
-
-
-def test_an_aborted_map_starts_no_further_iteration(bench, worker, yard):
-    each = {"Work": bench.task(worker, None, item_payload(yard, "work"))}
-    machine = bench.machine({"Each": over([1, 2], each, MaxConcurrency=1)})
-    yard.holds("work-1")
-    execution = bench.start(machine)
-    bench.until(lambda: yard.is_held("work-1"))
-    bench.clients.stepfunctions.stop_execution(executionArn=execution)
-
-    yard.lets_go("work-1")
-
-    bench.until(lambda: "late work-1" in yard.calls())
-    time.sleep(0.3)  # in which the emulator could start another iteration
-    assert yard.calls() == []
 
 
 def test_an_execution_times_out_and_its_redrive_has_the_full_time(bench, worker, yard):
@@ -482,29 +335,6 @@ def test_the_context_object_counts_redrives(bench, worker, yard):
     ]
 
 
-def test_describe_and_list_executions_show_redrives(bench, worker, yard):
-    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.breaks("work")
-    failed = bench.run(machine)
-    assert (failed["redriveCount"], failed["redriveStatus"]) == (0, "REDRIVABLE")
-    assert "redriveDate" not in failed and "redriveStatusReason" not in failed
-
-    for count in (1, 2):
-        redriven = bench.redrive(failed["executionArn"])
-        again = bench.ended(failed["executionArn"])
-        assert (again["redriveCount"], again["redriveDate"]) == (count, redriven["redriveDate"])
-    yard.mends("work")
-    redriven = bench.redrive(failed["executionArn"])
-    ended = bench.ended(failed["executionArn"])
-
-    assert (ended["redriveStatus"], ended["redriveStatusReason"]) == (
-        "NOT_REDRIVABLE",
-        "Execution is SUCCEEDED and cannot be redriven",
-    )
-    listed = bench.clients.stepfunctions.list_executions(stateMachineArn=machine)["executions"]
-    assert [(one["redriveCount"], one["redriveDate"]) for one in listed] == [(3, redriven["redriveDate"])]
-
-
 def refusal(call):
     with pytest.raises(ClientError) as refused:
         call()
@@ -524,73 +354,3 @@ def test_a_running_or_successful_execution_is_not_redrivable(bench, worker, yard
 
     assert running == ("ExecutionNotRedrivable", "Execution is RUNNING and cannot be redriven")
     assert succeeded == ("ExecutionNotRedrivable", "Execution is SUCCEEDED and cannot be redriven")
-
-
-def test_an_unknown_execution_is_refused_by_its_arn(bench):
-    arn = "arn:aws:states:us-east-1:000000000000:execution:no:such"
-
-    assert refusal(lambda: bench.redrive(arn)) == (
-        "ExecutionDoesNotExist",
-        f"Execution Does Not Exist: '{arn}'",
-    )
-
-
-def test_the_same_client_token_redrives_once(bench, worker, yard):
-    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.breaks("work")
-    failed = bench.run(machine)
-
-    first = bench.redrive(failed["executionArn"], clientToken="again")
-    bench.ended(failed["executionArn"])
-    second = bench.redrive(failed["executionArn"], clientToken="again")
-
-    assert first["redriveDate"] == second["redriveDate"]
-    assert bench.describe(failed["executionArn"])["redriveCount"] == 1
-    bench.redrive(failed["executionArn"], clientToken="once more")
-    assert bench.ended(failed["executionArn"])["redriveCount"] == 2
-
-
-@pytest.mark.parametrize(
-    ("days_ago", "events", "reason"),
-    [
-        pytest.param(13.9, 24_998, None, id="just-within-both-limits"),
-        pytest.param(14.1, 10, "Execution has exceeded the redrivable period", id="closed-too-long-ago"),
-        pytest.param(1, 24_999, "Execution history event limit exceeded", id="history-full"),
-    ],
-)
-def test_age_and_length_of_the_history_are_limited(days_ago, events, reason):
-    execution = {"status": "FAILED", "events": [None] * events}
-    journal = types.SimpleNamespace(ended_s=time.time() - days_ago * 86_400)
-
-    assert api.why_not_redrivable(execution, journal) == reason
-
-
-def test_the_aws_cli_redrives(bench, worker, yard):
-    machine = bench.machine({"Work": bench.task(worker, None, yard.payload("work"))})
-    yard.breaks("work")
-    failed = bench.run(machine)
-    yard.mends("work")
-
-    command = [
-        Path(sys.executable).with_name("aws"),
-        "stepfunctions",
-        "redrive-execution",
-        "--output",
-        "json",
-    ]
-    command += ["--execution-arn", failed["executionArn"], "--endpoint-url", bench.emulator.endpoint_url]
-    answer = subprocess.run(
-        command,
-        env={
-            "PATH": os.defpath,
-            "AWS_ACCESS_KEY_ID": "000000000000",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        },
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-
-    assert "redriveDate" in json.loads(answer.stdout)
-    assert bench.ended(failed["executionArn"])["status"] == "SUCCEEDED"

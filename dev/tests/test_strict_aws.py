@@ -63,50 +63,10 @@ def test_points_are_read_late_at_the_start_of_their_minute_newest_first(aws, clo
     assert points(get(cloudwatch)) == [(90, 70), (150, 130)]
 
 
-def test_the_start_is_rounded_down_and_the_end_is_exclusive(aws, cloudwatch):
-    put(cloudwatch, 70, 130, 190)
-    aws.settle()
-
-    assert [age for age, _ in points(get(cloudwatch, start_s=140, end_s=90))] == [150]
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        pytest.param({"unit": "Seconds"}, id="another-unit"),
-        pytest.param({"Dimensions": []}, id="no-dimensions"),
-        pytest.param({"Dimensions": [{"Name": "Kind", "Value": "AI"}]}, id="other-dimensions"),
-        pytest.param({"Namespace": "Other"}, id="another-namespace"),
-    ],
-)
-def test_only_the_very_same_series_is_found(aws, cloudwatch, asked):
-    put(cloudwatch, 70)
-    aws.settle()
-
-    assert points(get(cloudwatch)) != [] and points(get(cloudwatch, **asked)) == []
-
-
-def test_an_answer_comes_in_pages_of_partial_data(aws, cloudwatch):
-    put(cloudwatch, 70, 130, 190)
-    aws.settle()
-    aws.points_per_page = 2
-
-    first = get(cloudwatch)
-
-    assert len(points(first)) == 2 and first["NextToken"]
-    assert first["MetricDataResults"][0]["StatusCode"] == "PartialData"
-
-
 def refusal(call, **arguments):
     with pytest.raises(ClientError) as refused:
         call(**arguments)
     return refused.value.response["Error"]["Code"]
-
-
-def test_metrics_are_refused_in_aws_s_own_namespaces_and_out_of_time(cloudwatch):
-    assert refusal(put, cloudwatch=cloudwatch, namespace="AWS/Academy") == "InvalidParameterValue"
-    with pytest.raises(ClientError, match="too old or too new"):
-        put(cloudwatch, 15 * 86_400)
 
 
 def test_a_group_is_not_sized_beyond_its_limits(aws):

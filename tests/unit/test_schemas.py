@@ -3,13 +3,13 @@
 import json
 
 from dev.bench.report import END, begin
-from dev.schemas import COMMAND, DESCRIBED, FOLDER, REFERENCE, meanings, schema, tables
+from dev.schemas import COMMAND, DESCRIBED, FOLDER, REFERENCE, meanings, schema, tables, text
 from video_reclaim.rules.run_record import RunRecord
 
 
 def test_what_is_stored_is_what_the_command_writes():
     stored = {path.stem: json.loads(path.read_text()) for path in FOLDER.iterdir()}
-    assert stored == {name: schema(kind) for name, kind in DESCRIBED.items()}, f"run: {COMMAND}"
+    assert stored == {name: json.loads(text(kind)) for name, kind in DESCRIBED.items()}, f"run: {COMMAND}"
     for name, table in tables().items():
         assert f"{begin(name, COMMAND)}\n\n{table}\n\n{END}" in REFERENCE.read_text(), f"run: {COMMAND}"
 

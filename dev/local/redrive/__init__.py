@@ -6,22 +6,21 @@ not finished run again, with new retry attempts and new timeouts. Ministack has 
 the TimeoutSeconds of a state machine.
 
 Here a journal records every finished state with its output, its successor and the variables. The key is the
-state's name, the number of its visit (a workflow may loop), and its place: the visits of the Maps and
-Parallels around it, with the item or branch. A redrive walks the same execution again, with the definition
+state's name, the number of its visit (a workflow may loop), and its place: the visits of the Maps around it, with the
+item. A redrive walks the same execution again, with the definition
 that it started with. A state in the journal returns what was recorded, without running; any other state runs.
 Therefore:
 
-- a Map or Parallel that had not finished is entered again; its finished items and branches are not run again,
-  and the others continue at the state that failed;
+- a Map that had not finished is entered again; its finished items are not run again, and the others continue at
+  the state that failed;
 - a caught error belongs to a finished state and is not tried again;
 - a Fail state fails again.
 
-Limits: the journal is in memory, as ministack's executions are. An unfinished Map evaluates its items again;
-the result differs only if it depends on the time or on random values. When an iteration of a Map fails and
-nothing catches it, AWS stops the other iterations, so a redrive there may run more of them. A Map that fails
-with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds a limit. Express workflows
-and child workflows of Distributed Maps can't be redriven, and status events on EventBridge don't mention
-redrives.
+Limits: the journal is in memory, as ministack's executions are. Parallel states, retries of a Map, client tokens
+and the limits of age and length of an execution are missing. An unfinished Map evaluates its items again. When an
+iteration of a Map fails and nothing catches it, AWS stops the other iterations, so a redrive there may run more of
+them. A Map that fails with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds a limit.
+Express workflows can't be redriven.
 """
 
 from collections.abc import Callable
@@ -46,7 +45,6 @@ def install() -> None:
         ("_execute_task", "53c818d247db"),
         ("_execute_choice", "468955fcd4a4"),
         ("_execute_wait", "a1012679c72d"),
-        ("_execute_parallel", "2166e1f53e5f"),
         ("_execute_map", "18ad39652912"),
     ):
         _wrap(name, expected, engine.journal_state)

@@ -1,6 +1,6 @@
 """The API: RedriveExecution, and what DescribeExecution and ListExecutions say of redrives.
 
-Limits and messages follow RedriveExecution and DescribeExecution in the Step Functions API Reference.
+Messages follow RedriveExecution and DescribeExecution in the Step Functions API Reference.
 """
 
 # ruff: noqa: ANN401 - ministack's objects have no types
@@ -8,18 +8,12 @@ Limits and messages follow RedriveExecution and DescribeExecution in the Step Fu
 import contextvars
 import json
 import threading
-import time
 from typing import Any
 
 from ministack.core.responses import error_response_json, json_response, now_iso
 from ministack.services import stepfunctions as sf
 
 from dev.local.redrive.journal import Journal, journals
-
-REDRIVABLE_DAYS = 14
-MAX_EVENTS = 24_999
-REMEMBERED_TOKENS = 10
-TOKEN_LIFE_S = 900
 
 
 def route_redrive(handle_request: Any) -> Any:
@@ -34,20 +28,16 @@ def route_redrive(handle_request: Any) -> Any:
 
 
 def _redrive(request: dict[str, Any]) -> Any:
-    arn, token = request.get("executionArn", ""), request.get("clientToken")
+    arn = request.get("executionArn", "")
     execution, journal = sf._executions.get(arn), journals.get(arn)
     if execution is None:
         return error_response_json("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
-    if journal is not None and (redriven_at := _redriven_with(journal, token)):
-        return json_response({"redriveDate": redriven_at})
     reason = why_not_redrivable(execution, journal)
     if journal is None or reason:
         return error_response_json("ExecutionNotRedrivable", reason, 400)
     journal.redrives += 1
     journal.redriven_at = now_iso()
     journal.attempt = None
-    if token:
-        journal.tokens[token] = time.time(), journal.redriven_at
     execution.update(status="RUNNING", stopDate=None, output=None, error=None, cause=None)
     details = {"executionRedrivenEventDetails": {"redriveCount": journal.redrives}}
     sf._add_event(execution, "ExecutionRedriven", details)
@@ -57,24 +47,12 @@ def _redrive(request: dict[str, Any]) -> Any:
     return json_response({"redriveDate": journal.redriven_at})
 
 
-def _redriven_with(journal: Journal, token: str | None) -> str | None:
-    """Return when this client token redrove the execution: of the last 10 tokens, for 15 minutes."""
-    for old in list(journal.tokens)[:-REMEMBERED_TOKENS]:
-        del journal.tokens[old]
-    used_s, redriven_at = journal.tokens.get(token or "", (0.0, ""))
-    return redriven_at if time.time() - used_s < TOKEN_LIFE_S else None
-
-
 def why_not_redrivable(execution: dict[str, Any], journal: Journal | None) -> str | None:
     """Return AWS's reason why an execution can't be redriven; None if it can."""
     if journal is None:
         return "Only a Standard execution can be redriven"
     if execution["status"] not in ("FAILED", "ABORTED", "TIMED_OUT"):
         return f"Execution is {execution['status']} and cannot be redriven"
-    if len(execution["events"]) >= MAX_EVENTS:
-        return "Execution history event limit exceeded"
-    if journal.ended_s and time.time() - journal.ended_s > REDRIVABLE_DAYS * 86_400:
-        return "Execution has exceeded the redrivable period"
     return None
 
 

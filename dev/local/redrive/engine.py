@@ -6,7 +6,6 @@ import contextvars
 import copy
 import json
 import threading
-import time
 from typing import Any
 
 from ministack.core.responses import AccountRegionScopedDict, now_iso
@@ -53,7 +52,7 @@ def journal_state(execute: Any) -> Any:
 
 
 def locate_item(run_sub_machine: Any) -> Any:
-    """Wrap what runs one item of a Map, or one branch of a Parallel: give it a place of its own."""
+    """Wrap what runs one item of a Map: give it a place of its own."""
 
     def run(states: Any, start_at: str, given: Any, execution: Any, context: dict[str, Any]) -> Any:
         attempt = running_attempt.get()
@@ -62,7 +61,6 @@ def locate_item(run_sub_machine: Any) -> Any:
         item = context.get("Map", {}).get("Item", {}).get("Index")
         token = place.set((*place.get(), (start_at, item)))
         try:
-            attempt.enter_item(place.get())
             # Branches share the context of their parent, and each writes its State into it.
             return run_sub_machine(states, start_at, given, execution, {**context})
         finally:
@@ -111,8 +109,6 @@ def run_attempt(run_execution: Any) -> Any:
         finally:
             if timer:
                 timer.cancel()
-            if attempt:
-                attempt.journal.ended_s = time.time()
             running_attempt.reset(tokens[0])
             place.reset(tokens[1])
 

@@ -2,11 +2,11 @@
 
 import contextvars
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import Any
 
 Place = tuple[object, ...]
-"""The visits of the Maps and Parallels around a state, each followed by the item or branch; () at the top."""
+"""The visits of the Maps around a state, each followed by the item; () at the top."""
 
 Visit = tuple[Place, str, int]
 """A place, the name of a state there, and which visit of that state it is, from 1."""
@@ -39,8 +39,6 @@ class Journal:
         self.entered: Counter[str] = Counter()
         self.redrives = 0
         self.redriven_at: str | None = None
-        self.ended_s: float | None = None
-        self.tokens: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self.attempt: Attempt | None = None
         self.lock = threading.Lock()
 
@@ -54,7 +52,6 @@ class Attempt:
         self.recorded = dict(journal.finished)
         self.visits: Counter[tuple[Place, str]] = Counter()
         self.entered: Counter[str] = Counter()
-        self.items: set[Place] = set()
         self.replaying = False
         journal.attempt = self
 
@@ -74,25 +71,3 @@ class Attempt:
             at = place.get()
             self.visits[at, name] += 1
             return at, name, self.visits[at, name]
-
-    def enter_item(self, at: Place) -> None:
-        """Enter a Map's item or a Parallel's branch.
-
-        A place that is entered again in one attempt belongs to a retry of the Map or Parallel, which starts
-        all its items anew: what was recorded there is forgotten.
-        """
-        with self.journal.lock:
-            if at in self.items:
-                self._forget(at)
-            self.items.add(at)
-
-    def _forget(self, at: Place) -> None:
-        def below(other: Place) -> bool:
-            return other[: len(at)] == at
-
-        for store in (self.journal.finished, self.recorded):
-            for visit in [visit for visit in store if below(visit[0])]:
-                del store[visit]
-        for key in [key for key in self.visits if below(key[0])]:
-            del self.visits[key]
-        self.items -= {other for other in self.items if below(other)}
