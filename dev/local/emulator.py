@@ -19,7 +19,9 @@ from dev.local import ROOT
 from dev.local.processes import Child, Server, require_free_port
 from dev.local.watchdog import remove_folder
 
-REGION = "us-east-1"
+# Version 1 of the AWS CLI sends calls of SQS to AWS itself, whatever AWS_ENDPOINT_URL says, in every region for which
+# it knows an endpoint from before 2014 (awscli/customizations/overridesslcommonname.py). In this one it does not.
+REGION = "eu-central-2"
 ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -27,7 +29,10 @@ _SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL", "STATE_DIR")
 _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # Without these, two emulators would listen on the same fixed ports, which this project doesn't use; and queue
 # URLs would contain localhost, which may resolve to another address.
-_FIXED = {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"}
+_FIXED = {
+    **{"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"},
+    "MINISTACK_REGION": REGION,
+}
 
 
 class Emulator(Server):

@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 import redis
 
+from dev.local.emulator import REGION
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
@@ -202,6 +203,6 @@ def no_real_aws():
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
     }

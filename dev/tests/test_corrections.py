@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dev.local import corrections
+from dev.local.emulator import REGION
 
 
 def test_a_correction_refuses_a_ministack_that_it_was_not_written_against():
@@ -124,7 +125,7 @@ def test_a_function_has_only_its_own_and_lambda_s_environment(bench):
     seen = bench.call(function)[1]
 
     assert seen["AWS_ENDPOINT_URL"] == bench.emulator.endpoint_url
-    assert seen["AWS_LAMBDA_FUNCTION_NAME"] and seen["AWS_REGION"] == "us-east-1"
+    assert seen["AWS_LAMBDA_FUNCTION_NAME"] and seen["AWS_REGION"] == REGION
     lambdas_own = {name for name in seen if name.startswith(("AWS_", "_LAMBDA_", "LAMBDA_", "_MINISTACK_"))}
     machine = {"PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
     python = {"LC_CTYPE"}  # Python itself sets it, in a C locale
@@ -159,7 +160,7 @@ def group(bench):
         MaxSize=3,
         DesiredCapacity=1,
         LaunchConfigurationName="any",
-        AvailabilityZones=["us-east-1a"],
+        AvailabilityZones=[f"{REGION}a"],
     )
     return name
 
@@ -202,7 +203,7 @@ def test_a_stack_is_not_deleted_while_instances_of_its_group_are_protected(bench
             "MinSize": "0",
             "MaxSize": "1",
             "LaunchConfigurationName": "any",
-            "AvailabilityZones": ["us-east-1a"],
+            "AvailabilityZones": [f"{REGION}a"],
             "NewInstancesProtectedFromScaleIn": protected,
         },
     }

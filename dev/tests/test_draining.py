@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dev.local import metadata
+from dev.local.emulator import REGION
 from dev.local.worker import DrainingWorker, Instance, Pace, WorkerProcess
 from dev.testing.workers import run_to_its_end
 
@@ -28,7 +29,7 @@ class Group:
             MinSize=0,
             MaxSize=3,
             LaunchConfigurationName="any",
-            AvailabilityZones=["us-east-1a"],
+            AvailabilityZones=[f"{REGION}a"],
             NewInstancesProtectedFromScaleIn=protected,
         )
         if hook:
@@ -234,7 +235,7 @@ def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(
         "redis-url": valkey.url,
         "endpoint-url": hooked.endpoint_url,
         "queue-url": url,
-        "region": "us-east-1",
+        "region": REGION,
         "instance": id_,
         "group": hooked.name,
         "encode-s": "5000",

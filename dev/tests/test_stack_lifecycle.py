@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from awscli.customizations.overridesslcommonname import SSL_COMMON_NAMES
 
-from dev.local.emulator import healthy
+from dev.local.emulator import REGION, healthy
 from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
 from dev.testing.emulator_bench import Bench
@@ -208,3 +209,8 @@ def check_replaced_after_losing_a_server(home):
 
     assert "Valkey has ended" in said.splitlines()[0]
     assert not any(process.alive for process in (*started.values(), *replacing.values()))
+
+
+def test_no_call_of_the_aws_cli_leaves_the_emulator():
+    """Version 1 of the CLI ignores AWS_ENDPOINT_URL for services and regions that have an endpoint in this table."""
+    assert not [service for service, regions in SSL_COMMON_NAMES.items() if REGION in regions]

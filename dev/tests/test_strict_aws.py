@@ -6,6 +6,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from dev.local.emulator import REGION
 from dev.testing.strict_aws import strict_aws
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
@@ -79,7 +80,7 @@ def test_a_group_is_not_sized_beyond_its_limits(aws):
         MinSize=1,
         MaxSize=3,
         LaunchConfigurationName="any",
-        AvailabilityZones=["us-east-1a"],
+        AvailabilityZones=[f"{REGION}a"],
     )
 
     for desired in (0, 4):

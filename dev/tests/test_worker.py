@@ -7,6 +7,7 @@ import time
 import pytest
 
 from dev.chaos import product
+from dev.local.emulator import REGION
 from dev.local.processes import free_port
 from dev.local.worker import Habits, Pace, WorkerProcess
 from dev.testing.emulator_bench import Bench
@@ -124,7 +125,7 @@ def process(stage, postgres, valkey, tmp_path):
             "redis-url": valkey.url,
             "endpoint-url": stage.queue.endpoint_url,
             "queue-url": stage.queue.url,
-            "region": "us-east-1",
+            "region": REGION,
         } | options
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         started.append(WorkerProcess("w", *arguments, log=tmp_path / "worker.log"))
