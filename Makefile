@@ -69,8 +69,8 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
-up: setup ## start the local stack, deployed, with the schedule off; CONTEXT='{"reclaiming": {…}}' overrides settings
-	$(PY) -m dev.local up --context "$$CONTEXT"
+up: setup ## start the local stack, deployed, with the schedule off; FILL=1 with videos, CONTEXT='{"reclaiming": {…}}' with other settings
+	$(PY) -m dev.local up --context "$$CONTEXT" $(if $(FILL),--fill)
 
 down: ## stop the local stack
 	@[ ! -x $(PY) ] || $(PY) -m dev.local down

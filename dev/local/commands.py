@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+
 from dev.local.context import InvalidContext, read_context, show_context
 from dev.local.emulator import healthy
 from dev.local.files import make_scratch_folder
 from dev.local.identity import ChildFailed
 from dev.local.launch import Report, start
 from dev.local.ledger import Ledger
+from dev.local.platform_tables import fill
 from dev.local.stack import HOME, NoStack, Stack
 from dev.local.watchdog import watchdog
 
@@ -25,11 +28,16 @@ def print_line(line: str) -> None:
 
 
 def up(
-    home: Path = HOME, *, overrides: Mapping[str, Any] | None = None, report: Report = print_line
+    home: Path = HOME,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    filled: bool = False,
+    report: Report = print_line,
 ) -> Stack:
     """Start the stack of this checkout; one that runs and is healthy is left as it is.
 
-    ``overrides`` are merged into the settings of the stage ``local``.
+    ``overrides`` are merged into the settings of the stage ``local``. With ``filled`` an empty academy gets 60
+    videos, stuck ones among them.
 
     One that lacks a server is stopped first. A failure or a signal leaves nothing running; after success the
     servers outlive this program.
@@ -45,6 +53,8 @@ def up(
                     stack = Stack.load(home)
                     if healthy(stack.endpoint_url):
                         report(_describe_running(home, ledger.overrides, overrides or {}))
+                        if filled:
+                            fill_academy(stack, report)
                         return stack
             problem = f"{ended} has ended" if ended else "it was not deployed"
             report(f"The stack is not complete ({problem}): starting a new one")
@@ -55,6 +65,8 @@ def up(
             scratch = make_scratch_folder()
             ledger.begin(scratch, overrides or {})
             stack = start(scratch, logs, report=report, record=ledger.add, overrides=overrides).stack
+            if filled:
+                fill_academy(stack, report)
             stack.save(home)
             watchdog.release()
         except BaseException:
@@ -64,6 +76,18 @@ def up(
         for line in next_steps(stack, home):
             report(line)
         return stack
+
+
+def fill_academy(stack: Stack, report: Report) -> None:
+    """Give the academy its videos, and the queue the messages of those that wait; one that has videos keeps them."""
+    try:
+        messages = fill(stack.postgres_dsn)
+    except psycopg2.errors.UniqueViolation:
+        report("The academy has videos already")
+        return
+    for message in messages:
+        stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=message)
+    report("The academy has 60 videos: look with `ops run --dry-run` which of them are stuck")
 
 
 def next_steps(stack: Stack, home: Path) -> list[str]:
@@ -129,10 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--context", default="", help="settings, as JSON, that override stages/local.json"
     )
     commands.add_parser("demo", help="show the workflow at work")
+    commands.choices["up"].add_argument("--fill", action="store_true", help="with 60 videos, stuck ones too")
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":
-            up(given.home, overrides=read_context(given.context))
+            up(given.home, overrides=read_context(given.context), filled=given.fill)
         elif given.command == "down":
             down(given.home)
         else:
