@@ -99,7 +99,7 @@ destroy: named-stage setup ## remove STAGE from AWS; without a terminal only wit
 	$(CDK) destroy $(ARGS)
 
 verify: setup ## check a deployed STAGE; writes nothing but a dry run and metrics in a namespace of its own
-	$(PY) -m cdk.verify "$(STAGE)"
+	$(PY) -m ops verify --stage "$(STAGE)"
 
 sbom: setup ## write the layer's bill of materials (CycloneDX) to build/sbom.json
 	$(PY) -m venv --clear --without-pip build/sbom

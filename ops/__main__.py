@@ -1,43 +1,33 @@
-"""``python -m ops COMMAND --stage NAME``."""
+"""``python -m ops COMMAND --stage NAME``, or ``video-reclaim COMMAND --stage NAME`` where it is installed."""
 
 import sys
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.decisions import decisions
-from ops.errors import Exit, OpsError, describe_aws_error
-from ops.override import fix, pause, resume
-from ops.runs import redrive, run
-from ops.schedule import start, stop
-from ops.status import status
-from ops.videos import history, quarantined, why
+from . import PROGRAM
+from .errors import Exit, OpsError, describe_aws_error
+from .fleet import activities, dead_letters, decisions
+from .runs import redrive, run
+from .status import status
+from .steering import fix, pause, resume, start, stop
+from .verify import verify
+from .videos import history, quarantined, stuck, why
 
 HELP = """Ask and steer a deployed stage of video-reclaim, with AWS credentials alone.
 
 Exit status: 0 done; 1 tried and failed, or no answer; 2 wrong command line; 3 AWS, or the local stack, could not be
 reached, refused, or has no such stage.
 """
-
-PROGRAM = "python -m ops"
+COMMANDS = (
+    *(status, stuck, why, history, quarantined, decisions, activities, dead_letters),
+    *(run, redrive, pause, fix, resume, stop, start, verify),
+)
 
 app = typer.Typer(
     name="ops", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-for command in (
-    status,
-    why,
-    history,
-    run,
-    redrive,
-    quarantined,
-    pause,
-    fix,
-    resume,
-    stop,
-    start,
-    decisions,
-):
+for command in COMMANDS:
     app.command()(command)
 
 
@@ -49,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         if said := describe_usage_error(exc):
             print(said, file=sys.stderr)
         return exc.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return Exit.NOT_DONE
     except SystemExit as exc:
         return int(exc.code or 0)
     except OpsError as exc:

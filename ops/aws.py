@@ -1,49 +1,37 @@
-"""A deployed stage in AWS: every call that the commands make.
+"""A deployed stage in AWS: every call that the commands make, but those of `verify`.
 
-`docs/ops-policy.json` grants exactly these calls.
+`docs/ops-policy.json` grants exactly these calls. Everything is found by the name of the stage: the functions' names
+follow from it, and PublishBacklog's configuration has the account, the region and all settings.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache, cached_property
+from typing import Any, TypeVar
 
 import boto3
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ops.errors import OpsError
-from ops.executions import Execution
 from video_reclaim.errors import InvalidSetting
-from video_reclaim.settings import Scaling, read
+from video_reclaim.settings import Queues, Scaling, Workers, read
 
-if TYPE_CHECKING:
-    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
-    from mypy_boto3_cloudformation.type_defs import StackTypeDef
-    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
-    from mypy_boto3_scheduler.type_defs import GetScheduleOutputTypeDef
-    from mypy_boto3_stepfunctions.type_defs import HistoryEventTypeDef
+from .errors import OpsError
+from .executions import Execution
 
 STEPS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
 # UpdateSchedule resets every field that it is not given to its default (EventBridge Scheduler API Reference).
 SCHEDULE_FIELDS = (
-    "ActionAfterCompletion",
-    "Description",
-    "EndDate",
-    "FlexibleTimeWindow",
-    "GroupName",
-    "KmsKeyArn",
-    "Name",
-    "ScheduleExpression",
-    "ScheduleExpressionTimezone",
-    "StartDate",
-    "Target",
+    *("ActionAfterCompletion", "Description", "EndDate", "FlexibleTimeWindow", "GroupName", "KmsKeyArn"),
+    *("Name", "ScheduleExpression", "ScheduleExpressionTimezone", "StartDate", "Target"),
 )
 _CONFIG = Config(retries={"mode": "adaptive", "max_attempts": 4}, connect_timeout=5, read_timeout=30)
 
+Described = Mapping[str, Any]
+"""What AWS describes, in its own words."""
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 
@@ -53,77 +41,54 @@ class Deployment:
     Every method makes AWS calls and may raise botocore's errors; reads can be repeated at any time.
 
     Attributes:
-        stage: its name.
+        stage: its name, which is also the name of a construct that another app deployed.
         prefix: what the names of its resources begin with.
-        stack_name: name of its CloudFormation stack.
+        client: makes boto3's client for a service; not thread-safe for one that is not made yet.
     """
 
     def __init__(self, stage: str, session: boto3.Session, endpoint_url: str | None) -> None:
         self.stage = stage
         self.prefix = f"video-reclaim-{stage}"
-        self.stack_name = f"VideoReclaim-{stage}"
 
+        @cache
         def client(service: Any) -> Any:  # noqa: ANN401 (boto3 types clients by literal names)
             return session.client(service, endpoint_url=endpoint_url, config=_CONFIG)
 
-        self._client = client
-
-    # The stack.
+        self.client = client
 
     @cached_property
-    def _stack(self) -> "StackTypeDef":
+    def publisher(self) -> Described:
+        """The configuration of PublishBacklog. Raises OpsError if there is no such stage."""
+        name = f"{self.prefix}-PublishBacklog"
         try:
-            stacks: Sequence[StackTypeDef] = self._client("cloudformation").describe_stacks(
-                StackName=self.stack_name
-            )["Stacks"]
+            found: Described = self.client("lambda").get_function_configuration(FunctionName=name)
         except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") != "ValidationError":
+            if _code(exc) != "ResourceNotFoundException":
                 raise
             raise OpsError(
-                f"There is no stage {self.stage!r} here: no stack {self.stack_name} in this account and region."
+                f"There is no stage {self.stage!r} here: no function {name} in this account and region. It is "
+                "elsewhere, or its deployment is not complete."
             ) from exc
-        return stacks[0]
-
-    def output(self, key: str) -> str:
-        """Return an output of the CloudFormation stack.
-
-        Raises:
-            OpsError: there is no such stack, or it has no such output: its first deployment is not complete, or
-                another version made it.
-        """
-        for output in self._stack.get("Outputs", []):
-            if output.get("OutputKey") == key:
-                return output.get("OutputValue", "")
-        raise OpsError(
-            f"The stack {self.stack_name} has no output {key}; its status is {self._stack['StackStatus']}. Its first "
-            "deployment is not complete or failed, or another version made it: see its events in CloudFormation, or "
-            "deploy this version."
-        )
-
-    @cached_property
-    def _environment(self) -> Mapping[str, str]:
-        name = self.output("PublishBacklogFunction")
-        shown = self._client("lambda").get_function_configuration(FunctionName=name)
-        environment: Mapping[str, str] = shown.get("Environment", {}).get("Variables", {})
-        return environment
+        return found
 
     def settings(self, section: type[Section]) -> Section:
         """Return a section of the settings as deployed. Raises OpsError if this version can't read it."""
         try:
-            return read(section, self._environment)
+            return read(section, self.publisher.get("Environment", {}).get("Variables", {}))
         except InvalidSetting as exc:
             raise OpsError(f"The deployed functions have settings of another version: {exc}") from exc
 
-    # Executions.
+    def arn(self, service: str, resource: str) -> str:
+        """Return the ARN of a resource in the stage's account and region."""
+        _, partition, _, region, account, *_ = self.publisher["FunctionArn"].split(":")
+        return f"arn:{partition}:{service}:{region}:{account}:{resource}"
 
-    @cached_property
-    def _executions(self) -> Any:  # noqa: ANN401 (boto3 types clients by literal names)
-        return self._client("stepfunctions")
+    # Executions.
 
     @property
     def machine(self) -> str:
-        """ARN of the state machine. Raises OpsError if the stack has none yet."""
-        return self.output("StateMachineArn")
+        """ARN of the state machine."""
+        return self.arn("states", f"stateMachine:{self.prefix}-reclaim-videos")
 
     def list_executions(
         self, *, since: datetime | None = None, limit: int | None = None, status: str | None = None
@@ -133,7 +98,7 @@ class Deployment:
         if status:
             given["statusFilter"] = status
         found: list[Execution] = []
-        for page in self._executions.get_paginator("list_executions").paginate(**given):
+        for page in self.client("stepfunctions").get_paginator("list_executions").paginate(**given):
             for shown in page["executions"]:
                 execution = Execution.described(shown)
                 if (since and execution.started < since) or len(found) == limit:
@@ -150,41 +115,34 @@ class Deployment:
     def describe(self, arn: str) -> Execution:
         """Return one execution with its output. Raises OpsError if there is none."""
         try:
-            return Execution.described(self._executions.describe_execution(executionArn=arn))
+            return Execution.described(self.client("stepfunctions").describe_execution(executionArn=arn))
         except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") not in ("ExecutionDoesNotExist", "InvalidArn"):
+            if _code(exc) not in ("ExecutionDoesNotExist", "InvalidArn"):
                 raise
             raise OpsError(f"There is no execution {arn.rpartition(':')[2]}.") from exc
 
     def describe_all(self, executions: Sequence[Execution]) -> list[Execution]:
         """Return executions with their outputs, in the same order."""
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             return list(pool.map(lambda execution: self.describe(execution.arn), executions))
 
     def last_state(self, arn: str) -> str:
         """Return the name of the state that an execution entered last; '' if the history doesn't tell."""
-        history: Sequence[HistoryEventTypeDef] = self._executions.get_execution_history(
+        history = self.client("stepfunctions").get_execution_history(
             executionArn=arn, reverseOrder=True, maxResults=50
         )["events"]
-        return next(
-            (
-                event["stateEnteredEventDetails"]["name"]
-                for event in history
-                if "stateEnteredEventDetails" in event
-            ),
-            "",
-        )
+        entered = (event for event in history if "stateEnteredEventDetails" in event)
+        return next((event["stateEnteredEventDetails"]["name"] for event in entered), "")
 
     def start(self, given: Mapping[str, Any]) -> str:
         """Start an execution; return its ARN."""
-        arn: str = self._executions.start_execution(stateMachineArn=self.machine, input=json.dumps(given))[
-            "executionArn"
-        ]
-        return arn
+        text, machine = json.dumps(given), self.machine
+        started = self.client("stepfunctions").start_execution(stateMachineArn=machine, input=text)
+        return str(started["executionArn"])
 
     def redrive(self, arn: str) -> None:
         """Continue a failed execution where it failed."""
-        self._executions.redrive_execution(executionArn=arn)
+        self.client("stepfunctions").redrive_execution(executionArn=arn)
 
     # Logs and alarms.
 
@@ -193,37 +151,71 @@ class Deployment:
 
         FilterLogEvents searches all lines of the time range: minutes for weeks of a busy stage.
         """
-        start_ms = int((datetime.now(UTC) - since).timestamp() * 1000)
+        given = {
+            "startTime": int((datetime.now(UTC) - since).timestamp() * 1000),
+            "filterPattern": pattern,
+        }
+        pages = self.client("logs").get_paginator("filter_log_events")
 
         def of_step(step: str) -> list[str]:
-            pages = (
-                self._client("logs")
-                .get_paginator("filter_log_events")
-                .paginate(logGroupName=f"/{self.prefix}/{step}", startTime=start_ms, filterPattern=pattern)
-            )
-            return [event["message"] for page in pages for event in page["events"]]
+            found = pages.paginate(logGroupName=f"/{self.prefix}/{step}", **given)
+            return [event["message"] for page in found for event in page["events"]]
 
         with ThreadPoolExecutor(len(steps)) as pool:
             return [line for lines in pool.map(of_step, steps) for line in lines]
 
-    def ringing_alarms(self) -> "Sequence[MetricAlarmTypeDef]":
-        """Return the stage's alarms in state ALARM."""
-        pages = (
-            self._client("cloudwatch")
-            .get_paginator("describe_alarms")
-            .paginate(AlarmNamePrefix=f"{self.prefix}-", StateValue="ALARM")
+    def alarms(self) -> dict[str, Described]:
+        """Return the stage's alarms by name, without those of a stage whose name begins with this one's."""
+        pages = self.client("cloudwatch").get_paginator("describe_alarms")
+        pages = pages.paginate(AlarmNamePrefix=f"{self.prefix}-")
+        found = [alarm for page in pages for alarm in page["MetricAlarms"]]
+        named = {alarm["AlarmName"].removeprefix(f"{self.prefix}-"): alarm for alarm in found}
+        return {name: alarm for name, alarm in named.items() if "-" not in name}
+
+    # Queues.
+
+    def dead_letter_queues(self) -> dict[str, str | None]:
+        """Return the URLs of the two dead-letter queues by what is in them: starts, and videos if it has one."""
+        sqs = self.client("sqs")
+        asked = {"QueueUrl": self.settings(Queues).video_url, "AttributeNames": ["RedrivePolicy"]}
+        policy = json.loads(
+            sqs.get_queue_attributes(**asked).get("Attributes", {}).get("RedrivePolicy", "{}")
         )
-        return [alarm for page in pages for alarm in page["MetricAlarms"]]
+        names = {"starts": f"{self.prefix}-undelivered"}
+        if target := policy.get("deadLetterTargetArn"):
+            names["videos"] = target.rpartition(":")[2]
+        found = {what: sqs.get_queue_url(QueueName=name)["QueueUrl"] for what, name in names.items()}
+        return {"videos": None, **found}
+
+    def count_messages(self, queue_url: str) -> int:
+        """Return about how many messages a queue has that can be received."""
+        asked = {"QueueUrl": queue_url, "AttributeNames": ["ApproximateNumberOfMessages"]}
+        shown = self.client("sqs").get_queue_attributes(**asked)
+        return int(shown["Attributes"]["ApproximateNumberOfMessages"])
+
+    def peek(self, queue_url: str) -> list[Described]:
+        """Return up to ten messages of a queue and leave them there, to be received by anybody."""
+        asked = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["SentTimestamp"]}
+        shown = self.client("sqs").receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0, **asked
+        )
+        return list(shown.get("Messages", []))
 
     # Fleet, override, schedule.
 
-    def group(self) -> "AutoScalingGroupTypeDef | None":
+    def group(self) -> Described | None:
         """Return the worker group as Auto Scaling describes it; None if there is none of that name."""
-        name = self.output("AutoScalingGroupName")
-        groups: Sequence[AutoScalingGroupTypeDef] = self._client("autoscaling").describe_auto_scaling_groups(
-            AutoScalingGroupNames=[name]
-        )["AutoScalingGroups"]
-        return groups[0] if groups else None
+        names = [self.settings(Workers).group_name]
+        shown = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=names)
+        return next(iter(shown["AutoScalingGroups"]), None)
+
+    def activities(self, limit: int) -> list[Described]:
+        """Return the newest scaling activities of the worker group, newest first."""
+        name = self.settings(Workers).group_name
+        shown = self.client("autoscaling").describe_scaling_activities(
+            AutoScalingGroupName=name, MaxRecords=limit
+        )
+        return list(shown["Activities"])
 
     @property
     def _override(self) -> str:
@@ -232,30 +224,30 @@ class Deployment:
     def override_text(self) -> str | None:
         """Return the text of the override parameter; None if it does not exist."""
         try:
-            text: str = self._client("ssm").get_parameter(Name=self._override)["Parameter"]["Value"]
+            return str(self.client("ssm").get_parameter(Name=self._override)["Parameter"]["Value"])
         except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") != "ParameterNotFound":
+            if _code(exc) != "ParameterNotFound":
                 raise
             return None
-        return text
 
     def put_override(self, text: str) -> None:
         """Write the override parameter, in place of any other text."""
-        self._client("ssm").put_parameter(Name=self._override, Value=text, Type="String", Overwrite=True)
+        self.client("ssm").put_parameter(Name=self._override, Value=text, Type="String", Overwrite=True)
 
     def delete_override(self) -> None:
         """Delete the override parameter."""
-        self._client("ssm").delete_parameter(Name=self._override)
+        self.client("ssm").delete_parameter(Name=self._override)
 
-    def schedule(self) -> "GetScheduleOutputTypeDef":
+    def schedule(self) -> Described:
         """Return the schedule."""
-        found: GetScheduleOutputTypeDef = self._client("scheduler").get_schedule(
-            Name=self.output("ScheduleName")
-        )
+        found: Described = self.client("scheduler").get_schedule(Name=f"{self.prefix}-reclaim-videos")
         return found
 
     def enable_schedule(self, enabled: bool) -> None:
         """Switch the schedule on or off; nothing else of it changes. A repeated call changes nothing."""
-        found = self.schedule()
-        kept: dict[str, Any] = {name: value for name, value in found.items() if name in SCHEDULE_FIELDS}
-        self._client("scheduler").update_schedule(**kept, State="ENABLED" if enabled else "DISABLED")
+        kept = {name: value for name, value in self.schedule().items() if name in SCHEDULE_FIELDS}
+        self.client("scheduler").update_schedule(**kept, State="ENABLED" if enabled else "DISABLED")
+
+
+def _code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))

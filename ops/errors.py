@@ -13,28 +13,16 @@ from botocore.exceptions import (
 
 
 class Exit(IntEnum):
-    """Exit statuses.
-
-    Attributes:
-        DONE: it was done, or the question was answered.
-        NOT_DONE: it was tried and failed, or there is no answer: an execution failed, a redrive failed,
-            no trace of this video.
-        USAGE: the command line is wrong; nothing was done.
-        NO_AWS: AWS or the local stack could not be reached, refused the call, or has no such stage.
-    """
+    """Exit statuses."""
 
     DONE = 0
-    NOT_DONE = 1
-    USAGE = 2
-    NO_AWS = 3
+    NOT_DONE = 1  # it was tried and failed, or there is no answer
+    USAGE = 2  # the command line is wrong; nothing was done
+    NO_AWS = 3  # AWS or the local stack could not be reached, refused the call, or has no such stage
 
 
 class OpsError(Exception):
-    """The command can't go on; the message is one line for the operator.
-
-    Attributes:
-        status: the exit status.
-    """
+    """The command can't go on; the message is one line for the operator, ``status`` the exit status."""
 
     def __init__(self, message: str, status: Exit = Exit.NO_AWS) -> None:
         super().__init__(message)

@@ -1,34 +1,42 @@
-"""An execution of the workflow as Step Functions describes it, and sentences about it."""
+"""An execution of the workflow as Step Functions describes it, its decision's log line, and sentences about both."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from msgspec import UNSET
-
 from video_reclaim.records import Malformed, from_builtins
-from video_reclaim.rules.run_record import RunRecord
+from video_reclaim.rules.run_record import Distrust, RunRecord
 from video_reclaim.rules.staleness import Reason
-from video_reclaim.scaling.records import Decision
+
+ENDED_BADLY = ("FAILED", "TIMED_OUT", "ABORTED")
+WELL = (Reason.BEATING, Reason.MOVED_ON)
+"""Reasons of videos that were left alone and with which nothing is wrong."""
+NOTHING_TO_DO = (Reason.SUSPECT, Reason.EXPIRED_BUT_BEATING)
+"""Reasons of those that a next run, or their worker, takes care of."""
+DISTRUST: Mapping[Distrust, str] = {
+    "redisAway": "Redis did not answer, so that only expired leases count",
+    "neverHeard": "no heartbeat has ever moved in this Redis: it is empty or new, or there was no worker yet",
+    "neverExpires": "a heartbeat has no time to live, so that its worker can't be told from a dead one",
+    "massSilence": "most workers are silent at once: their silence counts only after massSilenceSeconds",
+}
+"""Why silence did not count in a run, by `distrust` in its record."""
+DECIDED = '{ $.message = "decided" }'
+"""The filter pattern of the log lines of decisions."""
+_OF_A_DECISION = {
+    "at": "timestamp",
+    **{name: name for name in ("execution", "action", "held", "reason", "before", "desired", "applied")},
+    **{name: name for name in ("uploaded", "processing", "visible", "failed")},
+}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution.
+    """One execution, as Step Functions describes it; '' or None is what it doesn't have.
 
-    Attributes:
-        arn: its ARN.
-        name: the last part of its ARN.
-        status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
-        started: when it was started.
-        stopped: when it ended; None while it runs.
-        redrives: how often it was redriven.
-        output: its output as JSON text; '' if it has none.
-        error: name of the error that it failed with; '' if it did not.
-        cause: why, in words.
-        why_not_redrivable: what Step Functions says against a redrive; '' if nothing.
+    ``output`` is JSON text, ``redrives`` is how often it was redriven, and ``why_not_redrivable`` what Step Functions
+    says against a redrive.
     """
 
     arn: str
@@ -69,11 +77,23 @@ class Execution:
         except Malformed:
             return None
 
-    @property
-    def decision(self) -> Decision | None:
-        """The scaling decision in the record; None if there is none."""
-        record = self.record
-        return None if record is None or record.decision is UNSET else record.decision
+    def shown(self) -> dict[str, Any]:
+        """Return it as a part of a command's JSON."""
+        told = ("name", "status", "started", "stopped", "redrives", "error", "cause")
+        record = json.loads(self.output) if self.output else None
+        return {**{name: getattr(self, name) for name in told}, "record": record}
+
+
+def read_decided(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Read the log lines of decisions, which are also there when their executions failed; oldest first.
+
+    Their counts are what the decision was based on, but ``failed``: videos that could not be put back so far.
+    ``before`` is the desired capacity before it; ``applied`` tells whether the group was told. None is unknown.
+    """
+    read = [json.loads(line) for line in lines]
+    made = [{name: line.get(key) for name, key in _OF_A_DECISION.items()} for line in read]
+    told = [{**one, "at": datetime.fromisoformat(one["at"])} for one in made]
+    return sorted(told, key=lambda one: one["at"])
 
 
 def message_of(cause: str) -> str:
@@ -90,24 +110,21 @@ def meaning(reason: str) -> str:
     return next((member.meaning for member in Reason if member.value == reason), reason)
 
 
-def summary(execution: Execution) -> str:
-    """Return one clause about what an execution did."""
+def summary(execution: Execution, decided: Mapping[str, Any] | None = None) -> str:
+    """Return one clause about what an execution did; of a failed one, its decision tells how much failed."""
     if execution.status == "RUNNING":
         return "is running"
     if execution.error or execution.status != "SUCCEEDED":
-        return ": ".join(part for part in (execution.error, execution.cause) if part) or "no cause given"
+        failed = (decided or {}).get("failed")
+        many = f"{videos(failed)} failed at first, for example" if failed else ""
+        why = ": ".join(part for part in (execution.error, execution.cause) if part)
+        return f"{many} {why or 'no cause given'}".strip()
     record = execution.record
     if record is None:
         return "its record can't be read by this version"
     if record.dry_run:
         return f"dry run: {videos(sum(record.stale.values()))} would be reclaimed"
-    done = [f"{count} {word}" for word, count in counts(record).items() if count]
-    return ", ".join(done) or "nothing was stale"
-
-
-def counts(record: RunRecord) -> dict[str, int]:
-    """Return what became of videos, by the words of the record."""
-    return {
+    counts = {
         "reclaimed": record.reclaimed,
         "enqueued": record.enqueued,
         "of them resent": record.resent,
@@ -119,11 +136,30 @@ def counts(record: RunRecord) -> dict[str, int]:
         "failed": sum(record.failed.values()),
         "left to the next run": record.left_to_next_run,
     }
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count) or "nothing was stale"
+
+
+def remarks(record: RunRecord) -> list[str]:
+    """Return a sentence for everything in a record that somebody has to know besides the counts of videos."""
+    left = {name: n for name, n in record.spared.items() if name not in (*WELL, *NOTHING_TO_DO)}
+    named = ", ".join(f"{count} {name}" for name, count in left.items())
+    many, over = videos(sum(left.values())), videos(record.over_limit)
+    said = {
+        f"heartbeats are not trusted: {DISTRUST[record.distrust or 'redisAway']}": record.heartbeats_trusted
+        is False,
+        f"{many} left alone ({named}): `stuck` tells which": left,
+        f"PostgreSQL refused {record.refused} rows: `stuck` tells which": record.refused,
+        f"{over} put back although they ask for quarantine: a bad release of the workers?": record.over_limit,
+        "more than 50,000 videos may be stuck: the rest is for the next runs": record.listing_full,
+        f"the metrics were not published: {record.metrics_error}": record.metrics_error,
+        f"the group refused its new size: {record.scaling_error}": record.scaling_error,
+    }
+    return [text for text, so in said.items() if so]
 
 
 def videos(count: int) -> str:
     """Write a number of videos."""
-    return "1 video" if count == 1 else f"{count} videos"
+    return "1 video" if count == 1 else f"{count:,} videos"
 
 
 def redrive_refusal(execution: Execution, last_state: str) -> str:

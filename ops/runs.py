@@ -1,6 +1,8 @@
 """The commands that start executions and redrive them: ``run``, ``redrive``."""
 
+import math
 import time
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -8,46 +10,52 @@ import typer
 from botocore.exceptions import ClientError
 from msgspec import UNSET
 
-from ops.aws import Deployment
-from ops.durations import show_duration, show_time
-from ops.errors import Exit, OpsError, describe_aws_error
-from ops.executions import Execution, counts, meaning, redrive_refusal, summary
-from ops.screen import Stage, console, duration, now, say, table
-from ops.stages import connect
 from video_reclaim.errors import InvalidInput
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
 
+from . import PROGRAM
+from .aws import Deployment
+from .errors import Exit, OpsError, describe_aws_error
+from .executions import ENDED_BADLY, Execution, meaning, redrive_refusal, remarks, summary
+from .screen import Json, Stage, answer, duration, now, show_duration, show_time, wrap
+from .stages import connect
+from .trace import read_trace
+
 POLL_S = 0.5
 _VIDEOS_SHOWN = 20
+_LOG_DELAY_S = 10
+_HOURS = timedelta(hours=2)
+Ids = Annotated[
+    list[str] | None, typer.Option("--release", help="Quarantined videos: ids, separated by commas.")
+]
+Executions = Annotated[list[str] | None, typer.Argument(help="Names or ARNs; without any, all since.")]
 
 
 def run(
     stage: Stage,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only; write nothing.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="The most videos to reclaim.")] = None,
-    release: Annotated[
-        list[str] | None,
-        typer.Option("--release", help="Quarantined videos to send back to work: ids, separated by commas."),
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
+    release: Ids = None,
+    json_: Json = False,
 ) -> None:
-    """Start an execution, wait for its end, and show its record. The exit status is 1 if it failed."""
+    """Start an execution, wait for its end, and show its record. The exit status is 1 if it failed.
+
+    With --release it is 1 also if one of the videos was not released: it was not quarantined, or does not exist.
+    """
     given = execution_input(dry_run=dry_run, limit=limit, release=release or [])
     deployment = connect(stage)
     arn = deployment.start(given)
-    if json_:
-        ended = wait(deployment, arn)
-        if ended.status != "SUCCEEDED":
-            raise OpsError(f"{ended.status}: {summary(ended)}", Exit.NOT_DONE)
-        print(ended.output)
-        return
-    say(f"Started {arn.rpartition(':')[2]}")
+    if not json_:
+        print(f"Started {arn.rpartition(':')[2]}", flush=True)
     ended = wait(deployment, arn)
-    show(ended)
-    if ended.status != "SUCCEEDED":
-        say("The cause and what to do are in docs/runbook.md, under the error's name. Once it is mended:")
-        say(f"  .venv/bin/python -m ops redrive --stage {stage} --since 1h")
+    kept = not_released(deployment, ended, given.get("release", []))
+    lines = [*_ended_lines(deployment, ended)]
+    if kept:
+        named = ", ".join(f"{video} ({why})" if why else str(video) for video, why in kept.items())
+        lines += wrap(f"Not released, since not quarantined (any more): {named}")
+    answer({**ended.shown(), "notReleased": list(kept)}, lines, as_json=json_)
+    if ended.status != "SUCCEEDED" or kept:
         raise typer.Exit(Exit.NOT_DONE)
 
 
@@ -70,96 +78,96 @@ def execution_input(*, dry_run: bool, limit: int | None, release: list[str]) -> 
     return given
 
 
-def wait(deployment: Deployment, arn: str) -> Execution:
-    """Wait for the end of an execution and show the state that it is in."""
-    began_s = time.monotonic()
-    with console.status("The execution starts") as shown:
-        while (execution := deployment.describe(arn)).status == "RUNNING":
-            took = show_duration(timedelta(seconds=int(time.monotonic() - began_s)))
-            shown.update(f"{deployment.last_state(arn) or 'The execution'} is running, {took}")
-            time.sleep(POLL_S)
+def wait(deployment: Deployment, arn: str, *, limit_s: float = math.inf) -> Execution:
+    """Wait for the end of an execution, and not longer than the limit."""
+    give_up = time.monotonic() + limit_s
+    while (execution := deployment.describe(arn)).status == "RUNNING" and time.monotonic() < give_up:
+        time.sleep(POLL_S)
     return execution
 
 
-def show(execution: Execution) -> None:
-    """Show what an execution did, as tables."""
-    took = show_duration((execution.stopped or now()) - execution.started)
-    say(f"{execution.status} after {took}: {summary(execution)}")
-    record = execution.record
-    if record is None:
-        return
+def not_released(deployment: Deployment, ended: Execution, ids: Sequence[int]) -> dict[int, str]:
+    """Return the videos of a release that were not released, each with its reason; '' if there is no such video.
+
+    The record tells whether there are any; which ones, the log lines tell, which may come some seconds later.
+    """
+    record, wanted = ended.record, set(ids)
+    if record is None or not wanted:
+        return {}
+    listed = record.stale.get("released", 0)
+    if listed == len(wanted) and not (record.skipped or record.refused or record.failed):
+        return {}
+    pattern, give_up = f'{{ $.execution = "{ended.name}" }}', time.monotonic() + _LOG_DELAY_S
+    good = {video.id for video in record.videos or () if video.reason == "released"}  # of a dry run
+    while True:
+        since, steps = now() - ended.started + timedelta(minutes=1), ["ListStaleVideos", "Reclaim"]
+        lines = read_trace(deployment.log_lines(pattern, since=since, steps=steps))
+        said = {line.video: line for line in lines if line.video in wanted}
+        told = [one for one in said.values() if record.dry_run or one.message not in ("stale", "left alone")]
+        if len(told) >= listed or time.monotonic() > give_up:
+            break
+        time.sleep(POLL_S)
+    good |= {video for video, line in said.items() if line.message == "released"}
+    return {video: meaning(said[video].reason) if video in said else "" for video in sorted(wanted - good)}
+
+
+def _ended_lines(deployment: Deployment, ended: Execution) -> Iterable[str]:
+    took = show_duration((ended.stopped or now()) - ended.started)
+    yield from wrap(f"{ended.status} after {took}: {summary(ended)}")
+    if ended.record:
+        yield from _record_lines(ended.record)
+    if ended.status in ENDED_BADLY:
+        refusal = redrive_refusal(ended, deployment.last_state(ended.arn))
+        then = f"A redrive can't help: {refusal}." if refusal else "Once it is mended:"
+        yield from wrap(f"The runbook has what to do, under the error's name. {then}")
+        if not refusal:
+            yield f"  {PROGRAM} redrive --stage {deployment.stage} {ended.name}"
+
+
+def _record_lines(record: RunRecord) -> Iterable[str]:
     if record.dry_run:
-        say("Nothing was written.")
-    for title, reasons in (
-        ("Would be put back to work" if record.dry_run else "Stale", record.stale),
-        ("Left alone", record.spared),
-        ("Skipped", record.skipped),
-        ("Failed", record.failed),
-    ):
-        if reasons:
-            rows = [[str(count), name, meaning(name)] for name, count in reasons.items()]
-            console.print(table(["videos", "name", "meaning"], rows, title=title))
+        yield "Nothing was written."
+    titles = {"would be put back" if record.dry_run else "stale": record.stale, "left alone": record.spared}
+    for title, reasons in {**titles, "skipped": record.skipped, "failed": record.failed}.items():
+        for name, count in reasons.items():
+            yield from wrap(f"{title}: {count:,} {name}, {meaning(name)}", indent=2)
     if record.videos:
-        rows = [
-            [str(video.id), video.reason, meaning(video.reason)] for video in record.videos[:_VIDEOS_SHOWN]
-        ]
-        title = f"Videos, the first {len(rows)} of {len(record.videos)}"
-        console.print(table(["video", "name", "meaning"], rows, title=title))
-    outcome = [[name, str(count)] for name, count in counts(record).items() if count]
-    if outcome:
-        console.print(table(["outcome", "videos"], outcome, title="What was done"))
+        for video in record.videos[:_VIDEOS_SHOWN]:
+            yield f"  video {video.id}: {video.reason}"
+        if (more := len(record.videos) - _VIDEOS_SHOWN) > 0:
+            yield f"  and {more:,} more: --json has them"
     for line in remarks(record):
-        say(line)
-
-
-def remarks(record: RunRecord) -> list[str]:
-    """Return a sentence for everything in a record that is not a count of videos."""
-    said = []
-    if record.heartbeats_trusted is False:
-        said.append("Redis could not be read or written: only expired leases count in such a run.")
-    if record.tenant_unknown:
-        said.append(f"Videos without a tenant: {', '.join(map(str, record.tenant_unknown))}.")
-    if record.expired_but_beating:
-        said.append(
-            f"Videos whose lease expired while their workers send heartbeats: {record.expired_but_beating}."
-        )
-    if record.resent:
-        said.append(f"Waiting videos for which the queue held no message: {record.resent}.")
-    if record.metrics_error:
-        said.append(f"The metrics were not published: {record.metrics_error}.")
-    if record.scaling_error:
-        said.append(f"The group refused its new size: {record.scaling_error}.")
+        yield from wrap(line[0].upper() + line[1:], indent=2)
     if record.decision is not UNSET:
-        said.append(f"Decision: {record.decision.action}. {record.decision.reason}")
-    return said
+        yield from wrap(f"Decision: {record.decision.action}. {record.decision.reason}", indent=2)
 
 
 def redrive(
     stage: Stage,
-    since: Annotated[timedelta, duration("--since", "Executions that started within this time.")] = timedelta(
-        hours=2
-    ),
+    executions: Executions = None,
+    since: Annotated[timedelta, duration("--since", "Executions that started within this time.")] = _HOURS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Redrive the failed executions that a redrive can help, one by one, the oldest first."""
+    """Redrive the failed, timed out or stopped executions that a redrive can help, one by one, the oldest first."""
     deployment = connect(stage)
-    failed = [
-        execution
-        for status in ("FAILED", "TIMED_OUT")
-        for execution in deployment.list_executions(since=now() - since, status=status)
-    ]
-    if not failed:
-        say(f"No execution failed within {show_duration(since)}.")
-        return
+    if executions:
+        failed = [deployment.describe(deployment.execution_arn(given)) for given in executions]
+    else:
+        listed = (deployment.list_executions(since=now() - since, status=status) for status in ENDED_BADLY)
+        failed = deployment.describe_all([execution for some in listed for execution in some])
     results = []
-    for execution in sorted(deployment.describe_all(failed), key=lambda each: each.started):
-        succeeded, result = redrive_one(deployment, execution, dry_run=dry_run)
-        say(
-            f"{show_time(execution.started)}  {execution.name}  {execution.error or execution.status}  {result}"
-        )
-        results.append(succeeded)
-    say(f"{results.count(True)} succeeded, {results.count(False)} failed, {results.count(None)} left alone")
-    if False in results:
+    for one in sorted(failed, key=lambda each: each.started):
+        succeeded, text = redrive_one(deployment, one, dry_run=dry_run)
+        results.append({"name": one.name, "started": one.started, "succeeded": succeeded, "text": text})
+        if not json_:
+            print(f"{show_time(one.started)}  {one.name}", flush=True)
+            print(*wrap(f"{one.error or one.status}: {text}", indent=2, most=3), sep="\n", flush=True)
+    numbers = [sum(one["succeeded"] is each for one in results) for each in (True, False, None)]
+    total = "{} succeeded, {} failed, {} left alone".format(*numbers)
+    none = f"No execution failed within {show_duration(since)}."
+    answer({"executions": results}, [total if results else none], as_json=json_)
+    if numbers[1]:
         raise typer.Exit(Exit.NOT_DONE)
 
 

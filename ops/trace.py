@@ -1,153 +1,152 @@
-"""The trace of a video: one log line for each thing that happened to it, and sentences about it."""
+"""The trace of a video: one log line for each thing that was found or done, and sentences about it."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Any
 
-import msgspec
-
-from ops.durations import show_duration, show_time
-from ops.executions import meaning
-from video_reclaim.records import Malformed, from_json
+from .executions import meaning
+from .screen import show_duration, show_time
 
 DECIDED = ("reclaimed", "released", "quarantined", "refused")
 """Outcomes that answer the question why a video was touched; the others lead to one, or follow it."""
+STUCK = ("left alone", "skipped", "refused", "not enqueued")
+"""Outcomes after which a video is as stuck as before."""
+_OF_EVERY_LINE = ("level", "function_name", "function_request_id")
+_SENTENCES = {
+    "reclaimed": "Put back to work{because}",
+    "released": "Sent back to work by an operator, after its quarantine",
+    "quarantined": "Set to FAILED, because it had been reclaimed too often{because}",
+    "refused": "Not reclaimed: PostgreSQL refused to write its row",
+    "refused afterwards": "Its message was sent, but PostgreSQL refused to end its handoff: another one is sent when "
+    "the handoff lease expires",
+    "skipped": "Left alone when it was its turn{because}",
+    "left alone": "Left alone{because}",
+    "stale": "Found stale{because}",
+    "enqueued": "Its message was sent to the queue{delay}",
+    "not enqueued": "Its message could not be sent to the queue",
+}
+_DELAY = ", to be received after {} s, since a retry of the platform makes workers ignore it until then"
 
 
-class TraceLine(msgspec.Struct, frozen=True):
-    """One log line about one video, as the functions write it. None is unknown or does not apply.
+@dataclass(frozen=True)
+class TraceLine:
+    """One log line about one video, as the functions write it.
 
-    Attributes:
-        timestamp: when it was written.
-        message: the outcome, such as ``reclaimed``.
-        video: id.
-        execution: name of the execution.
-        reason: value of a `Reason`.
-        holder: ``leased_by`` as it was read; '' for nobody.
-        lease: the lease as it was read, a row of PostgreSQL: ``(holder,until,started)``.
-        silent_since: when the heartbeat was first found missing.
-        waiting_since: when the video was first seen UPLOADED.
-        queue_oldest_s: age of the oldest message in the queue, seconds.
-        queue_empty_since: when the queue was first found empty, if every look since then found it so.
-        delay_s: for how long SQS holds the message back, seconds.
-        attempt: which attempt at this video it is.
-        error: what PostgreSQL or SQS said.
+    ``message`` is the outcome, such as ``reclaimed``; ``look`` is the call of the function that wrote it; ``reason`` is
+    the value of a `Reason`, and ``error`` what PostgreSQL or SQS said, both '' if there is none; ``evidence`` has all
+    other fields by name: whose lease, since when something was seen, the attempt.
     """
 
-    timestamp: datetime
+    at: datetime
     message: str
     video: int
     execution: str = ""
-    reason: str | None = None
-    holder: str | None = None
-    lease: str | None = None
-    silent_since: datetime | None = None
-    waiting_since: datetime | None = None
-    queue_oldest_s: float | None = None
-    queue_empty_since: datetime | None = None
-    delay_s: int | None = None
-    attempt: int | None = None
-    error: str | None = None
+    look: str = ""
+    reason: str = ""
+    error: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def lease_until(self) -> datetime | None:
-        """End of the lease; None if there was none."""
-        _, until, *_ = [*next(csv.reader([(self.lease or "").strip("()")]), []), "", ""]
-        try:
-            return datetime.fromisoformat(until).astimezone(UTC)
-        except ValueError:
-            return None
+    def since(self) -> datetime | None:
+        """Since when what the line says was so, as far as it was seen; None if the line doesn't tell."""
+        sinces = [value for name, value in self.evidence.items() if name.endswith("_since") and value]
+        return datetime.fromisoformat(sinces[0]) if sinces else None
+
+    @property
+    def kind(self) -> str:
+        """What tells it from others: the reason of a video that was left alone, and else the message."""
+        return self.reason if self.message in ("left alone", "skipped") else self.message
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as a part of a command's JSON."""
+        fields = {name: value for name, value in vars(self).items() if name != "look"}
+        return {**fields, "since": self.since, "text": explain(self), "seen": evidence(self)}
 
 
 def read_trace(lines: Iterable[str]) -> list[TraceLine]:
     """Read log lines, oldest first. Lines that are not about one video are left out."""
     read = []
-    for line in lines:
+    for text in lines:
         try:
-            read.append(from_json(line, TraceLine))
-        except Malformed:
+            line = json.loads(text)
+            made = TraceLine(
+                at=datetime.fromisoformat(line.pop("timestamp")),
+                message=line.pop("message"),
+                video=int(line.pop("video")),
+                execution=line.pop("execution", ""),
+                look=line.get("function_request_id", ""),
+                reason=line.pop("reason", None) or "",
+                error=line.pop("error", None) or "",
+                evidence={name: value for name, value in line.items() if name not in _OF_EVERY_LINE},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
-    return sorted(read, key=lambda line: line.timestamp)
+        read.append(made)
+    return sorted(read, key=lambda line: line.at)
 
 
 def explain(line: TraceLine) -> str:
     """Return one sentence about what happened."""
+    of_enqueue = line.message == "refused" and not line.reason  # Reclaim's have a reason
+    what = "refused afterwards" if of_enqueue else line.message
+    sentence = _SENTENCES.get(what, f"{what}{{because}}")
     because = f": {meaning(line.reason)}" if line.reason else ""
-    match line.message:
-        case "reclaimed":
-            sentence = f"Put back to work{because}"
-        case "released":
-            sentence = "Sent back to work by an operator, after its quarantine"
-        case "quarantined":
-            sentence = (
-                f"Set to FAILED, because it had been reclaimed too often{because and f'; now{because}'}"
-            )
-        case "refused" if line.reason is None:  # of Enqueue; Reclaim's have a reason
-            sentence = (
-                "Its message was sent, but PostgreSQL refused to end its handoff: another one is sent when the "
-                "handoff lease expires"
-            )
-        case "refused":
-            sentence = "Not reclaimed: PostgreSQL refused to write its row"
-        case "skipped":
-            sentence = f"Left alone{because}"
-        case "first miss":
-            sentence = "Its heartbeat was missing for the first time"
-        case "message lost":
-            sentence = f"Found without a message{because}"
-        case "enqueued" if line.delay_s:
-            sentence = (
-                f"Its message was sent to the queue, to be received after {line.delay_s} s: until then a retry "
-                "of the platform makes workers ignore it"
-            )
-        case "enqueued":
-            sentence = "Its message was sent to the queue"
-        case "not enqueued":
-            sentence = "Its message could not be sent to the queue"
-        case other:
-            sentence = f"{other}{because}"
-    return f"{sentence} ({line.error})." if line.error else f"{sentence}."
+    delay_s = line.evidence.get("delay_s")
+    said = sentence.format(because=because, delay=_DELAY.format(delay_s) if delay_s else "")
+    return f"{said} ({line.error})." if line.error else f"{said}."
 
 
 def evidence(line: TraceLine) -> str:
     """Return what the line was based on, as it was read."""
     parts = []
-    if line.holder is not None:
-        parts.append(f"leased by {line.holder}" if line.holder else "leased by nobody")
-    if line.lease_until is not None:
-        parts.append(f"lease until {show_time(line.lease_until)}")
-    for what, since in (
-        ("silent", line.silent_since),
-        ("waiting", line.waiting_since),
-        ("queue empty", line.queue_empty_since),
-    ):
-        if since is not None:
-            parts.append(f"{what} since {show_time(since)} ({show_duration(line.timestamp - since)})")
-    if line.queue_oldest_s is not None:
-        parts.append(f"oldest message {line.queue_oldest_s:.0f} s")
-    if line.attempt is not None:
-        parts.append(f"attempt {line.attempt}")
+    for name, value in line.evidence.items():
+        what, _, kind = name.replace("_", " ").rpartition(" ")
+        if value is None or name == "delay_s" or (name == "lease" and not lease_until(value)):
+            continue
+        if name == "holder":
+            parts.append(f"leased by {value or 'nobody'}")
+        elif name == "lease":
+            parts.append(f"lease until {lease_until(value)}")
+        elif kind == "since":
+            at = datetime.fromisoformat(value)
+            parts.append(f"{what} since {show_time(at)} ({show_duration(line.at - at)})")
+        else:
+            parts.append(f"{what} {value:.0f} s" if kind == "s" else f"{name.replace('_', ' ')} {value}")
     return ", ".join(parts)
 
 
-def answer(lines: Sequence[TraceLine]) -> list[TraceLine]:
+def lease_until(lease: str) -> str:
+    """Return the end of a lease, a row of PostgreSQL ``(holder,until,started)``; '' if there was none."""
+    _, until, *_ = [*next(csv.reader([lease.strip("()")]), []), "", ""]
+    try:
+        return show_time(datetime.fromisoformat(until).astimezone(UTC))
+    except ValueError:
+        return ""
+
+
+def answer_why(lines: Sequence[TraceLine]) -> list[TraceLine]:
     """Return the lines that say why a video was last touched: from the look that led to it to the end.
 
     These are the lines of the last execution that reclaimed, released or quarantined the video or was refused
     its row, and everything later. If no execution did, all lines.
     """
     decided = [line.execution for line in lines if line.message in DECIDED]
-    if not decided:
-        return list(lines)
-    first = next(place for place, line in enumerate(lines) if line.execution == decided[-1])
+    first = next((n for n, line in enumerate(lines) if decided and line.execution == decided[-1]), 0)
     return list(lines[first:])
 
 
-def repetitions(lines: Iterable[TraceLine]) -> list[tuple[TraceLine, int]]:
-    """Return lines with the number of equal ones in a row, such as those of retries; the first stands for them."""
-    grouped = groupby(lines, key=lambda line: (line.execution, explain(line), line.attempt))
-    return [(rows[0], len(rows)) for rows in (list(group) for _, group in grouped)]
+def repetitions(lines: Iterable[TraceLine]) -> list[list[TraceLine]]:
+    """Put lines in a row that say the same together: those of retries, and of runs that left a video alone."""
+
+    def same(line: TraceLine) -> tuple[object, ...]:
+        run = "" if line.message == "left alone" else line.execution
+        return run, explain(line), line.evidence.get("attempt")
+
+    return [list(group) for _, group in groupby(lines, key=same)]
 
 
 def still_quarantined(lines: Iterable[TraceLine]) -> list[TraceLine]:
@@ -158,4 +157,21 @@ def still_quarantined(lines: Iterable[TraceLine]) -> list[TraceLine]:
             last[line.video] = line
         elif line.message == "released":
             last.pop(line.video, None)
-    return sorted(last.values(), key=lambda line: line.timestamp)
+    return sorted(last.values(), key=lambda line: line.at)
+
+
+def left_alone(lines: Iterable[TraceLine], spared: Mapping[str, int] | None) -> list[TraceLine]:
+    """Return the last word on each video that one execution left alone.
+
+    Args:
+        lines: of this execution, oldest first. It may have looked twice, and only the second look counts.
+        spared: by reason, the videos that its record counts, which is of its last look; None without a record.
+    """
+    last: dict[int, TraceLine] = {}
+    looks = [line.look for line in lines if line.message == "left alone"]
+    for line in lines:
+        if line.message != "left alone" or (
+            line.look == looks[-1] and (spared is None or line.reason in spared)
+        ):
+            last[line.video] = line
+    return [line for line in last.values() if line.message in STUCK]

@@ -1,73 +1,40 @@
 """The operator's command from its command line on, with AWS in its place answering as the test says."""
 
 import json
-from datetime import UTC, datetime
-from types import SimpleNamespace
+import re
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
 
-from ops import runs, stages
-from ops.__main__ import main
+from ops import runs, stages, status, verify
+from ops.__main__ import COMMANDS, main
 from ops.errors import Exit
+from tests.unit.ops_aws import (
+    ALARM,
+    AT,
+    DECISION,
+    INPUTS,
+    PREFIX,
+    TOPIC,
+    Aws,
+    decided,
+    execution,
+    logged,
+    refusal,
+)
 
-AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-OUTPUTS = {
-    "StateMachineArn": "arn:aws:states:eu-west-1:123456789012:stateMachine:machine",
-    "PublishBacklogFunction": "publish",
-    "AutoScalingGroupName": "workers",
-    "ScheduleName": "schedule",
+ROOT = Path(__file__).parents[2]
+LATER = AT + timedelta(minutes=1)
+WHY = ["--for", "2h", "--reason", "why"]
+PLAIN = "status stuck quarantined decisions activities dead-letters run redrive resume stop start verify"
+EVERY = {name: [] for name in PLAIN.split()} | {
+    "why": ["7"],
+    "history": ["7"],
+    "pause": ["all", *WHY],
+    "fix": ["3", *WHY],
 }
-SCALING = {
-    "SCALING_MODE": "apply",
-    "SCALING_VIDEOS_PER_WORKER": "1",
-    "SCALING_SPARE_WORKERS": "1",
-    "SCALING_PEAK_WINDOW_SECONDS": "120",
-    "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
-    "SCALING_OVERRIDE_PARAMETER": "/override",
-}
-
-
-class Aws:
-    """AWS as far as the commands call it: an answer, or a function of the request, by name of boto3's method."""
-
-    def __init__(self):
-        self.stack = {
-            "StackName": "VideoReclaim-mine",
-            "StackStatus": "UPDATE_COMPLETE",
-            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()],
-        }
-        self.answers = {
-            "describe_stacks": lambda **_: {"Stacks": [self.stack]},
-            "list_executions": {"executions": []},
-            "get_execution_history": {"events": []},
-            "get_schedule": {"Name": "schedule", "State": "ENABLED", "ScheduleExpression": "rate(1 minute)"},
-            "update_schedule": {},
-            "describe_alarms": {"MetricAlarms": []},
-            "describe_auto_scaling_groups": {"AutoScalingGroups": []},
-            "get_function_configuration": {"Environment": {"Variables": SCALING}},
-            "get_parameter": {"Parameter": {"Value": "{}"}},
-        }
-        self.calls = []
-
-    def client(self, _service, **_given):
-        return Client(self)
-
-    def call(self, name, given):
-        self.calls.append((name, given))
-        answer = self.answers[name]
-        return answer(**given) if callable(answer) else answer
-
-
-class Client:
-    def __init__(self, aws):
-        self._aws = aws
-
-    def __getattr__(self, name):
-        return lambda **given: self._aws.call(name, given)
-
-    def get_paginator(self, name):
-        return SimpleNamespace(paginate=lambda **given: [self._aws.call(name, given)])
+RINGS = {**ALARM, "StateValue": "ALARM", "StateUpdatedTimestamp": AT}
 
 
 @pytest.fixture
@@ -75,173 +42,477 @@ def aws(monkeypatch):
     answering = Aws()
     monkeypatch.setattr(stages.boto3, "Session", lambda *_args, **_given: answering)
     monkeypatch.setattr(runs, "POLL_S", 0)
+    monkeypatch.setattr(runs, "_LOG_DELAY_S", 0)
     return answering
 
 
-def line_of_error(capsys):
-    """Return what was printed on standard error, which must be one line."""
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+@pytest.fixture
+def ops(aws, capsys):
+    """Run a command on the stage ``mine``; return what it printed, or the JSON that it printed."""
+
+    def run(*arguments, status=Exit.DONE):
+        ended = main([*map(str, arguments), "--stage", "mine"])
+        printed = capsys.readouterr()
+        assert ended == status, printed
+        return (
+            json.loads(printed.out)
+            if "--json" in arguments
+            else " ".join((printed.out + printed.err).split())
+        )
+
+    return run
 
 
-COMMANDS = {
-    "status": [],
-    "run": [],
-    "redrive": [],
-    "pause": ["all", "--for", "2h", "--reason", "why"],
-    "fix": ["3", "--for", "2h", "--reason", "why"],
-    "resume": [],
-    "stop": [],
-    "start": [],
-    "decisions": [],
-}
+def granted(policy):
+    statements = json.loads((ROOT / "docs" / policy).read_text())["Statement"]
+    actions = [one["Action"] for one in statements]
+    return {action for one in actions for action in ([one] if isinstance(one, str) else one)}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(
-    "stack",
-    [
-        pytest.param({"StackStatus": "REVIEW_IN_PROGRESS"}, id="not-created-yet"),
-        pytest.param({"StackStatus": "CREATE_IN_PROGRESS"}, id="being-created"),
-        pytest.param({"StackStatus": "ROLLBACK_COMPLETE", "Outputs": []}, id="first-deployment-failed"),
-        pytest.param(
-            {"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Machine", "OutputValue": "one"}]},
-            id="of-another-version",
-        ),
-    ],
-)
-def test_a_stack_without_the_outputs_is_one_line_with_its_status(aws, capsys, stack, command):
-    aws.stack = stack
+class TestEveryCommand:
+    def test_there_is_none_besides(self):
+        assert set(EVERY) == {one.__name__.replace("_", "-") for one in COMMANDS}
 
-    assert main([command, *COMMANDS[command], "--stage", "mine"]) == Exit.NO_AWS
+    @pytest.mark.parametrize("command", EVERY)
+    def test_its_json_has_the_keys_that_the_runbook_lists(self, aws, ops, command):
+        aws.logs.append(logged("reclaimed", "Reclaim", video=7, reason="leaseExpired"))
+        rows = re.findall(r"^\| `([a-z-]+)` \| (`.+`) \|$", (ROOT / "docs" / "runbook.md").read_text(), re.M)
+        assert set(ops(command, *EVERY[command], "--json")) == set(
+            re.findall(r"`(\w+)`", dict(rows)[command])
+        )
 
-    said = line_of_error(capsys)
-    assert stack["StackStatus"] in said and any(key in said for key in OUTPUTS)
-    assert {name for name, _ in aws.calls} == {"describe_stacks"}
+    @pytest.mark.parametrize("command", EVERY)
+    def test_a_stage_that_is_not_there_is_one_line(self, aws, capsys, command):
+        aws.answers["get_function_configuration"] = refusal("ResourceNotFoundException")
+        assert main([command, *EVERY[command], "--stage", "mine"]) == Exit.NO_AWS
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no stage 'mine'" in line
+        assert {name for name, _ in aws.calls} == {"lambda:GetFunctionConfiguration"}
 
+    def test_the_documented_policies_grant_exactly_what_they_call(self, aws, ops):
+        def called(*commands):
+            aws.calls.clear()
+            for command in commands:
+                main([command, *EVERY[command], "--stage", "mine"])
+            return {name for name, _ in aws.calls}
 
-@pytest.mark.parametrize(
-    ("command", "output"),
-    [
-        ("status", "StateMachineArn"),
-        ("status", "ScheduleName"),
-        ("status", "AutoScalingGroupName"),
-        ("status", "PublishBacklogFunction"),
-        ("stop", "ScheduleName"),
-        ("resume", "PublishBacklogFunction"),
-    ],
-)
-def test_a_stack_that_lacks_one_output_names_it(aws, capsys, command, output):
-    aws.stack["Outputs"] = [one for one in aws.stack["Outputs"] if one["OutputKey"] != output]
-
-    assert main([command, "--stage", "mine"]) == Exit.NO_AWS
-
-    assert output in line_of_error(capsys)
-    assert "update_schedule" not in {name for name, _ in aws.calls}
-
-
-def test_a_stage_s_file_that_is_not_json_is_one_line(aws, capsys, monkeypatch, tmp_path):
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "mine.json").write_text('{"region": ')
-    monkeypatch.setattr(stages, "ROOT", tmp_path)
-
-    assert main(["status", "--stage", "mine"]) == Exit.USAGE
-
-    assert "mine.json" in line_of_error(capsys)
-    assert not aws.calls
+        aws.runs.append(execution("two", "FAILED", error="QueueUnavailable"))
+        verified, others = called("verify"), called(*EVERY.keys() - {"verify"}, "resume")
+        aws.answers["get_parameter"] = {"Parameter": {"Value": ""}}
+        assert granted("ops-policy.json") == others | called("resume") | {"iam:PassRole"}
+        of_app = aws.answers["describe_stacks"]
+        stacks = {"VideoReclaim-mine": refusal("ValidationError")}
+        aws.answers["describe_stacks"] = lambda StackName: stacks.pop(StackName, lambda: of_app)()
+        assert granted("deploy-policy.json") == verified | called("verify") | {"sts:AssumeRole"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        pytest.param(["sleep"], "sleep", id="no-such-command"),
-        pytest.param(["status"], "--stage", id="no-stage"),
-        pytest.param(["status", "--stage"], "--stage", id="an-option-without-its-value"),
-        pytest.param(["status", "--stage", "mine", "--loud"], "--loud", id="no-such-option"),
-        pytest.param(["why", "seven", "--stage", "mine"], "video", id="no-number"),
-        pytest.param(["why", "0", "--stage", "mine"], "video", id="number-out-of-range"),
-        pytest.param(["redrive", "--since", "2x", "--stage", "mine"], "--since", id="no-duration"),
-        pytest.param(["status", "everything", "--stage", "mine"], "everything", id="one-argument-too-many"),
-        pytest.param(["run", "--limit", "0", "--stage", "mine"], "limit", id="limit-out-of-range"),
+        pytest.param("sleep", "sleep", id="no-such-command"),
+        pytest.param("status", "--stage", id="no-stage"),
+        pytest.param("why seven --stage mine", "video", id="no-number"),
+        pytest.param("why 0 --stage mine", "video", id="number-out-of-range"),
+        pytest.param("redrive --since 2x --stage mine", "--since", id="no-duration"),
+        pytest.param("run --limit 0 --stage mine", "limit", id="limit-out-of-range"),
+        pytest.param("run --limit 10001 --stage mine", "limit", id="limit-too-large"),
+        pytest.param("run --release x --stage mine", "release", id="no-ids"),
+        pytest.param("pause sideways --for 2h --reason a --stage mine", "sideways", id="no-direction"),
+        pytest.param(
+            "fix 3 --for 31d --reason a --stage mine", "30 days", id="longer-than-the-functions-take"
+        ),
+        pytest.param("pause all --for 2h --reason= --stage mine", "reason", id="no-reason"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_nothing_is_asked(aws, capsys, arguments, named):
-    assert main(arguments) == Exit.USAGE
-
-    assert named in line_of_error(capsys)
+    assert main(arguments.split()) == Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
     assert not aws.calls
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], Exit.USAGE), (["--help"], Exit.DONE)])
 def test_help_is_shown_on_request_and_without_a_command(capsys, arguments, status):
     assert main(arguments) == status
-
     printed = capsys.readouterr()
     assert "redrive" in printed.out and not printed.err
 
 
-class Failed:
-    """Failed executions of Step Functions, by name, each with the error that refuses its redrive, or None."""
-
-    def __init__(self, aws, refusals):
-        self.redriven, self._refusals = [], refusals
-        aws.answers |= {
-            "list_executions": lambda **given: {
-                "executions": [self.shown(name) for name in refusals if given["statusFilter"] == "FAILED"]
-            },
-            "describe_execution": lambda executionArn: self.shown(executionArn.rpartition(":")[2]),
-            "redrive_execution": self.redrive,
-        }
-
-    def shown(self, name):
-        return {
-            "executionArn": f"arn:aws:states:eu-west-1:123456789012:execution:machine:{name}",
-            "status": "SUCCEEDED" if name in self.redriven else "FAILED",
-            "startDate": datetime.now(UTC),
-            "error": "" if name in self.redriven else "QueueUnavailable",
-            "output": json.dumps({}),
-        }
-
-    def redrive(self, executionArn):
-        name = executionArn.rpartition(":")[2]
-        if code := self._refusals[name]:
-            raise ClientError({"Error": {"Code": code, "Message": "not now"}}, "RedriveExecution")
-        self.redriven.append(name)
+def test_a_refusal_of_aws_is_one_line(aws, ops):
+    aws.answers["list_executions"] = refusal("AccessDenied", "ListExecutions")
+    assert "AWS refused ListExecutions: AccessDenied: not now" in ops("status", status=Exit.NO_AWS)
 
 
-def test_a_redrive_that_aws_refuses_does_not_end_the_others(aws, capsys):
-    failed = Failed(
-        aws, {"one": None, "two": "ThrottlingException", "three": "ExecutionNotRedrivable", "four": None}
+def test_a_stage_s_file_that_is_not_json_is_one_line(aws, ops, monkeypatch, tmp_path):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "mine.json").write_text('{"region": ')
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    assert "mine.json is not JSON" in ops("status", status=Exit.USAGE)
+
+
+class TestStatus:
+    def unwell(self, ops):
+        return {one["what"]: one["text"] for one in ops("status", "--json")["unwell"]}
+
+    def test_of_a_healthy_stage_nothing_is_unwell(self, ops):
+        assert self.unwell(ops) == {}
+        assert "nothing is known to be unwell" in ops("status")
+
+    def test_only_the_stage_s_own_alarms_that_ring_are_shown_each_with_its_time(self, aws, ops):
+        others = [
+            {**RINGS, "AlarmName": f"{PREFIX}-eu-OldestWait"},
+            {**ALARM, "AlarmName": f"{PREFIX}-Quiet"},
+        ]
+        aws.alarms = [RINGS, *others]
+        text = "OldestWait rings: A video has waited for too long."
+        assert ops("status", "--json")["unwell"] == [{"what": "alarm", "at": AT.isoformat(), "text": text}]
+
+    def test_the_decision_of_a_failed_execution_is_seen(self, aws, ops):
+        """It has no output, and how many videos failed stands in no error: that is of one item alone."""
+        aws.runs.insert(0, execution("run-2", "FAILED", error="QueueUnavailable", cause="75 videos: gone"))
+        out = {"action": "scale-out", "before": 3, "desired": 6, "applied": True, "uploaded": 9}
+        aws.logs.append(decided(execution="run-2", at=LATER, failed=3000, **out))
+        assert ops("status", "--json")["decision"].items() >= {**out, "at": LATER.isoformat()}.items()
+        said = ops("status")
+        assert "scale-out 3 → 6" in said and "3,000 videos failed at first" in said
+        assert ops("decisions", "--json")["decisions"][-1]["desired"] == 6
+
+    @pytest.mark.parametrize(
+        ("record", "text"),
+        [
+            ({"heartbeatsTrusted": False, "distrust": "redisAway"}, "Redis did not answer"),
+            ({"heartbeatsTrusted": False, "distrust": "neverHeard"}, "no heartbeat has ever moved"),
+            ({"heartbeatsTrusted": False, "distrust": "neverExpires"}, "no time to live"),
+            ({"heartbeatsTrusted": False, "distrust": "massSilence"}, "most workers are silent"),
+            ({"overLimit": 2}, "2 videos put back although they ask for quarantine"),
+            ({"listingFull": True}, "more than 50,000"),
+            ({"refused": 3}, "refused 3 rows"),
+            (
+                {"spared": {"tenantUnknown": 2, "beating": 7, "suspect": 1}},
+                "2 videos left alone (2 tenantUnknown)",
+            ),
+            ({"scalingError": "AutoScaling.X"}, "new size: AutoScaling.X"),
+            ({"metricsError": "away"}, "not published: away"),
+        ],
     )
+    def test_what_the_last_record_but_that_of_a_dry_run_tells_is_unwell(self, aws, ops, record, text):
+        aws.runs = [execution("dry", dryRun=True), execution("run-1", **record)]
+        assert text in self.unwell(ops)["record"]
 
-    assert main(["redrive", "--stage", "mine"]) == Exit.NOT_DONE
+    @pytest.mark.parametrize(
+        ("group", "waited_s", "text"),
+        [
+            pytest.param(
+                {"DesiredCapacity": 20}, 30, "at its maximum of 20, and 9 videos wait", id="maximum"
+            ),
+            pytest.param({}, 301, "2 of 4 instances in service take none of 9 videos", id="no-worker"),
+            pytest.param(None, 30, "no Auto Scaling group", id="no-group"),
+        ],
+    )
+    def test_what_limits_the_fleet_is_unwell(self, aws, ops, group, waited_s, text):
+        aws.group = None if group is None else {**aws.group, **group}
+        aws.logs, aws.runs = [decided(uploaded=9)], [execution("run-1", longestWaitS=waited_s)]
+        assert text in self.unwell(ops)["fleet"]
 
-    assert failed.redriven == ["one", "four"]
-    printed = capsys.readouterr()
-    said = {
-        name: line for line in printed.out.splitlines() for name in failed._refusals if name in line.split()
+    def test_dead_letters_an_unclear_override_and_a_schedule_that_is_off_are_unwell(self, aws, ops):
+        aws.answers["get_parameter"] = {"Parameter": {"Value": "hold on"}}
+        aws.answers["get_queue_attributes"] = {"Attributes": {"ApproximateNumberOfMessages": "3"}}
+        aws.schedule = {**aws.schedule, "State": "DISABLED"}
+        told = self.unwell(ops)
+        assert "3 dead letters of starts" in told["dead letters"] and {"override", "schedule"} < set(told)
+
+    def test_what_is_not_known_is_not_shown_as_0(self, aws, ops):
+        aws.runs, aws.logs = [execution("run-1", "FAILED")], [decided(uploaded=None, processing=None)]
+        said = ops("status")
+        assert "unknown waiting, unknown PROCESSING" in said and "longest unknown" in said
+
+    def test_it_fits_a_small_terminal_whatever_happens(self, aws, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        long, name = "what happened takes many words, " * 20, "x" * 36
+        aws.alarms = [
+            {**RINGS, "AlarmName": f"{PREFIX}-Number{n}", "AlarmDescription": long} for n in range(12)
+        ]
+        aws.runs = [execution(f"{n}{name}", "FAILED", error="E", cause=long) for n in range(5)]
+        aws.logs = [decided(reason=long)]
+        order = {"mode": "fixed", "desired": 4, "until": (AT + timedelta(days=1)).isoformat(), "reason": long}
+        aws.answers["get_parameter"] = {"Parameter": {"Value": json.dumps(order)}}
+        assert main(["status", "--stage", "mine"]) == Exit.DONE
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) <= 24 and max(map(len, lines)) <= 80
+        assert any(line.endswith(f"0{name}") for line in lines), "a name can't be copied"
+
+    def test_watch_shows_it_again_until_it_is_stopped(self, aws, capsys, monkeypatch):
+        pauses = [None]
+        monkeypatch.setattr(
+            status.time, "sleep", lambda _s: pauses.pop() if pauses else exec("raise KeyboardInterrupt")
+        )
+        main(["status", "--watch", "--stage", "mine"])
+        assert capsys.readouterr().out.count("stage mine") == 2
+
+
+class TestStuck:
+    def alone(self, video, reason, **fields):
+        return logged("left alone", video=video, reason=reason, **fields)
+
+    def test_it_is_the_last_look_of_the_last_run_with_what_to_do(self, aws, ops):
+        since = (AT - timedelta(minutes=9)).isoformat()
+        aws.runs = [execution("run-1", spared={"tenantUnknown": 1, "heartbeatUnknown": 1, "beating": 4})]
+        second = {"look": "look-2", "at": LATER}
+        aws.logs = [
+            *(self.alone(1, "suspect"), self.alone(2, "suspect"), self.alone(3, "tenantUnknown")),
+            logged("stale", video=1, reason="silent", **second),
+            self.alone(3, "tenantUnknown", **second),
+            self.alone(4, "heartbeatUnknown", silent_since=since, **second),
+            logged("reclaimed", "Reclaim", at=LATER, video=1, reason="silent"),
+            logged("refused", "Reclaim", at=LATER, video=5, reason="silent", error="no"),
+            logged("skipped", "Reclaim", at=LATER, video=6, reason="movedOn"),
+            self.alone(7, "tenantUnknown", execution="run-0"),
+        ]
+        shown = ops("stuck", "--json")
+        kinds = [(one["video"], one["kind"]) for one in shown["videos"]]
+        assert kinds == [(4, "heartbeatUnknown"), (5, "refused"), (3, "tenantUnknown")]
+        assert shown["videos"][0]["since"] == since and all(one["todo"] for one in shown["videos"])
+        assert shown["more"] == 0
+
+    def test_suspects_that_a_second_look_found_well_are_not_stuck(self, aws, ops):
+        aws.runs = [execution("run-1", spared={"beating": 1})]
+        aws.logs = [self.alone(1, "suspect")]
+        assert "left no video alone" in ops("stuck")
+
+    def test_videos_beyond_those_that_are_logged_are_counted(self, aws, ops):
+        aws.runs = [execution("run-1", spared={"tenantUnknown": 1001})]
+        aws.logs = [self.alone(n, "tenantUnknown") for n in range(1, 1001)]
+        said = ops("stuck")
+        assert "tenantUnknown: 1,000 videos" in said and "1 video more" in said
+
+    def test_a_failed_run_has_its_log_and_one_that_could_not_list_is_passed_over(self, aws, ops):
+        aws.runs = [execution("run-2", "FAILED", error="StoreUnavailable"), execution("run-1", "FAILED")]
+        states = {"run-2": "NotListed", "run-1": "RetryFailedVideos"}
+        aws.answers["get_execution_history"] = lambda executionArn, **_: {
+            "events": [{"stateEnteredEventDetails": {"name": states[executionArn.rpartition(":")[2]]}}]
+        }
+        retries = [logged("not enqueued", "Enqueue", video=4, error="gone") for _ in range(3)]
+        aws.logs = [self.alone(3, "tenantUnknown"), *retries]
+        shown = ops("stuck", "--json")
+        assert [one["kind"] for one in shown["videos"]] == ["not enqueued", "tenantUnknown"]
+        assert [one["name"] for one in shown["notListed"]] == ["run-2"]
+
+
+class TestVideos:
+    def test_why_gives_the_last_run_s_word_on_a_video_that_was_left_alone(self, aws, ops):
+        aws.logs = [
+            logged(
+                "left alone",
+                video=7,
+                reason="tenantUnknown",
+                execution=f"run-{n}",
+                at=AT + timedelta(minutes=n),
+            )
+            for n in range(3)
+        ]
+        (line,) = ops("why", 7, "--json")["lines"]
+        assert (line["times"], line["first"], line["execution"]) == (3, AT.isoformat(), "run-2")
+        assert "no tenant" in ops("why", 7)
+
+    def test_lines_of_other_videos_are_left_out_and_no_trace_is_no_answer(self, aws, ops):
+        aws.answers["filter_log_events"] = {"events": [{"message": logged("reclaimed", video=2**53)[1]}]}
+        assert f"No trace of video {2**53 + 1}" in ops("why", 2**53 + 1, status=Exit.NOT_DONE)
+
+    def test_quarantined_videos_are_listed_with_commands_that_release_100_each(self, aws, ops):
+        aws.logs = [logged("quarantined", "Reclaim", video=n, reason="silent") for n in range(1, 202)]
+        named = [
+            list(map(int, ids.split(","))) for ids in re.findall(r"--release ([\d,]+)", ops("quarantined"))
+        ]
+        assert [len(ids) for ids in named] == [100, 100, 1]
+        assert [video for ids in named for video in ids] == list(range(1, 202))
+
+
+class TestRun:
+    @pytest.mark.parametrize(("state", "helps"), [("NotListed", False), ("RetryFailedVideos", True)])
+    def test_a_redrive_is_advised_where_it_helps(self, aws, ops, state, helps):
+        aws.outcome = {"status": "FAILED", "error": "StoreUnavailable", "cause": "away"}
+        aws.entered(state)
+        said = ops("run", status=Exit.NOT_DONE)
+        assert "StoreUnavailable: away" in said and ("redrive --stage mine started" in said) is helps
+
+    def test_a_release_says_which_videos_were_not_quarantined(self, aws, ops):
+        aws.outcome = {"stale": {"released": 2}, "spared": {"movedOn": 1}, "skipped": {"movedOn": 1}}
+        own = {"execution": "started"}
+        aws.logs = [
+            *(logged("stale", video=video, reason="released", **own) for video in (1, 2)),
+            logged("left alone", video=3, reason="movedOn", **own),
+            logged("released", "Reclaim", video=1, reason="released", at=LATER, **own),
+            logged("skipped", "Reclaim", video=2, reason="movedOn", at=LATER, **own),
+        ]
+        assert ops("run", "--release", "1,2,3,4", "--json", status=Exit.NOT_DONE)["notReleased"] == [2, 3, 4]
+        aws.outcome = {"stale": {"released": 2}}
+        assert ops("run", "--release", "1,2", "--json")["notReleased"] == []
+        assert aws.called("StartExecution")[-1]["input"] == '{"release": [1, 2]}'
+
+
+class TestRedrive:
+    @pytest.fixture
+    def failed(self, aws):
+        refused = {"two": "ThrottlingException", "three": "ExecutionNotRedrivable"}
+        names = {"one": "FAILED", "two": "FAILED", "three": "FAILED", "four": "ABORTED", "five": "TIMED_OUT"}
+        aws.runs = [execution(name, status, error="QueueUnavailable") for name, status in names.items()]
+        aws.runs += [execution("six", "FAILED", error="InvalidInput"), execution("seven")]
+
+        def redrive(executionArn):
+            name = executionArn.rpartition(":")[2]
+            if name in refused:
+                refusal(refused[name], "RedriveExecution")()
+            aws.named(executionArn).update(execution(name))
+
+        aws.answers["redrive_execution"] = redrive
+        return aws
+
+    def test_a_refusal_of_aws_does_not_end_the_others(self, failed, ops):
+        said = ops("redrive", status=Exit.NOT_DONE)
+        assert "3 succeeded, 2 failed, 1 left alone" in said
+        assert "ThrottlingException" in said and "its input is wrong" in said
+
+    def test_a_dry_run_redrives_nothing(self, failed, ops):
+        assert "0 succeeded, 0 failed, 6 left alone" in ops("redrive", "--dry-run")
+        assert not failed.called("RedriveExecution")
+
+    def test_named_executions_are_redriven_and_no_others(self, failed, ops):
+        assert [one["name"] for one in ops("redrive", "four", "--json")["executions"]] == ["four"]
+
+
+class TestSteering:
+    @pytest.mark.parametrize(
+        ("what", "mode"), [("scale-in", "no-scale-in"), ("scale-out", "no-scale-out"), ("all", "hold")]
+    )
+    def test_pause_writes_an_order_of_its_mode(self, aws, ops, what, mode):
+        assert ops("pause", what, *WHY, "--json")["override"]["mode"] == mode
+        (put,) = aws.called("PutParameter")
+        assert (put["Name"], json.loads(put["Value"])["mode"]) == ("/order", mode)
+
+    @pytest.mark.parametrize(
+        ("workers", "done"), [(0, False), (1, True), (20, True), (21, False), (800, False)]
+    )
+    def test_fix_refuses_what_the_group_can_t_have(self, aws, ops, workers, done):
+        said = ops("fix", workers, *WHY, status=Exit.DONE if done else Exit.USAGE)
+        assert ("The group has 1 to 20 workers" in said) is not done
+        assert len(aws.called("PutParameter")) == done
+
+    def test_resume_deletes_the_order_and_says_what_it_was(self, aws, ops):
+        assert ops("resume") == "There is no override."
+        until = (AT + timedelta(hours=2)).isoformat()
+        aws.answers["get_parameter"] = {"Parameter": {"Value": json.dumps({"mode": "hold", "until": until})}}
+        assert "Deleted the override: hold until" in ops("resume") and aws.called("DeleteParameter")
+
+    def test_stop_and_start_change_the_schedule_s_state_alone(self, aws, ops):
+        kept = {**aws.schedule, "Target": {"Arn": "machine"}}
+        aws.schedule = {**kept, "ResponseMetadata": {}}
+        aws.runs = [execution("run-9", "RUNNING")]
+        assert "run-9" in ops("stop")
+        ops("start")
+        assert aws.called("UpdateSchedule") == [{**kept, "State": state} for state in ("DISABLED", "ENABLED")]
+
+
+def test_dead_letters_and_activities_are_shown_with_their_errors(aws, ops):
+    aws.answers["get_queue_attributes"] = {"Attributes": {"ApproximateNumberOfMessages": "2"}}
+    attributes = {"ERROR_CODE": {"StringValue": "AccessDenied"}, "ERROR_MESSAGE": {"StringValue": "no role"}}
+    aws.answers["receive_message"] = {
+        "Messages": [{"Body": '{"video_id": 7}', "MessageAttributes": attributes}]
     }
-    assert "ThrottlingException" in said["two"] and "ExecutionNotRedrivable" in said["three"]
-    assert "SUCCEEDED" in said["four"]
-    assert printed.out.splitlines()[-1].startswith("2 succeeded, 2 failed")
-    assert not printed.err
+    said = ops("dead-letters")
+    assert "AccessDenied: no role video 7" in said and "no dead-letter queue" in said
+    assert "Failed" in ops("activities") and "no capacity" in ops("activities")
 
 
-@pytest.mark.parametrize(
-    ("expression", "delay"),
-    [
-        pytest.param("rate(1 minute)", "5 min", id="every-minute"),
-        pytest.param("rate(10 minutes)", "50 min", id="slower"),
-        pytest.param("rate(1 hour)", "5 h", id="as-the-scheduler-writes-60-minutes"),
-        pytest.param("cron(0 * * * ? *)", "5 rounds", id="somebody-changed-it"),
-    ],
-)
-def test_stop_says_when_the_alarm_rings_by_the_schedule(aws, capsys, expression, delay):
-    aws.answers["get_schedule"] |= {"ScheduleExpression": expression}
+def answers(call, value):
+    return lambda aws: aws.answers.__setitem__(call, value)
 
-    assert main(["stop", "--stage", "mine"]) == Exit.DONE
 
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "NoSuccessfulRun" in line]
-    assert f"after {delay}" in said
-    (state,) = [given["State"] for name, given in aws.calls if name == "update_schedule"]
-    assert state == "DISABLED"
+def dry(**outcome):
+    return lambda aws: setattr(aws, "outcome", outcome)
+
+
+def inputs(**changed):
+    return dry(decision={**DECISION, "inputs": {**INPUTS, **changed}})
+
+
+def alarm(**changed):
+    return lambda aws: setattr(aws, "alarms", [{**ALARM, **changed}])
+
+
+def schedule(**changed):
+    return lambda aws: aws.schedule.update(changed)
+
+
+class TestVerify:
+    def found(self, ops, status):
+        found = {}
+        for one in ops("verify", "--json", status=status)["findings"]:
+            found[one["check"]] = found.get(one["check"], "") + one["text"]
+        return {check: text for check, text in found.items() if text}
+
+    def test_nothing_is_wrong_with_a_sound_stage(self, ops):
+        assert self.found(ops, Exit.DONE) == {}
+
+    @pytest.mark.parametrize(
+        ("change", "check", "words"),
+        [
+            (
+                answers(
+                    "simulate_principal_policy", {"EvaluationResults": [{"EvalDecision": "implicitDeny"}]}
+                ),
+                *(
+                    "roles",
+                    "may not sqs:SendMessage on arn:aws:sqs:eu-west-1:123456789012:jobs (implicitDeny)",
+                ),
+            ),
+            (answers("simulate_principal_policy", refusal("AccessDenied")), "roles", "can't be checked"),
+            (
+                answers(
+                    "describe_stacks",
+                    {"Stacks": [{"StackName": "S", "StackStatus": "UPDATE_ROLLBACK_COMPLETE"}]},
+                ),
+                *("stack", "S is UPDATE_ROLLBACK_COMPLETE"),
+            ),
+            (dry(status="FAILED", error="StoreRefused"), "dry run", "StoreRefused"),
+            (dry(status="RUNNING"), "dry run", "still runs"),
+            (dry(dryRun=False), "dry run", "not that of a dry run"),
+            (dry(heartbeatsTrusted=False), "dry run", "heartbeats are not trusted"),
+            (dry(spared={"tenantUnknown": 1}), "dry run", "1 tenantUnknown"),
+            (inputs(uploaded=None), "dry run", "database is unknown"),
+            (inputs(visible=None), "dry run", "video queue is unknown"),
+            (inputs(group=None), "dry run", "worker group is unknown"),
+            (inputs(overrideProblem="not JSON"), "dry run", "nothing is scaled in: not JSON"),
+            (
+                inputs(group={**INPUTS["group"], "safety": "unprotected"}),
+                "dry run",
+                "not safe from a scale-in",
+            ),
+            (
+                answers("get_metric_data", {"MetricDataResults": [{"Values": []}]}),
+                "metrics",
+                "can't be read back",
+            ),
+            (alarm(Threshold=7), "alarms", "Threshold 7, as deployed 1800"),
+            (alarm(Statistic="Average"), "alarms", "Statistic Average"),
+            (alarm(AlarmName=f"{PREFIX}-Other"), "alarms", "OldestWait is missing"),
+            (alarm(AlarmActions=[f"{TOPIC}-2"]), "alarms", "operators-2"),
+            (alarm(ActionsEnabled=False), "alarms", "disabled"),
+            (
+                answers("get_topic_attributes", {"Attributes": {"SubscriptionsConfirmed": "0"}}),
+                "topics",
+                "nobody",
+            ),
+            (schedule(State="DISABLED"), "schedule", "is DISABLED, as deployed ENABLED"),
+            (schedule(ScheduleExpression="rate(2 minutes)"), "schedule", "is rate(2 minutes)"),
+        ],
+    )
+    def test_what_is_wrong_is_said_by_its_check(self, aws, ops, monkeypatch, change, check, words):
+        monkeypatch.setattr(verify, "_METRICS_READABLE_S", 0.01)
+        monkeypatch.setattr(verify, "_DRY_RUN_S", -1)
+        change(aws)
+        assert words in self.found(ops, Exit.NOT_DONE)[check]
+
+    def test_a_stage_that_notifies_nobody_is_worth_a_note(self, aws, ops):
+        silent = {**ALARM, "AlarmActions": []}
+        aws.alarms, aws.template["Alarm"]["Properties"] = [silent], silent
+        assert "notify nobody" in self.found(ops, Exit.DONE)["topics"]

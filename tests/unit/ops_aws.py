@@ -1,0 +1,172 @@
+"""AWS as far as the operator's commands call it, of a stage ``mine`` with which nothing is wrong."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+from botocore.exceptions import ClientError
+
+from video_reclaim.records import to_builtins
+from video_reclaim.settings import Scaling, read
+
+AT = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=2)
+ACCOUNT, PREFIX = "123456789012", "video-reclaim-mine"
+TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operators"
+VARIABLES = {
+    **{"SCALING_MODE": "apply", "SCALING_VIDEOS_PER_WORKER": "1", "SCALING_SPARE_WORKERS": "2"},
+    **{"SCALING_PEAK_WINDOW_SECONDS": "120", "SCALING_SCALE_IN_WINDOW_SECONDS": "1200"},
+    **{"SCALING_OVERRIDE_PARAMETER": "/order", "WORKERS_GROUP_NAME": "workers"},
+    **{"QUEUES_URLS": f'{{"Video": ["https://sqs/{ACCOUNT}/jobs"]}}'},
+    **{"METRICS_NAMESPACE": "Academy/Workers", "METRICS_DIMENSIONS": "{}"},
+}
+INPUTS = {
+    **{
+        "at": AT.isoformat(),
+        "uploaded": 1,
+        "processing": 2,
+        "visible": 1,
+        "window": [],
+        "measuredEveryS": 60,
+    },
+    "group": {"min": 1, "max": 20, "desired": 4, "inService": 4, "safety": "hooked"},
+    "settings": to_builtins(read(Scaling, VARIABLES)),
+}
+DECISION = {"action": "hold", "desired": 4, "reason": "enough", "held": False, "inputs": INPUTS}
+RECORD = {"dryRun": False, "heartbeatsTrusted": True, "longestWaitS": 30, "decision": DECISION}
+ALARM = {
+    **{
+        "MetricName": "OldestBacklogAge",
+        "Namespace": "Academy/Workers",
+        "Statistic": "Maximum",
+        "Period": 60,
+    },
+    **{"EvaluationPeriods": 5, "ComparisonOperator": "GreaterThanOrEqualToThreshold", "Threshold": 1800},
+    **{"TreatMissingData": "ignore", "AlarmActions": [TOPIC], "AlarmName": f"{PREFIX}-OldestWait"},
+    "AlarmDescription": "A video has waited for too long. Severity: page. Runbook: https://wiki#oldestwait",
+}
+
+
+def logged(message, step="ListStaleVideos", *, at=AT, execution="run-1", look="look-1", **fields):
+    """A log line, with the function whose log has it."""
+    line = {"timestamp": at.isoformat(), "message": message, "execution": execution, **fields}
+    return step, json.dumps({**line, "function_request_id": look, "function_name": step})
+
+
+def decided(**fields):
+    known = {"uploaded": 1, "processing": 2, "visible": 1, "before": 4, "desired": 4, "failed": 0}
+    given = {"action": "hold", "held": False, "reason": "enough", "applied": False}
+    return logged("decided", "PublishBacklog", **{**known, **given, **fields})
+
+
+def execution(name, status="SUCCEEDED", *, error="", cause="", **record):
+    output = {"output": json.dumps({**RECORD, **record})} if status == "SUCCEEDED" else {}
+    arn = f"arn:aws:states:eu-west-1:{ACCOUNT}:execution:{PREFIX}-reclaim-videos:{name}"
+    times = {"startDate": AT, "stopDate": AT + timedelta(seconds=3)}
+    return {"executionArn": arn, "status": status, "error": error, "cause": cause, **times, **output}
+
+
+def refusal(code, operation="Operation"):
+    def refuse(**_given):
+        raise ClientError({"Error": {"Code": code, "Message": "not\nnow"}}, operation)
+
+    return refuse
+
+
+class Aws:
+    """An answer, or a function of the request, by name of boto3's method; and every call."""
+
+    def __init__(self):
+        self.calls, self.runs, self.logs, self.alarms = [], [execution("run-1")], [decided()], [ALARM]
+        self.outcome = {}  # of the execution that is started
+        in_service = [{"LifecycleState": "InService"}] * 4
+        self.group = {"DesiredCapacity": 4, "MinSize": 1, "MaxSize": 20, "Instances": in_service}
+        self.schedule = {"Name": "s", "State": "ENABLED", "ScheduleExpression": "rate(1 minute)"}
+        name = f"{PREFIX}-PublishBacklog"
+        arn = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{name}"
+        function = {"FunctionArn": arn, "FunctionName": name, "Role": "role"}
+        stack = {"StackName": "VideoReclaim-mine", "StackStatus": "UPDATE_COMPLETE"}
+        activity = {"StartTime": AT, "StatusCode": "Failed", "StatusMessage": "no capacity"}
+        self.template = {
+            "Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": ALARM},
+            "Schedule": {
+                "Type": "AWS::Scheduler::Schedule",
+                "Properties": {**self.schedule, "Name": f"{PREFIX}-s"},
+            },
+        }
+        self.answers = {
+            "get_function_configuration": {**function, "Environment": {"Variables": VARIABLES}},
+            "list_executions": lambda statusFilter=None, **_: {
+                "executions": [one for one in self.runs if statusFilter in (None, one["status"])]
+            },
+            "describe_execution": lambda executionArn: self.named(executionArn),
+            "get_execution_history": {"events": []},
+            "start_execution": self.start,
+            "filter_log_events": self.filtered,
+            "describe_alarms": lambda **_: {
+                "MetricAlarms": [{"StateValue": "OK", **one} for one in self.alarms]
+            },
+            "describe_auto_scaling_groups": lambda **_: {
+                "AutoScalingGroups": [self.group] if self.group else []
+            },
+            "describe_scaling_activities": {"Activities": [activity]},
+            "get_parameter": refusal("ParameterNotFound"),
+            "get_schedule": lambda **_: self.schedule,
+            "get_queue_url": lambda QueueName: {"QueueUrl": f"https://sqs/{ACCOUNT}/{QueueName}"},
+            "get_queue_attributes": lambda AttributeNames, **_: {
+                "Attributes": {"RedrivePolicy": '{"deadLetterTargetArn": "arn:x:dead"}'}
+                if "RedrivePolicy" in AttributeNames
+                else {"ApproximateNumberOfMessages": "0"}
+            },
+            "describe_stacks": {"Stacks": [stack]},
+            "describe_stack_resources": {"StackResources": [stack]},
+            "get_template": lambda **_: {"TemplateBody": {"Resources": self.template}},
+            "describe_state_machine": {"roleArn": "role"},
+            "simulate_principal_policy": {"EvaluationResults": [{"EvalDecision": "allowed"}]},
+            "get_metric_data": {"MetricDataResults": [{"Values": [1]}]},
+            "get_topic_attributes": {"Attributes": {"SubscriptionsConfirmed": "1"}},
+        }
+
+    def start(self, input, **_):
+        self.runs.insert(0, execution("started", **{"dryRun": "dryRun" in input, **self.outcome}))
+        return {"executionArn": self.runs[0]["executionArn"]}
+
+    def named(self, arn):
+        return next(one for one in self.runs if one["executionArn"] == arn)
+
+    def entered(self, state):
+        """Let every execution have entered a state last."""
+        self.answers["get_execution_history"] = {"events": [{"stateEnteredEventDetails": {"name": state}}]}
+
+    def filtered(self, logGroupName, filterPattern, **_):
+        wanted = re.findall(r'\$\.(\w+) = ("[^"]*"|\d+)', filterPattern)
+        combine = any if "||" in filterPattern else all
+        lines = [line for step, line in self.logs if logGroupName == f"/{PREFIX}/{step}"]
+        matching = (
+            line
+            for line in lines
+            if combine(json.loads(line).get(name) == json.loads(value) for name, value in wanted)
+        )
+        return {"events": [{"message": line} for line in matching]}
+
+    def client(self, service, **_given):
+        return Client(self, {"stepfunctions": "states"}.get(service, service))
+
+    def call(self, service, name, given):
+        self.calls.append((f"{service}:{''.join(part.capitalize() for part in name.split('_'))}", given))
+        answer = self.answers.get(name, {})
+        return answer(**given) if callable(answer) else answer
+
+    def called(self, name):
+        return [given for called, given in self.calls if called.endswith(f":{name}")]
+
+
+class Client:
+    def __init__(self, aws, service):
+        self._aws, self._service = aws, service
+
+    def __getattr__(self, name):
+        return lambda **given: self._aws.call(self._service, name, given)
+
+    def get_paginator(self, name):
+        return SimpleNamespace(paginate=lambda **given: [self._aws.call(self._service, name, given)])
