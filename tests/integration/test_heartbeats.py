@@ -100,6 +100,11 @@ class TestRemembering:
         assert (look.recorded, look.looked_at_s) == ({7: SIGHTING}, NOW_S + 5)
         assert (look.mass_silence_since_s, look.queue_clear_since_s) == (None, None)
 
+    def test_what_is_void_is_forgotten_when_the_next_is_written(self, heartbeats):
+        heartbeats.record(some_notes(changed={7: SIGHTING, 8: SIGHTING}))
+        heartbeats.record(some_notes(Look(True, void=True, heard_ttl_s=30 * 86_400), changed={9: SIGHTING}))
+        assert heartbeats.look([]).recorded == {9: SIGHTING}
+
     def test_of_a_batch_only_its_own_sightings_are_read(self, heartbeats):
         changed = {7: SIGHTING, 8: SIGHTING}
         heartbeats.record(some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5))
@@ -221,7 +226,8 @@ class TestQuarantining:
 
     def test_the_platforms_cached_status_can_be_forgotten(self, academy, heartbeats):
         academy.redis.set("tenant:2:video:7:status", "PROCESSING")
-        assert heartbeats.forget_status([VIDEO])
+        heartbeats.forget_status([VIDEO])
+        heartbeats.forget_status([])
         assert keys(academy) == []
 
 
@@ -259,7 +265,7 @@ class TestRedisDoesNotAnswer:
         if how != "key-of-another-type":
             assert broken.count([VIDEO], DEAD) == Tally()
             assert broken.begin_quarantine([VIDEO]) == set()
-            assert broken.forget_status([VIDEO]) is False
+            broken.forget_status([VIDEO])
             assert broken.prepare_jobs([JOB]) is None
 
     def test_a_command_that_is_not_permitted_is_no_answer(self, academy, valkey):

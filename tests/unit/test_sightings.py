@@ -52,7 +52,7 @@ def test_what_was_seen_is_void_after_too_long_without_a_look(looked_at_s, rememb
         True, recorded=recorded, looked_at_s=looked_at_s, queue_clear_since_s=2.0, mass_silence_since_s=3.0
     )
     kept = look.void_after(240, now_s=1000.0)
-    assert (kept == look) is remembered
+    assert (kept == look) is remembered is not kept.void
     assert remembered or (kept.recorded, kept.queue_clear_since_s, kept.mass_silence_since_s) == (
         {},
         None,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -34,19 +35,12 @@ class Counts(msgspec.Struct, omit_defaults=True, rename="camel"):
 
 def add_up(counts: Iterable[Counts]) -> Counts:
     """Add up what was done with several items."""
-    each = list(counts)
-    values = {
-        field.name: [getattr(one, field.name) for one in each] for field in msgspec.structs.fields(Counts)
-    }
-    added = {name: _sum_of_dicts(v) if name in _BY_KIND else sum(v) for name, v in values.items()}
+    each, added = list(counts), dict[str, Any]()
+    for name in (field.name for field in msgspec.structs.fields(Counts)):
+        values = [getattr(one, name) for one in each]
+        by_kind = name in ("duplicates", "skipped")
+        added[name] = dict(sum(map(Counter, values), Counter())) if by_kind else sum(values)
     return Counts(**added)
-
-
-_BY_KIND = ("duplicates", "skipped")
-
-
-def _sum_of_dicts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    return dict(sum(map(Counter, counts), Counter[str]()))
 
 
 class ItemResult(msgspec.Struct, rename="camel"):

@@ -39,6 +39,7 @@ class Look:
     expires_ms: Mapping[int, int | None] = field(default_factory=dict)  # see `see`; absent is unknown
     recorded: Mapping[int, Sighting] = field(default_factory=dict)
     looked_at_s: float | None = None  # the last look
+    void: bool = False  # what was remembered is to be forgotten
     queue_clear_since_s: float | None = (
         None  # since then no look found a message that could be a waiting video's
     )
@@ -50,7 +51,7 @@ class Look:
         """Return the look without what is remembered, if there was no look for more than ``memory_s`` seconds."""
         if self.looked_at_s is not None and now_s - self.looked_at_s <= memory_s:
             return self
-        return replace(self, recorded={}, queue_clear_since_s=None, mass_silence_since_s=None)
+        return replace(self, void=True, recorded={}, queue_clear_since_s=None, mass_silence_since_s=None)
 
 
 @dataclass(frozen=True, slots=True)

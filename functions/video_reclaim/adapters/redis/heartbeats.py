@@ -7,7 +7,6 @@ nothing, and never raise.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
 from typing import Any
 
 import redis
@@ -35,12 +34,9 @@ _HOUR_S, _DAY_S = 3_600, 86_400
 _RECLAIMS_REMEMBERED_S = 7 * _DAY_S
 _HEARD_REMEMBERED_S = 30 * _DAY_S
 _NO_EXPIRY, _NO_KEY = -1, -2  # PTTL
-_COMMANDS_PER_CALL = 5_000
 _LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE = b"looked-at", b"queue-clear", b"mass-silence"
 
 _COUNTED_OR_TAKEN = (*FOUND_DEAD, Reason.MESSAGE_LOST)
-
-Command = tuple[str | bytes | int | float, ...]
 
 
 class Heartbeats:
@@ -95,25 +91,37 @@ class Heartbeats:
 
     def record(self, notes: Notes) -> bool:
         """Write what a listing saw; return whether Redis took it. What is not recorded only delays."""
-        changed = {str(video_id): values.write_sighting(one) for video_id, one in notes.changed.items()}
-        fields = {
-            _QUEUE_CLEAR: (notes.look.queue_clear_since_s, notes.queue_clear_since_s),
-            _MASS_SILENCE: (notes.look.mass_silence_since_s, notes.mass_silence_since_s),
+        fields: dict[Any, Any] = {
+            str(video_id).encode(): values.write_sighting(one) for video_id, one in notes.changed.items()
         }
-        commands: list[Command] = [("HSET", self._seen, *pair) for pair in changed.items()]
-        ended: list[str | bytes] = [str(video_id) for video_id in notes.ended]
-        for name, (before_s, now_s) in fields.items():
-            if now_s is None and before_s is not None:
+        ended = [str(video_id).encode() for video_id in notes.ended]
+        for name, before_s, since_s in (
+            (_QUEUE_CLEAR, notes.look.queue_clear_since_s, notes.queue_clear_since_s),
+            (_MASS_SILENCE, notes.look.mass_silence_since_s, notes.mass_silence_since_s),
+        ):
+            if since_s is None and before_s is not None:
                 ended.append(name)
-            elif now_s is not None and before_s is None:
-                commands.append(("HSET", self._seen, name, f"{now_s:.3f}"))
-        commands += [("HDEL", self._seen, *names) for names in _chunks(ended)]
-        if changed or notes.look.recorded:
-            commands.append(("HSET", self._seen, _LOOKED_AT, f"{notes.now_s:.3f}"))
-            commands.append(("EXPIRE", self._seen, _DAY_S))
-        if notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S:
-            commands.append(("SET", self._heard, "1", "EX", _HEARD_REMEMBERED_S))
-        return self._send("sightings", commands)
+            elif since_s is not None and before_s is None:
+                fields[name] = f"{since_s:.3f}"
+        if fields or notes.look.recorded:
+            fields[_LOOKED_AT] = f"{notes.now_s:.3f}"
+        mark = notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S
+
+        def conversation(client: redis.Redis) -> bool:
+            pipeline = client.pipeline(transaction=False)
+            if notes.look.void:
+                pipeline.delete(self._seen)
+            if fields:
+                pipeline.hset(self._seen, mapping=fields)
+                pipeline.expire(self._seen, _DAY_S)
+            if ended:
+                pipeline.hdel(self._seen, *ended)
+            if mark:
+                pipeline.set(self._heard, "1", ex=_HEARD_REMEMBERED_S)
+            pipeline.execute()
+            return True
+
+        return not (fields or ended or mark) or bool(self._session.ask("sightings", conversation))
 
     def count(self, videos: Sequence[Video], reasons: Mapping[int, Reason]) -> Tally:
         """Count the claims that were found dead, and take the sightings of lost messages, in one round trip.
@@ -166,17 +174,17 @@ class Heartbeats:
 
         return (self._session.ask("quarantines", conversation) if videos else None) or set()
 
-    def forget_status(self, videos: Sequence[Video]) -> bool:
-        """Delete the platform's cache of the public status, so that users see the row; return whether it went."""
-        commands: list[Command] = [("DEL", status_key(video.tenant_id, video.id)) for video in videos]
-        return self._send("forget status", commands)
+    def forget_status(self, videos: Sequence[Video]) -> None:
+        """Delete the platform's cache of the public status, so that users see the row."""
+        keys = [status_key(video.tenant_id, video.id) for video in videos]
+        if keys:
+            self._session.ask("forget status", lambda client: client.delete(*keys))
 
     def prepare_jobs(self, jobs: Sequence[Job]) -> dict[int, int] | None:
         """Delete the locks that dead workers left, and return for how long to delay messages, in seconds.
 
-        A worker that receives a message while the platform's ``cancel_requested`` key exists drops it, so such a
-        message is delayed by what is left of the key's life. Without an answer, None, nothing is to be delayed: a
-        message that is dropped is found lost later.
+        A message that a worker would drop, because of the platform's ``cancel_requested`` key, is delayed by what is
+        left of the key's life. Without an answer, None, nothing is delayed: such a message is found lost later.
         """
 
         def conversation(client: redis.Redis) -> list[Any]:
@@ -190,17 +198,6 @@ class Heartbeats:
         if answers is None:
             return None
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
-
-    def _send(self, what: str, commands: Sequence[Command]) -> bool:
-        def conversation(client: redis.Redis) -> bool:
-            for some in _chunks(commands):
-                pipeline = client.pipeline(transaction=False)
-                for command in some:
-                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-                pipeline.execute()
-            return True
-
-        return not commands or bool(self._session.ask(what, conversation))
 
 
 def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Iterator[Any]) -> Tally:
@@ -225,12 +222,6 @@ def _checked(answer: Any) -> Any:  # noqa: ANN401 (an answer of Redis)
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    rest = iter(items)
-    while some := tuple(islice(rest, _COMMANDS_PER_CALL)):
-        yield some
 
 
 @cache
