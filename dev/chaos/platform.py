@@ -45,8 +45,8 @@ class Platform:
     def fill(self) -> None:
         """Insert three tenants and the plan's videos, each with its message."""
         self._sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
-        self._sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3)")
-        self._sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3)")
+        self._sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (11, 1), (12, 2), (13, 3)")
+        self._sql("INSERT INTO lectures_session (id, lecture_id) VALUES (21, 11), (22, 12), (23, 13)")
         for video in range(1, self._plan.videos + 1):
             self._insert(video)
 
@@ -130,7 +130,7 @@ class Platform:
             "INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)"
             " VALUES (%s, %s, %s, 'UPLOADED', '', now(), now()) ON CONFLICT DO NOTHING RETURNING id",
             video,
-            video % 3 + 1,
+            video % 3 + 21,
             file_key := _file_key(video),
         )
         self._send(video, file_key)

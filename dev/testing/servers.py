@@ -86,8 +86,8 @@ class Academy:
             "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
         )
         self.sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
-        self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 1), (2, 2), (3, 3), (9, NULL)")
-        self.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1), (2, 2), (3, 3), (9, 9)")
+        self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (11, 1), (12, 2), (13, 3), (19, NULL)")
+        self.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (21, 11), (22, 12), (23, 13), (29, 19)")
 
     def add(
         self, status="PROCESSING", *, id=None, tenant=1, by="worker-1", until=3600, started=-7200, beats=False
@@ -101,7 +101,7 @@ class Academy:
             " VALUES (coalesce(%s, nextval(pg_get_serial_sequence('video_video', 'id'))), %s, %s, %s, %s,"
             " now() + make_interval(secs => %s), now() + make_interval(secs => %s),"
             " now() - interval '1 day', now() - interval '3 hours') RETURNING id",
-            (id, tenant or 9, f"tenants/{tenant}/lecture.mp4", status, by, until, started),
+            (id, 20 + (tenant or 9), f"tenants/{tenant}/lecture.mp4", status, by, until, started),
         )
         if beats:
             self.beat(video_id, tenant=tenant)

@@ -16,7 +16,7 @@ def surprised_planner(academy):
     """Many videos that are being handed over, and as many stuck, of which the statistics know nothing."""
     academy.sql(
         "INSERT INTO video_video (session_id, file_key, status, leased_by, created_at, updated_at)"
-        " SELECT 1 + i %% 3, 'key', 'READY', '', now(), now() FROM generate_series(1, %s) i",
+        " SELECT 21 + i %% 3, 'key', 'READY', '', now(), now() FROM generate_series(1, %s) i",
         (4 * OTHERS,),
     )
     academy.sql("ANALYZE video_video")

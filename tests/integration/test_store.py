@@ -403,7 +403,7 @@ class TestBacklog:
 
         academy.sql(
             "INSERT INTO video_video (session_id, file_key, status, leased_by, created_at, updated_at)"
-            " SELECT 1, 'k', 'READY', '', now(), now() FROM generate_series(1, 20000)"
+            " SELECT 21, 'k', 'READY', '', now(), now() FROM generate_series(1, 20000)"
         )
         academy.add(until=-1)
         academy.sql("VACUUM ANALYZE video_video")

@@ -324,7 +324,7 @@ class Explorer:
             self.academy.sql(
                 "INSERT INTO video_video (id, session_id, file_key, status, leased_by, leased_until,"
                 " processing_started_at, created_at, updated_at)"
-                f" VALUES ({VIDEO}, 1, 'key', %s, %s, %s, %s, '2020-01-01', '2020-01-01')",
+                f" VALUES ({VIDEO}, 21, 'key', %s, %s, %s, %s, '2020-01-01', '2020-01-01')",
                 self.row,
             )
         rows = Session.fetch(self.store._session, statement, parameters)

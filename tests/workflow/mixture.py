@@ -12,8 +12,8 @@ SILENT_AFTER_S = 60
 class Kind:
     """One combination of everything that the rules look at.
 
-    ``until_s`` is in seconds from now; None is null. ``session`` is one of the academy's, whose number is its
-    tenant's, or one of `WITHOUT_TENANT`.
+    ``until_s`` is in seconds from now; None is null. ``session`` is one of the academy's, less 20: its tenant, or
+    one of `WITHOUT_TENANT`.
     """
 
     status: str
@@ -70,9 +70,9 @@ KINDS = [
 
 def fill(academy):
     """Put one video of every kind into an empty academy; return the kinds by video id."""
-    academy.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (8, NULL)")
+    academy.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (28, NULL)")
     columns = (
-        [kind.session for kind in KINDS],
+        [None if kind.session is None else 20 + kind.session for kind in KINDS],
         [f"tenants/{kind.session}/lecture.mp4" for kind in KINDS],
         [kind.status for kind in KINDS],
         [kind.by for kind in KINDS],

@@ -39,7 +39,7 @@ def many(academy, n):
     academy.sql(
         "INSERT INTO video_video (id, session_id, file_key, status, leased_by, leased_until,"
         " processing_started_at, created_at, updated_at)"
-        " SELECT %s + n, 1, 'tenants/1/lecture.mp4', 'PROCESSING', 'worker-' || n, now() - interval '1 s',"
+        " SELECT %s + n, 21, 'tenants/1/lecture.mp4', 'PROCESSING', 'worker-' || n, now() - interval '1 s',"
         " now() - interval '3 hours', now(), now() FROM generate_series(1, %s) AS n",
         (NINETEEN_DIGITS, n),
     )
