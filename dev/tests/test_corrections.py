@@ -180,47 +180,6 @@ def set_desired(group, capacity):
     return sdk_task("autoscaling:setDesiredCapacity", arguments)
 
 
-def stack(bench, resources, outputs=None):
-    """Create a stack of these resources; return its name."""
-    template = {"Resources": resources, "Outputs": outputs or {}}
-    name = bench.name()
-    bench.clients.cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
-    return name
-
-
-@pytest.mark.parametrize(
-    ("protected", "ended"),
-    [
-        pytest.param(True, "DELETE_FAILED", id="protected"),
-        pytest.param(False, "DELETE_COMPLETE", id="unprotected"),
-    ],
-)
-def test_a_stack_is_not_deleted_while_instances_of_its_group_are_protected(bench, protected, ended):
-    group = {
-        "Type": "AWS::AutoScaling::AutoScalingGroup",
-        "Properties": {
-            "AutoScalingGroupName": (group_name := bench.name()),
-            "MinSize": "0",
-            "MaxSize": "1",
-            "LaunchConfigurationName": "any",
-            "AvailabilityZones": [f"{REGION}a"],
-            "NewInstancesProtectedFromScaleIn": protected,
-        },
-    }
-    name = stack(bench, {"Group": group})
-    bench.clients.autoscaling.set_desired_capacity(AutoScalingGroupName=group_name, DesiredCapacity=1)
-    bench.clients.cloudformation.delete_stack(StackName=name)
-
-    def status():
-        try:
-            (left,) = bench.clients.cloudformation.describe_stacks(StackName=name)["Stacks"]
-        except ClientError:
-            return "DELETE_COMPLETE"
-        return left["StackStatus"].startswith("DELETE_") and left["StackStatus"]
-
-    assert bench.until(lambda: (now := status()) != "DELETE_IN_PROGRESS" and now) == ended
-
-
 def test_a_task_sets_a_groups_desired_capacity(bench, group):
     ended = bench.run(bench.machine({"Scale": set_desired(group, "{% 1 + 1 %}")}))
 

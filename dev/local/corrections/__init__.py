@@ -5,7 +5,7 @@ without it. Corrections replace functions inside ministack. Each compares the so
 the fingerprint of the source it was written against (`reviewed`), so with another version of ministack the
 emulator does not start until somebody has reviewed that source.
 
-Differences that are not corrected; avoid them, or test elsewhere:
+Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.recorded` has more of them):
 
 - Retry ignores MaxDelaySeconds and JitterStrategy, and waits a minute at most.
 - When an iteration of a Map fails and nothing catches it, AWS stops the others; here they finish.
@@ -18,7 +18,7 @@ Differences that are not corrected; avoid them, or test elsewhere:
 - A module that can't be imported gives a ``RuntimeError``; on AWS, a ``Runtime.ImportModuleError``.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
 - A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
-- A group that CloudFormation makes has no instance until its desired capacity is set.
+- CloudFormation deletes a group at once, with its instances.
 - Functions can import the packages of this interpreter besides those of their layers.
 """
 
@@ -48,12 +48,13 @@ def apply() -> None:
     lambda_functions.isolate_environment()
     step_functions.refuse_invalid_input()
     step_functions.evaluate_task_timeouts()
+    step_functions.limit_task_results()
+    step_functions.give_no_cause_of_timeouts()
     step_functions.add_autoscaling_tasks()
     step_functions.name_sdk_errors()
     auto_scaling.enforce_capacity_bounds()
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
-    auto_scaling.hold_up_deletions()
     auto_scaling.keep_the_lifecycle_policy()
     cloudformation.accept_resource_types()
     cloudwatch.evaluate_alarms()

@@ -5,7 +5,6 @@
 from typing import Any
 
 from ministack.services import autoscaling
-from ministack.services.cloudformation import provisioners
 
 from dev.local.corrections.review import reviewed
 from dev.local.metadata import RUNS_A_WORKER
@@ -93,46 +92,11 @@ def complete_lifecycle_actions() -> None:
     autoscaling._ACTION_MAP["RecordLifecycleActionHeartbeat"] = record_lifecycle_action_heartbeat
 
 
-def hold_up_deletions() -> None:
-    """Fail the deletion of a group by CloudFormation where AWS would wait: for protected and for hooked instances.
-
-    On AWS CloudFormation sets the group's size to 0 and waits until its instances have ended; protected ones do
-    not (aws-cdk#18179), and those in ``Terminating:Wait`` do when their hook is completed. Deleting a hook
-    completes the waiting actions ("DeleteLifecycleHook", Amazon EC2 Auto Scaling API Reference). Ministack
-    deletes a group at once, and only forgets a hook.
-    """
-    delete_group = reviewed(provisioners, "_asg_delete", "cb9fd42fba4b")
-    delete_hook = reviewed(provisioners, "_asg_hook_delete", "b4d765a4267a")
-
-    def group_deleted(name: str, properties: dict[str, Any]) -> None:
-        hooked = _has_termination_hook(name)
-        for one in autoscaling._asgs.get(name, {"Instances": []})["Instances"]:
-            if one["ProtectedFromScaleIn"] or (hooked and one["LifecycleState"] == _WAITING):
-                raise ValueError(f"Group did not stabilize: {one['InstanceId']} does not end")
-        delete_group(name, properties)
-
-    def hook_deleted(physical_id: str, properties: dict[str, Any]) -> None:
-        delete_hook(physical_id, properties)
-        name = properties["AutoScalingGroupName"]
-        if name in autoscaling._asgs and not _has_termination_hook(name):
-            group = autoscaling._asgs[name]
-            group["Instances"] = [one for one in group["Instances"] if one["LifecycleState"] != _WAITING]
-
-    for type_, delete in (("AutoScalingGroup", group_deleted), ("LifecycleHook", hook_deleted)):
-        provisioners._RESOURCE_HANDLERS[f"AWS::AutoScaling::{type_}"]["delete"] = delete
-
-
 def keep_the_lifecycle_policy() -> None:
     """Show a group's instance lifecycle policy, as DescribeAutoScalingGroups does. Ministack forgets it."""
-    from_template = reviewed(provisioners, "_asg_fields", "466daa0a0e68")
     create = reviewed(autoscaling, "_create_asg", "ffb7c5314e52")
     update = reviewed(autoscaling, "_update_asg", "4f5001b13509")
     describe = reviewed(autoscaling, "_describe_asgs", "c477261634b0")
-
-    def group_fields(properties: dict[str, Any]) -> dict[str, Any]:
-        triggers = properties.get("InstanceLifecyclePolicy", {}).get("RetentionTriggers", {})
-        fields: dict[str, Any] = from_template(properties)
-        return fields | {_ON_ABANDON: triggers.get("TerminateHookAbandon")}
 
     def keeping(change: Any) -> Any:
         def changed(parameters: dict[str, Any]) -> Any:
@@ -152,7 +116,6 @@ def keep_the_lifecycle_policy() -> None:
                 body = body.replace(shown.encode(), (shown + _as_xml(kept)).encode())
         return status, headers, body
 
-    provisioners._asg_fields = group_fields
     autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = keeping(create)
     autoscaling._ACTION_MAP["UpdateAutoScalingGroup"] = keeping(update)
     autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe_groups

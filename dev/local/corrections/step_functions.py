@@ -12,6 +12,8 @@ from ministack.services import stepfunctions as sf
 
 from dev.local.corrections.review import EmulatorChanged, reviewed
 
+_MOST_BYTES = 262_144
+
 
 def refuse_invalid_input() -> None:
     """Refuse to start an execution whose input isn't JSON.
@@ -59,6 +61,41 @@ def evaluate_task_timeouts() -> None:
         return execute_task(state, raw_input, execution, ctx)
 
     sf._execute_task = execute_task_with_timeout
+
+
+def limit_task_results() -> None:
+    """Fail a Task whose result is larger than 256 KiB with States.DataLimitExceeded.
+
+    So AWS answers (recorded: `dev.testing.recorded`; "Quotas related to state machine executions", Step Functions
+    Developer Guide). Ministack has no limit.
+    """
+    invoke_resource = reviewed(sf, "_invoke_resource", "a85d2be9a858")
+
+    @functools.wraps(invoke_resource)
+    def invoke_limited(resource: str, data: Any) -> Any:
+        result = invoke_resource(resource, data)
+        if len(json.dumps(result).encode()) > _MOST_BYTES:
+            cause = "returned a result with a size exceeding the maximum number of bytes service limit."
+            raise sf._ExecutionError("States.DataLimitExceeded", f"The state/task '{resource}' {cause}")
+        return result
+
+    sf._invoke_resource = invoke_limited
+
+
+def give_no_cause_of_timeouts() -> None:
+    """Leave the cause of States.Timeout empty, as AWS does (recorded: `dev.testing.recorded`)."""
+    invoke_in_time = reviewed(sf, "_invoke_resource_with_timeout", "faeed0bf70d5")
+
+    @functools.wraps(invoke_in_time)
+    def invoke(resource: str, data: Any, timeout: float) -> Any:
+        try:
+            return invoke_in_time(resource, data, timeout)
+        except sf._ExecutionError as exc:
+            if exc.error == "States.Timeout":
+                raise sf._ExecutionError("States.Timeout", "") from exc
+            raise
+
+    sf._invoke_resource_with_timeout = invoke
 
 
 def add_autoscaling_tasks() -> None:

@@ -1,0 +1,308 @@
+"""What AWS answered: executions recorded on AWS, as small definitions with their outcomes.
+
+The outcomes are those of the snapshots of a public emulator's tests (localstack/localstack, Apache-2.0,
+``tests/aws/services/stepfunctions/**/*.snapshot.json``, recorded on AWS); the definitions are written anew. A case has
+the name of its snapshot. `DIFFERENT` lists where the local emulator and moto answer otherwise than AWS, and why nothing
+here depends on it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+RAISES = 'def handler(event, context):\n    raise Exception("Some exception was raised.")\n'
+RAISES_ITS_OWN = (
+    "class CustomException(Exception): pass\ndef handler(event, context):\n    raise CustomException()\n"
+)
+ANSWERS_TOO_MUCH = "def handler(event, context):\n    return 'x' * 270_000\n"
+SLEEPS = "import time\ndef handler(event, context):\n    time.sleep(1.5)\n"
+ECHOES = "def handler(event, context):\n    return event\n"
+
+FAILURE = {
+    "Error": "Exception",
+    "Cause": {"errorType": "Exception", "errorMessage": "Some exception was raised."},
+}
+TOO_MUCH = {"Error": "States.DataLimitExceeded"}
+QUERY = "States.QueryEvaluationError"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An execution.
+
+    Attributes:
+        states: the definition; ``FUNCTION`` in a Task stands for the ARN of a function with ``source``.
+        given: the input.
+        output: of an execution that succeeded.
+        error: name of the error of one that failed; '' for none.
+        cause: of one that failed, where it is the definition's own; None for any.
+        source: module of the function.
+    """
+
+    states: dict[str, Any]
+    given: Any
+    output: Any = None
+    error: str | None = None
+    cause: str | None = None
+    source: str = ECHOES
+
+    def outcome(self) -> tuple[Any, ...]:
+        """Status, output or error, and cause, as `seen` returns them."""
+        if self.error is None:
+            return "SUCCEEDED", self.output, None, None
+        return "FAILED", None, self.error, self.cause
+
+
+def seen(case: Case, shown: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what an engine answered, from DescribeExecution, in the form of `Case.outcome`."""
+    if shown["status"] == "SUCCEEDED":
+        return "SUCCEEDED", _readable(json.loads(shown["output"]), case.output), None, None
+    cause = shown.get("cause") if case.cause is not None else None
+    return shown["status"], None, shown.get("error", ""), cause
+
+
+def _readable(found: Any, wanted: Any) -> Any:
+    """Read the causes that are JSON, and leave out what a case doesn't name in an error."""
+    if isinstance(found, list):
+        wants = wanted if isinstance(wanted, list) else []
+        return [_readable(one, wants[n] if n < len(wants) else None) for n, one in enumerate(found)]
+    if not isinstance(found, dict):
+        return found
+    wants = wanted if isinstance(wanted, dict) else {}
+    if "Error" in found and "Cause" in found:
+        if isinstance(wants.get("Cause"), dict):
+            cause = json.loads(found["Cause"])
+            return {"Error": found["Error"], "Cause": {key: cause.get(key) for key in wants["Cause"]}}
+        if "Cause" not in wants:
+            return {"Error": found["Error"]}
+    return {key: _readable(value, wants.get(key)) for key, value in found.items()}
+
+
+def _end(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"Type": kind, **fields, "End": True}
+
+
+def _map(items: Any, item: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    states = item or {"Item": _end("Pass")}
+    processor = {"ProcessorConfig": {"Mode": "INLINE"}, "StartAt": next(iter(states)), "States": states}
+    return _end("Map", Items=items, ItemProcessor=processor, **fields)
+
+
+def _call(**fields: Any) -> dict[str, Any]:
+    call = {"FunctionName": "FUNCTION", "Payload": "{% $states.input %}"}
+    ends = {} if "Next" in fields else {"End": True}
+    return {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Arguments": call, **ends, **fields}
+
+
+def _caught(names: list[str], **fields: Any) -> list[dict[str, Any]]:
+    return [{"ErrorEquals": names, "Next": "Caught", **fields}]
+
+
+CAUGHT = {"Caught": _end("Pass")}
+ALL = ["States.ALL"]
+RETRIED = [{"ErrorEquals": ALL, "IntervalSeconds": 1, "MaxAttempts": 2}]
+INPUT_AND_ERROR = {"error": {"stateInput": "{% $states.input %}", "stateError": "{% $states.errorOutput %}"}}
+ASSIGNED = {"stateError": "{% $states.errorOutput %}"}
+DUMMY = {"inputData": "dummy"}
+ITEMS = {"items": [1, 2, 3]}
+NOTHING = "{% $doesNotExist %}"
+
+CASES: dict[str, Case] = {
+    "Fail Error JSONata": Case(
+        {"Fail": {"Type": "Fail", "Error": "{% $states.input.error %}"}},
+        {"error": "Exception"},
+        error="Exception",
+    ),
+    "Fail Cause JSONata": Case(
+        {"Fail": {"Type": "Fail", "Cause": "{% $states.input.cause %}"}},
+        {"cause": "Why."},
+        error="",
+        cause="Why.",
+    ),
+    "Wait Seconds JSONata": Case(
+        {"Wait": _end("Wait", Seconds="{% $states.input.waitSeconds %}")},
+        {"waitSeconds": 0},
+        {"waitSeconds": 0},
+    ),
+    "Map Items literal empty": Case({"Map": _map("{% [] %}")}, {}, []),
+    "Map Items literal singleton": Case({"Map": _map("{% [0] %}")}, {}, [0]),
+    "Map Items literal mixed": Case({"Map": _map('{% [1, "two", 3] %}')}, {}, [1, "two", 3]),
+    "Map Items list of exprs": Case({"Map": _map(["{% 1 %}", "{% 2 %}", "{% 3 %}"])}, {}, [1, 2, 3]),
+    **{
+        f"Map Items bad {kind}": Case({"Map": _map(f"{{% {value} %}}")}, {}, error=QUERY)
+        for kind, value in (
+            ("number", "1"),
+            ("string", "'string'"),
+            ("boolean", "true"),
+            ("object", "{'foo': 'bar'}"),
+            ("null", "null"),
+        )
+    },
+    **{
+        f"Map input type {kind}": Case(
+            {"Map": _map("{% $states.input.items %}")}, {"items": value}, error=QUERY
+        )
+        for kind, value in (("number", 1), ("object", {"foo": "bar"}), ("null", None))
+    },
+    **{
+        f"Map input array {kind}": Case({"Map": _map("{% $states.input.items %}")}, {"items": value}, value)
+        for kind, value in (("empty", []), ("singleton", [0]), ("mixed", [1, "two", True]))
+    },
+    "ItemSelector JSONata": Case(
+        {
+            "Start": {"Type": "Pass", "Assign": {"sample": ["Item1", "Item2"]}, "Next": "Map"},
+            "Map": _map(
+                "{% $sample %}",
+                ItemSelector={
+                    "value": "{% $states.context.Map.Item.Value %}",
+                    "sample": "{% $sample %}",
+                    "text": "text",
+                },
+            ),
+        },
+        {},
+        [{"value": one, "sample": ["Item1", "Item2"], "text": "text"} for one in ("Item1", "Item2")],
+    ),
+    "Map MaxConcurrency expr": Case({"Map": _map("{% [1] %}", MaxConcurrency="{% $number('5') %}")}, {}, [1]),
+    "$merge of inputs": Case(
+        {"Merge": _end("Pass", Output="{% $merge([$states.input.part1, $states.input.part2]) %}")},
+        {"part1": {"hello": "world"}, "part2": {"foo": "bar"}},
+        {"hello": "world", "foo": "bar"},
+    ),
+    "Task Catch Output": Case(
+        {"Call": _call(Catch=_caught(ALL, Output=INPUT_AND_ERROR)), **CAUGHT},
+        DUMMY,
+        {"error": {"stateInput": DUMMY, "stateError": FAILURE}},
+        source=RAISES,
+    ),
+    "Task Catch Assign, no Output": Case(
+        {
+            "Call": _call(Catch=_caught(ALL, Assign=ASSIGNED)),
+            "Caught": _end("Pass", Output={"error": "{% $stateError %}", "input": "{% $states.input %}"}),
+        },
+        DUMMY,
+        {"error": FAILURE, "input": FAILURE},
+        source=RAISES,
+    ),
+    "Task Retry then Catch": Case(
+        {"Call": _call(Retry=RETRIED, Catch=_caught(ALL, Output=INPUT_AND_ERROR)), **CAUGHT},
+        DUMMY,
+        {"error": {"stateInput": DUMMY, "stateError": FAILURE}},
+        source=RAISES,
+    ),
+    "Map, Catch inside": Case(
+        {
+            "Map": _map(
+                "{% $states.input.items %}",
+                {"Call": _call(Catch=_caught(ALL, Output={"result": INPUT_AND_ERROR["error"]})), **CAUGHT},
+            )
+        },
+        ITEMS,
+        [{"result": {"stateInput": one, "stateError": FAILURE}} for one in (1, 2, 3)],
+        source=RAISES,
+    ),
+    "Map, Catch Assign inside": Case(
+        {
+            "Map": _map(
+                "{% $states.input.items %}",
+                {
+                    "Call": _call(Catch=_caught(ALL, Assign=ASSIGNED)),
+                    "Caught": _end("Pass", Output="{% $stateError %}"),
+                },
+            )
+        },
+        ITEMS,
+        [FAILURE] * 3,
+        source=RAISES,
+    ),
+    "Map, Retry+Catch inside, undefined var": Case(
+        {
+            "Map": _map(
+                "{% $states.input.items %}",
+                {
+                    "Call": _call(Retry=RETRIED, Catch=_caught(ALL)),
+                    "Caught": _end("Pass", Output={"error": "{% $stateError %}"}),
+                },
+            )
+        },
+        ITEMS,
+        error=QUERY,
+        source=RAISES,
+    ),
+    "Map Catch of Fail inside": Case(
+        {
+            "Map": {
+                **_map("{% [1] %}", {"Fail": {"Type": "Fail", "Error": "ItemFailed", "Cause": "Why."}}),
+                "Catch": _caught(["ItemFailed"]),
+            },
+            **CAUGHT,
+        },
+        {},
+        {"Error": "ItemFailed", "Cause": "Why."},
+    ),
+    **{
+        f"Choice Condition/Assign {condition}": Case(
+            {
+                "Choice": {
+                    "Type": "Choice",
+                    "Choices": [
+                        {
+                            "Condition": "{% $states.input.condition %}",
+                            "Assign": {"to": "here"},
+                            "Next": "Done",
+                        }
+                    ],
+                    "Default": "Fail",
+                },
+                "Done": _end(
+                    "Pass", Output={"condition": "{% $states.input.condition %}", "to": "{% $to %}"}
+                ),
+                "Fail": {"Type": "Fail", "Cause": "Condition is false"},
+            },
+            {"condition": condition},
+            **(
+                {"output": {"condition": True, "to": "here"}}
+                if condition
+                else {"error": "", "cause": "Condition is false"}
+            ),
+        )
+        for condition in (True, False)
+    },
+    "undefined OUTPUT": Case({"State": _end("Pass", Output=NOTHING)}, {}, error=QUERY),
+    "undefined OUTPUT_FIELD": Case({"State": _end("Pass", Output={"result": NOTHING})}, {}, error=QUERY),
+    "undefined ASSIGN": Case({"State": _end("Pass", Assign={"result": NOTHING})}, {}, error=QUERY),
+    "undefined ARGUMENTS": Case({"State": _call(Arguments=NOTHING)}, {}, error=QUERY),
+    "undefined ARGUMENTS_FIELD": Case({"State": _call(Arguments={"FunctionName": NOTHING})}, {}, error=QUERY),
+    "States.ALL catches DataLimitExceeded (task result)": Case(
+        {"Call": _call(Catch=_caught(ALL)), **CAUGHT}, {}, TOO_MUCH, source=ANSWERS_TOO_MUCH
+    ),
+    "DataLimitExceeded named catch": Case(
+        {"Call": _call(Catch=_caught(["States.DataLimitExceeded"])), **CAUGHT},
+        {},
+        TOO_MUCH,
+        source=ANSWERS_TOO_MUCH,
+    ),
+    "custom exception name": Case(
+        {"Call": _call(Catch=_caught(["CustomException"])), **CAUGHT},
+        {},
+        {"Error": "CustomException", "Cause": {"errorType": "CustomException", "errorMessage": ""}},
+        source=RAISES_ITS_OWN,
+    ),
+    'Catch States.Timeout: Cause is ""': Case(
+        {"Call": _call(TimeoutSeconds="{% 1 %}", Catch=_caught(["States.Timeout"])), **CAUGHT},
+        {},
+        {"Error": "States.Timeout", "Cause": ""},
+        source=SLEEPS,
+    ),
+}
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    # Every Fail state of the workflow has an Error.
+    "emulator": {
+        "Fail Cause JSONata": ("FAILED", None, "States.Fail", "Why."),
+        "Choice Condition/Assign False": ("FAILED", None, "States.Fail", "Condition is false"),
+    },
+    # The workflow's Maps use no variable of a Catch.
+    "moto": {"Map, Retry+Catch inside, undefined var": ("FAILED", None, "States.Runtime", None)},
+}
+"""By engine, what it answers in place of a case's outcome."""

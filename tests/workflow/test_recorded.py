@@ -1,0 +1,17 @@
+"""moto, as these tests patch it, against executions that were recorded on AWS."""
+
+import json
+
+import pytest
+
+from dev.testing.recorded import CASES, DIFFERENT, seen
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_moto_answers_as_aws_did_or_the_difference_is_listed(workflow, name):
+    case, module = CASES[name], {}
+    exec(case.source, module)
+    workflow.around["Reclaim"] = lambda payload, _: module["handler"](payload, None)
+    states = json.loads(json.dumps(case.states).replace("FUNCTION", workflow.arn("Reclaim")))
+    found = seen(case, workflow.run_states(states, case.given))
+    assert found == DIFFERENT["moto"].get(name, case.outcome())
