@@ -87,7 +87,9 @@ class Academy:
         )
         self.sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
         self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (11, 1), (12, 2), (13, 3), (19, NULL)")
-        self.sql("INSERT INTO lectures_session (id, lecture_id) VALUES (21, 11), (22, 12), (23, 13), (29, 19)")
+        self.sql(
+            "INSERT INTO lectures_session (id, lecture_id) VALUES (21, 11), (22, 12), (23, 13), (29, 19)"
+        )
 
     def add(
         self, status="PROCESSING", *, id=None, tenant=1, by="worker-1", until=3600, started=-7200, beats=False

@@ -2,7 +2,7 @@
 
 import json
 import types
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from botocore.exceptions import ClientError
@@ -95,15 +95,6 @@ def test_the_log_of_an_invocation_has_all_its_lines(bench):
         assert any(f"first line of call {index}\n" in text + "\n" for text in texts)
     assert sum("RuntimeError: at the end of" in text for text in texts) == 10
     assert not any("end of the invocation's log" in text for text in texts)
-
-
-def test_a_process_that_exits_gives_an_exit_error_and_is_replaced(bench):
-    function = bench.function(
-        "import os\ndef handler(event, context):\n    return os._exit(1) if event.get('exit') else 'alive'\n"
-    )
-
-    assert bench.call(function, {"exit": True})[1]["errorType"] == "Runtime.ExitError"
-    assert bench.call(function) == (None, "alive")
 
 
 def test_a_function_that_exceeds_its_timeout_fails_with_timedout(bench):
@@ -257,43 +248,6 @@ def test_an_alarm_reads_only_its_own_dimensions(bench, alarm):
 def test_missing_data_is_treated_as_the_alarm_says(bench, alarm):
     states = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
     assert {missing: alarm.state(alarm.on(missing)) for missing in states} == states
-
-
-def test_an_alarm_needs_as_many_breaching_periods_as_it_says(bench, alarm):
-    named = alarm.on("notBreaching", EvaluationPeriods=3, DatapointsToAlarm=2)
-    now = datetime.now(UTC)
-    alarm.put(5, at=now)
-    assert alarm.state(named) == "OK"
-
-    alarm.put(5, at=now - timedelta(seconds=60))
-
-    assert alarm.state(named) == "ALARM"
-
-
-def test_the_scheduler_substitutes_its_context_attributes(bench):
-    queue = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
-    arn = bench.clients.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
-    names = ("schedule-arn", "scheduled-time", "execution-id", "attempt-number")
-    at = datetime.now(UTC) + timedelta(seconds=1)
-    made = bench.clients.scheduler.create_schedule(
-        Name=bench.name(),
-        ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
-        FlexibleTimeWindow={"Mode": "OFF"},
-        Target={
-            "Arn": arn["QueueArn"],
-            "RoleArn": "arn:aws:iam::000000000000:role/any",
-            "Input": json.dumps({name: f"<aws.scheduler.{name}>" for name in names}),
-        },
-    )
-
-    def received():
-        return bench.clients.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages")
-
-    delivered = json.loads(bench.until(received)[0]["Body"])
-    assert delivered["schedule-arn"] == made["ScheduleArn"]
-    assert abs(datetime.fromisoformat(delivered["scheduled-time"]) - at) < timedelta(minutes=5)
-    assert delivered["execution-id"] and "<" not in delivered["execution-id"]
-    assert delivered["attempt-number"] == "1"
 
 
 def policy(statement):

@@ -19,6 +19,7 @@ Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
 - A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
 - CloudFormation deletes a group at once, with its instances.
+- A schedule's input keeps its placeholders ``<aws.scheduler.…>``.
 - Functions can import the packages of this interpreter besides those of their layers.
 """
 
@@ -56,10 +57,9 @@ def apply() -> None:
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
     auto_scaling.keep_the_lifecycle_policy()
-    cloudformation.accept_resource_types()
+    cloudformation.accept_queries()
     cloudwatch.evaluate_alarms()
     logs.match_json_patterns()
-    scheduler.substitute_attributes()
     scheduler.check_every_second()
     permissions.map_batch_actions()
     permissions.treat_requests_as_encrypted()

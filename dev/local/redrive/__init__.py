@@ -6,21 +6,16 @@ not finished run again, with new retry attempts and new timeouts. Ministack has 
 the TimeoutSeconds of a state machine.
 
 Here a journal records every finished state with its output, its successor and the variables. The key is the
-state's name, the number of its visit (a workflow may loop), and its place: the visits of the Maps around it, with the
-item. A redrive walks the same execution again, with the definition
-that it started with. A state in the journal returns what was recorded, without running; any other state runs.
-Therefore:
-
-- a Map that had not finished is entered again; its finished items are not run again, and the others continue at
-  the state that failed;
-- a caught error belongs to a finished state and is not tried again;
-- a Fail state fails again.
+state's name, the number of its visit (a workflow may loop), and its place: the visits of the Maps around it, with
+the item. A redrive walks the same execution again. A state in the journal returns what was recorded, without
+running; any other state runs. Therefore a Map that had not finished is entered again, and its unfinished items
+continue at the state that failed; a caught error belongs to a finished state and is not tried again; a Fail state
+fails again.
 
 Limits: the journal is in memory, as ministack's executions are. Parallel states, retries of a Map, client tokens
-and the limits of age and length of an execution are missing. An unfinished Map evaluates its items again. When an
-iteration of a Map fails and nothing catches it, AWS stops the other iterations, so a redrive there may run more of
-them. A Map that fails with States.DataLimitExceeded runs again as a whole on AWS; here no state exceeds a limit.
-Express workflows can't be redriven.
+and the limits of age and length of an execution are missing, and a redrive uses the newest definition. An
+unfinished Map evaluates its items again. When an iteration of a Map fails and nothing catches it, AWS stops the
+other iterations, so a redrive there may run more of them. Express workflows can't be redriven.
 """
 
 from collections.abc import Callable
@@ -55,7 +50,6 @@ def install() -> None:
     _wrap("_list_executions", "741208b30077", api.list_with_redrives)
     _wrap("handle_request", "efa6e8c4532a", api.route_redrive)
     _wrap("reset", "80aa7bd9644d", engine.reset_journals)
-    sf._state_machines.__class__ = engine.OriginalDefinitions
 
 
 def _wrap(name: str, expected: str, wrapper: Callable[[Any], Any]) -> None:

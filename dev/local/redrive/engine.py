@@ -8,7 +8,7 @@ import json
 import threading
 from typing import Any
 
-from ministack.core.responses import AccountRegionScopedDict, now_iso
+from ministack.core.responses import now_iso
 from ministack.services import stepfunctions as sf
 
 from dev.local.redrive.journal import Attempt, Journal, SupersededError, journals, place, running_attempt
@@ -132,19 +132,6 @@ def _time_out(attempt: Attempt) -> None:
         details = {"executionTimedOutEventDetails": {"error": "States.Timeout"}}
         sf._add_event(execution, "ExecutionTimedOut", details)
         sf._emit_execution_status_event(execution)
-
-
-class OriginalDefinitions(AccountRegionScopedDict):  # type: ignore[misc]
-    """The store of state machines; an execution sees the definition that it started with."""
-
-    __slots__ = ()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a state machine by ARN."""
-        machine, attempt = super().get(key, default), running_attempt.get()
-        if machine and attempt is not None and key == attempt.journal.execution["stateMachineArn"]:
-            return {**machine, "definition": attempt.journal.definition}
-        return machine
 
 
 def reset_journals(reset: Any) -> Any:
