@@ -1,24 +1,21 @@
-"""The stand-in worker keeps the contract, including its weaknesses, and has the platform's habits on demand."""
+"""The stand-in worker keeps the contract, and has the manners of the platform's own workers on demand."""
 
 import json
 import re
-import time
 
 import pytest
 
-from dev.chaos import product
-from dev.local.emulator import REGION
 from dev.local.processes import free_port
-from dev.local.worker import Habits, Pace, WorkerProcess
+from dev.local.worker import WorkerProcess
 from dev.testing.emulator_bench import Bench
+
+MANNERS = ("contract", "fast", "older")
 
 
 @pytest.fixture
 def waiting(academy, stage):
     """The id of an UPLOADED video with a message in the queue."""
-    video = academy.add("UPLOADED")
-    stage.queue.put(json.dumps({"video_id": video, "tenant_id": 1, "attempt": 2}), sender="platform")
-    return video
+    return stage.upload()
 
 
 def row(academy, video):
@@ -29,50 +26,68 @@ def row(academy, video):
     )[0]
 
 
+def keys(academy):
+    return {
+        name for key in academy.redis.scan_iter() if not (name := key.decode()).startswith("video-reclaim:")
+    }
+
+
+def events(stage, name):
+    return [event["event"] for event in stage.told if event["worker"] == name]
+
+
 @pytest.mark.parametrize(
-    ("path", "claimed"),
-    [
-        pytest.param("leased", ("PROCESSING", "w", 14400, True, None), id="leased"),
-        pytest.param("unleased", ("PROCESSING", "", None, True, None), id="unleased"),
-        pytest.param("careless", ("PROCESSING", "reclaim:t", 900, True, None), id="careless"),
-    ],
+    ("manner", "holder", "lease_s"),
+    [("contract", "w", 14_400), ("fast", "w-[0-9a-f]{8}", 14_400), ("older", "reclaim:t", 900)],
 )
-def test_each_path_claims_as_the_contract_says(academy, stage, waiting, path, claimed):
+def test_each_claims_in_its_manner(academy, stage, waiting, manner, holder, lease_s):
     academy.sql("UPDATE video_video SET leased_by = 'reclaim:t', leased_until = now() + interval '900 s'")
-    worker = stage.worker("w", path=path)
-    job = worker.receive()
-    assert (job.video_id, job.tenant_id, job.attempt) == (waiting, 1, 2)
-    assert not stage.queue.bodies()  # deleted on receipt
-    assert worker.claim(job)
-    assert row(academy, waiting) == claimed
+    worker = stage.worker("w", manner=manner)
+    assert worker.begin(worker.receive())
+    status, leased_by, left_s, now, _ = row(academy, waiting)
+    assert (status, left_s, now) == ("PROCESSING", lease_s, True)
+    assert re.fullmatch(holder, leased_by)
+    assert bool(stage.queue.bodies()) is (manner == "older")  # the others deleted it on receipt
 
 
-def test_a_video_that_is_not_uploaded_is_not_claimed(academy, stage, waiting):
+@pytest.mark.parametrize("manner", MANNERS)
+def test_each_finishes_its_video_and_leaves_nothing(academy, stage, waiting, manner):
+    worker = stage.worker("w", manner=manner)
+    assert worker.work(worker.receive())
+    assert row(academy, waiting)[:3] == ("READY", "", None)
+    assert not stage.messages()
+    assert manner == "contract" or not keys(academy)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_each_leaves_a_video_alone_that_is_done(academy, stage, waiting, manner):
     academy.sql("UPDATE video_video SET status = 'READY'")
     before = academy.rows()
-    worker = stage.worker("w")
+    worker = stage.worker("w", manner=manner)
     assert worker.work(worker.receive()) is False
     assert academy.rows() == before
 
 
-def test_it_writes_heartbeats_until_the_video_is_done(academy, stage, waiting):
-    worker = stage.worker("w", pace=Pace(time_scale=0.001, encode_s=1000))
-    worker.work(worker.receive())
-    beats = [event for event in stage.told if event["event"] == "beat"]
-    assert len(beats) >= 3
-    assert row(academy, waiting)[:3] == ("READY", "", None)
+@pytest.mark.parametrize(("manner", "longest_s"), [("contract", 60), ("fast", 300), ("older", 300)])
+def test_its_heartbeat_lives_for_a_minute_and_after_a_progress_record_for_five(
+    academy, stage, waiting, manner, longest_s
+):
+    stage.encode(waiting, manner=manner)
+    lives_s = []
+    for _ in range(250):
+        lives_s.append(academy.redis.ttl(f"tenant:1:video:{waiting}:heartbeat"))
+        stage.pass_time(1)
+    assert longest_s - 2 < max(lives_s) <= longest_s
+    assert min(lives_s) <= 60
+    assert min(lives_s) >= 39
 
 
-def test_its_heartbeat_has_the_platform_s_key_and_time_to_live(academy, stage, waiting):
+def test_cut_off_from_redis_it_does_not_beat(academy, stage, waiting):
     worker = stage.worker("w")
     job = worker.receive()
-    assert worker.beat(job)
-    key = f"tenant:1:video:{waiting}:heartbeat"
-    assert academy.redis.get(key) == b"1" and 30 <= academy.redis.ttl(key) <= 60
     worker.cut_off = True
-    academy.redis.flushall()
     assert not worker.beat(job)
-    assert not academy.redis.exists(key)
+    assert not keys(academy)
 
 
 def test_a_failed_video_has_a_reason(academy, stage, waiting):
@@ -87,20 +102,12 @@ def test_only_a_fenced_worker_leaves_the_video_of_another_alone(academy, stage, 
     worker = stage.worker("former", fenced=fenced)
     job = worker.receive()
     since = worker.claim(job)
-    academy.sql("UPDATE video_video SET leased_by = 'another', processing_started_at = now()")
+    academy.sql("UPDATE video_video SET leased_by = 'another', processing_started_at = clock_timestamp()")
     worker.complete(job, since)
     assert row(academy, waiting)[0] == status
 
 
-@pytest.mark.parametrize("path", ["leased", "unleased", "careless"])
-def test_completes_its_own_video_despite_the_fence(academy, stage, waiting, path):
-    academy.sql("UPDATE video_video SET leased_by = 'reclaim:t', leased_until = now() + interval '900 s'")
-    worker = stage.worker("w", path=path, fenced=True)
-    worker.work(worker.receive())
-    assert row(academy, waiting)[:3] == ("READY", "", None)
-
-
-def test_it_recognizes_its_own_claim_after_a_lost_answer(academy, stage, waiting):
+def test_it_recognizes_its_own_claim_after_a_lost_answer(stage, waiting):
     worker = stage.worker("w")
     job = worker.receive()
     worker.claim(job)
@@ -108,10 +115,94 @@ def test_it_recognizes_its_own_claim_after_a_lost_answer(academy, stage, waiting
     assert stage.worker("another").claim(job) is None
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "reclaim:me"])
+@pytest.mark.parametrize("name", ["", "x" * 56, "reclaim:me"])
 def test_an_unusable_name_is_refused(stage, name):
     with pytest.raises(ValueError, match="can't be called"):
         stage.worker(name)
+
+
+class TestRefused:
+    """A second message for a video that a worker holds."""
+
+    @pytest.fixture
+    def held(self, stage, waiting):
+        stage.encode(waiting, name="holder", manner="contract")
+        stage.send(waiting)
+        return waiting
+
+    def test_by_the_contract_it_does_nothing(self, academy, stage, held):
+        worker = stage.worker("second")
+        assert not worker.work(worker.receive())
+        assert events(stage, "second") == ["received", "deleted", "refused"]
+        assert row(academy, held)[0] == "PROCESSING" and keys(academy)
+
+    def test_the_platform_s_takes_it_by_force_and_deletes_the_holder_s_heartbeat(self, academy, stage, held):
+        worker = stage.worker("second", manner="fast")
+        assert not worker.work(worker.receive())
+        assert events(stage, "second") == [
+            "received",
+            "deleted",
+            "beat",
+            "refused",
+            "requeued",
+            "beatDeleted",
+        ]
+        assert row(academy, held)[0] == "UPLOADED"
+        assert stage.messages() == [held]
+        assert not keys(academy)
+
+    def test_the_older_path_goes_on_with_what_is_processed_already(self, academy, stage, held):
+        worker = stage.worker("second", manner="older")
+        assert worker.work(worker.receive())
+        assert row(academy, held)[0] == "READY"
+
+    def test_the_older_path_without_the_lock_gives_the_message_back_until_it_is_a_dead_letter(
+        self, academy, stage, held
+    ):
+        academy.redis.set(f"job:encode:{held}:lock", "1", ex=14_400)
+        worker = stage.worker("second", manner="older")
+        for _ in range(3):
+            assert not worker.work(worker.receive())
+            assert worker.receive() is None
+            stage.pass_time(60)
+        assert worker.receive() is None
+        assert [json.loads(body)["video_id"] for body in stage.queue.dead] == [held]
+        assert row(academy, held)[0] == "PROCESSING"
+
+
+class TestRetried:
+    """A user's retry sets ``cancel_requested`` for 300 s."""
+
+    @pytest.mark.parametrize(
+        ("manner", "status"), [("contract", "READY"), ("fast", "UPLOADED"), ("older", "UPLOADED")]
+    )
+    def test_the_platform_s_workers_drop_a_message_meanwhile(self, academy, stage, waiting, manner, status):
+        academy.redis.set(f"tenant:1:video:{waiting}:cancel_requested", "1", ex=300)
+        worker = stage.worker("w", manner=manner)
+        assert worker.work(worker.receive()) is (manner == "contract")
+        assert row(academy, waiting)[0] == status
+        assert not stage.queue.bodies()
+        assert f"tenant:1:video:{waiting}:cancel_requested" in keys(academy)  # only its end ends it
+
+    def test_they_go_on_encoding_and_write_nothing_if_they_end_meanwhile(self, academy, stage, waiting):
+        stage.encode(waiting, name="w", manner="fast", hours=0.05)
+        stage.retry(waiting)
+        stage.pass_time(100)
+        assert events(stage, "w")[-1] == "beat"
+        stage.pass_time(90)
+        assert "stopped" in events(stage, "w")
+        assert row(academy, waiting)[0] == "UPLOADED"
+
+
+def test_the_older_path_holds_its_message_and_its_lock_while_it_encodes(academy, stage, waiting):
+    party = stage.encode(waiting, manner="older")
+    stage.pass_time(5000)
+    assert stage.messages() == [waiting] and not stage.queue.dead
+    assert stage.worker("another").receive() is None
+    assert academy.redis.ttl(f"job:encode:{waiting}:lock") > 14_000
+    stage.schedule.kill(party)
+    stage.pass_time(901)
+    assert stage.worker("another").receive()
 
 
 @pytest.fixture
@@ -125,7 +216,7 @@ def process(stage, postgres, valkey, tmp_path):
             "redis-url": valkey.url,
             "endpoint-url": stage.queue.endpoint_url,
             "queue-url": stage.queue.url,
-            "region": REGION,
+            "region": "us-east-1",
         } | options
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         started.append(WorkerProcess("w", *arguments, log=tmp_path / "worker.log"))
@@ -147,8 +238,8 @@ def test_as_a_process_it_can_be_killed(academy, waiting, process):
 
     worker.kill()
 
-    events = [json.loads(line)["event"] for line in worker.log.read_text().splitlines()]
-    assert events[:4] == ["received", "deleted", "claimed", "beat"]
+    told = [json.loads(line)["event"] for line in worker.log.read_text().splitlines()]
+    assert told[:4] == ["received", "deleted", "claimed", "beat"]
     assert row(academy, waiting)[:2] == ("PROCESSING", "w")
 
 
@@ -166,168 +257,3 @@ def test_it_ends_when_a_server_is_gone_for_longer_than_its_patience(waiting, pro
 
     Bench.until(lambda: not worker.running)
     assert worker.log.read_text().splitlines()[-1].startswith("w gives up after ")
-
-
-@pytest.fixture
-def held(academy, stage, waiting):
-    """The same video, claimed by a worker that lives, and a second message for it."""
-    holder = stage.worker("holder")
-    holder.claim(holder.receive())
-    stage.queue.put(json.dumps({"video_id": waiting, "tenant_id": 1, "attempt": 3}), sender="platform")
-    return waiting
-
-
-def keys(academy):
-    return {key.decode() for key in academy.redis.scan_iter()} - {product.HEARTBEAT_SEEN_KEY}
-
-
-@pytest.mark.parametrize(
-    ("requeues", "status", "messages"), [(True, "UPLOADED", 1), (False, "PROCESSING", 0)]
-)
-def test_requeues_what_another_holds(academy, stage, held, requeues, status, messages):
-    worker = stage.worker("second", habits=Habits(requeues_refused=requeues))
-    assert not worker.work(worker.receive())
-    assert row(academy, held)[0] == status
-    assert stage.messages() == [held] * messages
-
-
-@pytest.mark.parametrize("status", ["READY", "FAILED", "UPLOADED"])
-def test_requeues_only_what_is_processed(academy, stage, waiting, status):
-    worker = stage.worker("w", habits=Habits(requeues_refused=True))
-    job = worker.receive()
-    academy.sql("UPDATE video_video SET status = %s", (status,))
-    assert not worker.requeue(job)
-    assert row(academy, waiting)[0] == status
-    assert not stage.messages()
-
-
-def test_beats_before_the_claim_and_deletes_the_heartbeat_of_whoever_holds_the_video(academy, stage, held):
-    academy.redis.set(f"tenant:1:video:{held}:heartbeat", "1", ex=60)  # the holder's
-    worker = stage.worker("second", habits=Habits(beats_early=True))
-    assert not worker.work(worker.receive())
-    second = [event["event"] for event in stage.told if event["worker"] == "second"]
-    assert second == ["received", "deleted", "beat", "refused", "beatDeleted"]
-    assert not keys(academy)
-
-
-def test_deletes_its_heartbeat_at_the_end(academy, stage, waiting):
-    worker = stage.worker("w", habits=Habits(beats_early=True))
-    assert worker.work(worker.receive())
-    assert not keys(academy)
-
-
-@pytest.mark.parametrize("path", ["leased", "careless"])
-@pytest.mark.parametrize("honours", [True, False])
-def test_does_nothing_while_a_cancel_is_requested(academy, stage, waiting, path, honours):
-    academy.redis.set(f"tenant:1:video:{waiting}:cancel_requested", "1", ex=300)
-    habits = Habits(honours_cancel=honours, job_lock=path == "careless")
-    worker = stage.worker("w", habits=habits, path=path)
-    assert worker.work(worker.receive()) is not honours
-    assert row(academy, waiting)[0] == ("UPLOADED" if honours else "READY")
-    assert not stage.queue.bodies()
-    assert keys(academy) >= {f"tenant:1:video:{waiting}:cancel_requested"}  # only its TTL ends it
-
-
-def test_stops_an_encode_that_is_cancelled(academy, stage, waiting):
-    def cancel(event):
-        stage.told.append(event)
-        if event["event"] == "beat":
-            academy.redis.set(f"tenant:1:video:{waiting}:cancel_requested", "1", ex=300)
-
-    worker = stage.worker("w", habits=Habits(honours_cancel=True), pace=Pace(encode_s=3600), tell=cancel)
-    worker.work(worker.receive())
-    assert stage.told[-1]["event"] == "stopped"
-    assert row(academy, waiting)[0] == "PROCESSING"
-
-
-class TestJobLock:
-    @pytest.fixture
-    def older(self, stage):
-        def make(name, **given):
-            return stage.worker(name, path="careless", habits=Habits(job_lock=True), **given)
-
-        return make
-
-    def test_marks_without_a_lease_and_deletes_the_message_and_the_lock_at_the_end(
-        self, academy, stage, waiting, older
-    ):
-        worker = older("w")
-        job = worker.receive()
-        assert worker.begin(job)
-        assert row(academy, waiting)[:3] == ("PROCESSING", "", None)
-        assert stage.messages() == [waiting]
-        lock = f"job:encode:{waiting}:lock"
-        assert academy.redis.get(lock) == b"1" and 14_398 <= academy.redis.ttl(lock) <= 14_400
-        academy.redis.delete(lock)
-        academy.sql("UPDATE video_video SET status = 'UPLOADED'")
-        assert worker.work(job)
-        assert row(academy, waiting)[0] == "READY"
-        assert not stage.messages()
-        assert lock not in keys(academy)
-
-    def test_renews_the_lock(self, academy, stage, waiting):
-        lock, cancel = f"job:encode:{waiting}:lock", f"tenant:1:video:{waiting}:cancel_requested"
-        left = []
-
-        def shorten(event):
-            if event["event"] == "beat":
-                left.append(academy.redis.ttl(lock))
-                academy.redis.expire(lock, 10)
-                if len(left) == 3:
-                    academy.redis.set(cancel, "1")
-
-        worker = stage.worker(
-            "w",
-            path="careless",
-            habits=Habits(job_lock=True, honours_cancel=True),
-            pace=Pace(time_scale=0.001, encode_s=3_600_000, lock_s=100_000, renew_lock_every_s=0),
-            tell=shorten,
-        )
-        worker.work(worker.receive())
-        assert len(left) == 3 and min(left) > 10
-
-    def test_killed_it_leaves_the_lock_and_the_next_message_ends_in_the_dead_letter_queue(
-        self, academy, stage, waiting, older
-    ):
-        killed = older("killed")
-        killed.begin(killed.receive())
-        academy.sql("UPDATE video_video SET status = 'UPLOADED'")  # as the reclaim leaves it
-        stage.queue.visibility_s = 0.01
-        stage.queue.put(json.dumps({"video_id": waiting, "tenant_id": 1}), sender="platform")
-        worker = older("w")
-        for _ in range(3):
-            assert not worker.work(worker.receive(wait_s=5))
-        give_up = time.monotonic() + 10
-        while not stage.queue.dead and time.monotonic() < give_up:
-            assert worker.receive() is None
-        assert [json.loads(body)["video_id"] for body in stage.queue.dead] == [waiting]
-        assert row(academy, waiting)[0] == "UPLOADED"
-
-    def test_goes_on_with_what_is_processed_already(self, academy, stage, held, older):
-        worker = older("w")
-        assert worker.work(worker.receive())
-        assert row(academy, held)[0] == "READY"
-
-    def test_deletes_the_message_of_a_video_that_is_ready(self, academy, stage, waiting, older):
-        academy.sql("UPDATE video_video SET status = 'READY'")
-        worker = older("w")
-        assert not worker.work(worker.receive())
-        assert not stage.messages()
-        assert not keys(academy)
-
-    def test_has_no_lease(self, stage):
-        with pytest.raises(ValueError, match="no lease"):
-            stage.worker("w", habits=Habits(job_lock=True))
-
-
-def test_names_the_instance_and_the_request_in_the_lease(academy, stage, waiting):
-    worker = stage.worker("i-0123456789abcdef0", habits=Habits(request_ids=True))
-    job = worker.receive()
-    assert worker.claim(job)
-    holder = row(academy, waiting)[1]
-    assert re.fullmatch(r"i-0123456789abcdef0-[0-9a-f]{8}", holder)
-    assert worker.claim(job)  # the same request recognizes its own claim
-    stage.queue.put(json.dumps({"video_id": waiting, "tenant_id": 1}), sender="platform")
-    academy.sql("UPDATE video_video SET status = 'UPLOADED'")
-    assert worker.claim(worker.receive())
-    assert row(academy, waiting)[1] != holder

@@ -1,22 +1,23 @@
 """A stand-in for the platform's transcode workers, for the demo and the tests.
 
-It keeps the contract of `docs/worker-contract.md` and encodes nothing: as an object (`Worker`), as a process
-(`WorkerProcess`) and as a command (``python -m dev.local.worker``).
+It encodes nothing: as an object (`Worker`), as a process (`WorkerProcess`) and as a command
+(``python -m dev.local.worker``).
 """
 
 from dev.local.worker.contract import Worker
 from dev.local.worker.draining import DrainingWorker, Instance
 from dev.local.worker.process import WorkerProcess
-from dev.local.worker.records import ClaimPath, Habits, Job, Pace
+from dev.local.worker.records import Clock, Job, Manner, Pace, RealClock
 from dev.local.worker.rows import UnreachableError
 
 __all__ = [
-    "ClaimPath",
+    "Clock",
     "DrainingWorker",
-    "Habits",
     "Instance",
     "Job",
+    "Manner",
     "Pace",
+    "RealClock",
     "UnreachableError",
     "Worker",
     "WorkerProcess",

@@ -9,12 +9,11 @@ import json
 import os
 import signal
 import sys
-from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from dev.local import metadata
 from dev.local.stack import Clients, NoStack, Stack
-from dev.local.worker import DrainingWorker, Habits, Instance, Pace, UnreachableError, Worker
+from dev.local.worker import DrainingWorker, Instance, Manner, Pace, UnreachableError, Worker
 
 
 def _print(event: dict[str, Any]) -> None:
@@ -36,7 +35,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--lease-s", type=float, default=14_400, help="seconds that a lease lasts (14,400)")
     parser.add_argument("--time-scale", type=float, default=1.0, help="real seconds per second (1)")
     parser.add_argument("--slowness", type=float, default=1.0, help="factor for heartbeats and encoding (1)")
-    parser.add_argument("--path", choices=("leased", "unleased", "careless"), default="leased")
+    parser.add_argument(
+        "--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/records.py"
+    )
     parser.add_argument(
         "--fenced", action="store_true", help="write a result only for a video that it still holds"
     )
@@ -52,9 +53,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--hook", default="finish-encode", help="the group's termination hook (finish-encode)"
     )
-    for habit in fields(Habits):
-        flag = "--" + habit.name.replace("_", "-")
-        parser.add_argument(flag, action="store_true", help="a habit of the platform's own workers")
     return parser.parse_args()
 
 
@@ -81,8 +79,7 @@ def _worker(given: argparse.Namespace, addresses: dict[str, str]) -> Worker:
             encode_s=given.encode_s,
             slowness=given.slowness,
         ),
-        "path": given.path,
-        "habits": Habits(**{habit.name: getattr(given, habit.name) for habit in fields(Habits)}),
+        "manner": given.manner,
         "fenced": given.fenced,
         "failing_share": given.failing_share,
         "seed": given.seed,

@@ -1,6 +1,5 @@
 """A worker that finishes its video when its EC2 instance is chosen by a scale-in, and then lets the instance go."""
 
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -94,10 +93,10 @@ class DrainingWorker(Worker):
             return None
         return super().receive(wait_s=wait_s)
 
-    def beat(self, job: Job) -> bool:
+    def beat(self, job: Job, *, progress: bool = False) -> bool:
         """Write the heartbeat of the video, and that of the lifecycle action while the instance is leaving."""
-        written = super().beat(job)
-        now_s = time.monotonic()
+        written = super().beat(job, progress=progress)
+        now_s = self._clock.now()
         due = self._action_beaten_s is None or now_s - self._action_beaten_s >= self._instance.beat_every_s
         if due and self._instance.is_leaving():
             self._action_beaten_s = now_s
@@ -111,10 +110,10 @@ class DrainingWorker(Worker):
         # The metadata may change before the action begins; the first attempts then come too early.
         while attempts and not self._call("instanceReleased", self._instance.let_go):
             attempts -= 1
-            time.sleep(self._pace.beat_every_real_s)
+            self._clock.sleep(self._pace.real_s(self._pace.beat_every_s))
 
     def _call(self, event: str, call: Any) -> bool:  # noqa: ANN401 - a function without arguments
-        began = time.time()
+        began = self._clock.now()
         try:
             call()
         except (BotoCoreError, ClientError) as exc:

@@ -8,6 +8,8 @@ from redis.retry import Retry
 
 from dev.local.worker.records import Job, Pace
 
+PROGRESS_TTL_S, LOCK_S = 300, 14_400
+
 
 class Keys:
     """The worker's access to Redis.
@@ -24,9 +26,10 @@ class Keys:
             url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
         )
 
-    def beat(self, job: Job) -> bool:
-        """Set the heartbeat; return whether Redis accepted it."""
-        return self._do("SET", job.heartbeat_key, "1", "PX", self._pace.beat_ttl_real_ms)
+    def beat(self, job: Job, *, progress: bool = False) -> bool:
+        """Set the heartbeat, as the thread does or as a progress record does; return whether Redis accepted it."""
+        ttl_s = PROGRESS_TTL_S if progress else self._pace.beat_ttl_s
+        return self._do("SET", job.heartbeat_key, "1", "PX", self._pace.real_ms(ttl_s))
 
     def end_beat(self, job: Job) -> bool:
         """Delete the heartbeat, whoever has set it; return whether there was one."""
@@ -38,11 +41,11 @@ class Keys:
 
     def lock(self, job: Job) -> bool:
         """Take the job's lock; return whether it was free. Without an answer it counts as taken."""
-        return self._do("SET", job.lock_key, "1", "NX", "PX", self._pace.lock_real_ms)
+        return self._do("SET", job.lock_key, "1", "NX", "PX", self._pace.real_ms(LOCK_S))
 
     def renew_lock(self, job: Job) -> bool:
         """Renew the lock's time to live; return whether it was still there."""
-        return self._do("PEXPIRE", job.lock_key, self._pace.lock_real_ms)
+        return self._do("PEXPIRE", job.lock_key, self._pace.real_ms(LOCK_S))
 
     def unlock(self, job: Job) -> bool:
         """Delete the lock, whoever has taken it; return whether there was one."""

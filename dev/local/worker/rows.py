@@ -1,6 +1,5 @@
 """What a worker reads and writes in the platform's database, and its patience with a server that is away."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -8,17 +7,13 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from dev.local.worker.records import ClaimPath
+from dev.local.worker.records import Clock
 
-_SET_BY_CLAIM = {
-    "leased": "leased_by = %(me)s, leased_until = now() + make_interval(secs => %(lease_s)s),",
-    "unleased": "leased_by = '', leased_until = NULL,",
-    "careless": "",
-}
 _CLAIM = """
 UPDATE video_video SET status = 'PROCESSING', {lease} processing_started_at = now(), updated_at = now()
 WHERE id = %(video)s AND status = 'UPLOADED' RETURNING processing_started_at
 """
+_LEASE = "leased_by = %(me)s, leased_until = now() + make_interval(secs => %(lease_s)s),"
 _MINE = """
 SELECT processing_started_at FROM video_video
 WHERE id = %(video)s AND status = 'PROCESSING' AND leased_by = %(me)s
@@ -27,13 +22,10 @@ _STATUS = "SELECT status, processing_started_at FROM video_video WHERE id = %(vi
 _COMPLETE = """
 UPDATE video_video
 SET status = %(status)s, error_reason = %(reason)s, leased_by = '', leased_until = NULL, updated_at = now()
-WHERE id = %(video)s
+WHERE id = %(video)s {fence}
 """
-_FENCE = {
-    "leased": " AND status = 'PROCESSING' AND leased_by = %(me)s AND processing_started_at = %(since)s",
-    "unleased": " AND status = 'PROCESSING' AND leased_by = '' AND processing_started_at = %(since)s",
-    "careless": " AND status = 'PROCESSING' AND processing_started_at = %(since)s",
-}
+_UNLESS_FAILED = "AND NOT (%(status)s = 'FAILED' AND status = 'FAILED')"
+_FENCE = "AND status = 'PROCESSING' AND processing_started_at = %(since)s"
 _TAKE_BY_FORCE = """
 UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL
 WHERE id = %(video)s AND status = 'PROCESSING'
@@ -51,10 +43,10 @@ class Patience:
         stopping: the worker was told to stop, and tries no more.
     """
 
-    def __init__(self, name: str, limit_s: float, pause_s: float) -> None:
+    def __init__(self, name: str, clock: Clock, limit_s: float, pause_s: float) -> None:
         """Give up after ``limit_s`` real seconds without an answer, with ``pause_s`` between attempts."""
         self.stopping = False
-        self._name, self._limit_s, self._pause_s = name, limit_s, pause_s
+        self._name, self._clock, self._limit_s, self._pause_s = name, clock, limit_s, pause_s
         self._failing_since_s: float | None = None
 
     def answered(self) -> None:
@@ -67,22 +59,23 @@ class Patience:
         Raises:
             UnreachableError: the failures have lasted too long, or with ``give_up``.
         """
-        now_s = time.monotonic()
+        now_s = self._clock.now()
         self._failing_since_s = self._failing_since_s or now_s
         failing_s = now_s - self._failing_since_s
         if give_up or failing_s > self._limit_s:
             cause = " ".join(str(exc).split())
             raise UnreachableError(f"{self._name} gives up after {failing_s:.1f} s: {cause}") from exc
-        time.sleep(self._pause_s)
+        self._clock.sleep(self._pause_s)
 
 
 class Rows:
     """The worker's access to ``video_video``. Every call may raise `UnreachableError`."""
 
-    def __init__(self, dsn: str, name: str, patience: Patience, *, path: ClaimPath, fenced: bool) -> None:
+    def __init__(self, dsn: str, name: str, patience: Patience, *, leased: bool, fenced: bool) -> None:
         """Prepare; no connection is made."""
         self._dsn, self._name, self._patience = dsn, name, patience
-        self._path, self._fenced = path, fenced
+        self._claim = _CLAIM.format(lease=_LEASE if leased else "")
+        self._complete = _COMPLETE.format(fence=_FENCE if fenced else _UNLESS_FAILED)
         self._connection: Connection | None = None
 
     def claim(self, video: int, me: str, lease_s: float) -> object:
@@ -91,25 +84,23 @@ class Rows:
         A claim whose answer was lost is recognized by ``me`` in the lease.
         """
         parameters = {"video": video, "me": me, "lease_s": lease_s}
-        statement = _CLAIM.format(lease=_SET_BY_CLAIM[self._path])
-        return self._repeat(lambda: self._first(statement, parameters) or self._first(_MINE, parameters))
+        found = self._repeat(lambda: self._row(self._claim, parameters) or self._row(_MINE, parameters))
+        return found[0] if found else None
 
     def status(self, video: int) -> tuple[str, object]:
         """Return a video's status and ``processing_started_at``; an empty status if it is not there."""
         found: tuple[str, object] = self._repeat(lambda: self._row(_STATUS, {"video": video})) or ("", None)
         return found
 
-    def complete(self, video: int, me: str, since: object, error: str | None) -> bool:
+    def complete(self, video: int, since: object, error: str | None) -> bool:
         """Write READY, or FAILED with ``error``; return whether a row was written."""
-        statement = _COMPLETE + (_FENCE[self._path] if self._fenced else "")
         parameters = {
             "video": video,
             "status": "FAILED" if error else "READY",
             "reason": error,
-            "me": me,
             "since": since,
         }
-        return bool(self._repeat(lambda: self._run(statement, parameters)))
+        return bool(self._repeat(lambda: self._run(self._complete, parameters)))
 
     def take_by_force(self, video: int) -> bool:
         """Set a PROCESSING video to UPLOADED, whoever holds it; return whether it was PROCESSING."""
@@ -134,10 +125,6 @@ class Rows:
             else:
                 self._patience.answered()
                 return result
-
-    def _first(self, statement: str, parameters: dict[str, Any]) -> object:
-        row = self._row(statement, parameters)
-        return row[0] if row else None
 
     def _row(self, statement: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - a row or None
         with self._connected().cursor() as cursor:
