@@ -5,8 +5,9 @@ is made and after it is answered; see `Invocation.reach`.
 """
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -18,7 +19,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from dev.chaos import product
 from dev.chaos.environment import FaultyEnvironment
-from dev.chaos.invocation import current, set_current
+from dev.chaos.invocation import current
 from dev.chaos.queue import PATIENCE_S
 from dev.chaos.sandbox import Sandbox
 from dev.chaos.sqs_server import INVOCATION_HEADER
@@ -54,31 +55,45 @@ class _Redis(redis.Redis):
         execute = pipeline.execute
 
         def traced(raise_on_error: bool = True) -> list[Any]:
-            invocation = current()
             commands = [tuple(command[0]) for command in pipeline.command_stack]
-            if invocation is None or not commands:
-                return list(execute(raise_on_error))
-            name = product.redis_call(commands)
-            invocation.reach(name, "before", self, commands=commands)
-            answers: list[Any] = execute(raise_on_error)
-            invocation.reach(
-                name, "after", self, commands=commands, answers=product.redis_answers(commands, answers)
-            )
-            return answers
+            return list(self._traced(commands, lambda: execute(raise_on_error))) if commands else []
 
         pipeline.execute = traced  # type: ignore[method-assign]
         return pipeline
 
+    def execute_command(self, *command: Any, **options: Any) -> Any:  # noqa: ANN401
+        execute = super().execute_command  # type: ignore[no-untyped-call, unused-ignore]
+        (answer,) = self._traced([command], lambda: [execute(*command, **options)])  # type: ignore[no-untyped-call]
+        return answer
+
+    def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
+        invocation = current()
+        if invocation is None:
+            return execute()
+        name = product.redis_call(commands)
+        invocation.reach(name, "before", self, commands=commands)
+        ahead_s = invocation.sandbox.environment.schedule.ahead_s
+        answers = [
+            _later(answer, ahead_s) if command[0] == "TIME" else answer
+            for command, answer in zip(commands, execute(), strict=True)
+        ]
+        invocation.reach(name, "after", self, commands=commands, answers=answers)
+        return answers
+
+
+def _later(answer: Any, ahead_s: float) -> Any:  # noqa: ANN401
+    """Return Redis's clock as the schedule has it: seconds and microseconds."""
+    if not isinstance(answer, tuple):
+        return answer
+    at_us = answer[0] * 1_000_000 + answer[1] + round(ahead_s * 1_000_000)
+    return at_us // 1_000_000, at_us % 1_000_000
+
 
 class _Queue:
-    """boto3's client for SQS, with each call reported to the invocation that asked for the client.
-
-    The product makes its calls on threads of its own, which are tied to the invocation here.
-    """
+    """boto3's client for SQS, with each call reported to its invocation."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401
         self._client = client
-        self._invocation = current()
 
     def get_queue_attributes(self, **request: Any) -> Any:  # noqa: ANN401
         invocation = current()
@@ -91,8 +106,7 @@ class _Queue:
         return answer
 
     def send_message_batch(self, **request: Any) -> Any:  # noqa: ANN401
-        invocation = self._invocation
-        set_current(invocation)
+        invocation = current()
         if invocation is None:
             return self._client.send_message_batch(**request)
         videos = [int(entry["Id"]) for entry in request["Entries"]]
@@ -100,6 +114,22 @@ class _Queue:
         answer = self._client.send_message_batch(**request)
         invocation.reach("send", "after", videos=videos)
         return answer
+
+
+class _NoThreads:
+    """In place of a pool of threads: everything happens in the thread of the invocation."""
+
+    def __init__(self, _at_once: int) -> None:
+        pass
+
+    def __enter__(self) -> "_NoThreads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(work, items)
 
 
 class _Overlay:
@@ -124,17 +154,15 @@ def aws_session() -> "boto3.Session":
 @contextlib.contextmanager
 def boundary(environment: FaultyEnvironment) -> Iterator[None]:
     """Wrap the client libraries of the product's functions in this process, within a ``with`` block."""
-    scale, sqs = environment.timing.retry_scale, _sqs_client(environment.queue.endpoint_url)
+    sqs, timing = _sqs_client(environment.queue.endpoint_url), environment.timing
     with contextlib.ExitStack() as undo:
+        undo.enter_context(mock.patch.dict(os.environ, product.settings(timing, environment.queue.url)))
         for owner, name, value in product.replacements(
-            environment.timing,
-            environment.queue.url,
             psycopg2=_Overlay(psycopg2, connect=_connect),
             redis=_Overlay(redis, Redis=_Redis),
             sqs=lambda: _Queue(sqs),
-            instances=lambda _name: _reported("read group", environment.instances),
-            oldest_message_s=lambda _name, *, at: _reported("read oldest", environment.queue.oldest_s),
-            retry_clock=_Overlay(time, sleep=lambda s: time.sleep(s * scale)),
+            clock=_Overlay(time, sleep=environment.schedule.sleep),
+            threads=_NoThreads,
             store=lambda: _sandbox().store,
             beats=lambda: _sandbox().heartbeats,
         ):
@@ -164,16 +192,6 @@ def _sqs_client(endpoint_url: str) -> Any:  # noqa: ANN401
 
     client.meta.events.register("before-call.sqs", sign)
     return client
-
-
-def _reported(call: str, ask: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """Ask a service that has no client of its own here; None if a fault is injected."""
-    invocation = current()
-    if invocation is None or invocation.reach(call, "before"):
-        return None
-    answer = ask()
-    invocation.reach(call, "after", answer=answer)
-    return answer
 
 
 def _sandbox() -> Sandbox:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.chaos import product
 from dev.chaos.environment import Timing
-from dev.chaos.history import PRODUCT, Event, History, Write
+from dev.chaos.history import PRODUCT, Event, History, Row, Write
 
-SAME_MOMENT_S = 0.002
+SAME_MOMENT_S = 0.01
 """Two times that differ by less may be one and the same: clocks and rounding."""
+
+REDIS_FORGETS = ("Redis is flushed", "Redis restarts empty", "Redis fails over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +42,29 @@ class Case:
     Attributes:
         history: everything that was recorded.
         timing: the product's settings.
-        beat_ttl_s: how long a heartbeat lasts.
         waiting: videos that have a message at the end.
-        writes, accepted, beats, beat_ends, steps: by video; ``beat_ends`` are heartbeats deleted by workers,
-            ``steps`` all else that workers did.
+        writes, accepted, steps: by video; ``steps`` are those that workers told.
+        gone: by message, when it had left the queue; as long as its worker lives, not before the claim.
         deleted: by message, when it had left the queue.
-        gone: the same; as long as its worker lives, not before the claim.
-        last_steps: by worker, when it last told of a step.
-        reclaims: by video, the invocations that set out to take or quarantine it.
+        takings: by video, the invocations that set out to take or quarantine it, with the moment.
         calls, faults, began, ended: by invocation.
-        listings: each listing's database time, and its invocation.
+        wiped: when Redis lost what it held.
     """
 
     history: History
     timing: Timing
-    beat_ttl_s: float
     waiting: frozenset[int] = frozenset()
     writes: dict[int, list[Write]] = field(default_factory=lambda: defaultdict(list))
     accepted: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    beats: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    beat_ends: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     steps: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    reclaims: dict[int, list[tuple[str, Event]]] = field(default_factory=lambda: defaultdict(list))
+    takings: dict[int, list[tuple[str, Event]]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     faults: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     deleted: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
-    last_steps: dict[str, float] = field(default_factory=dict)
     began: dict[str, Event] = field(default_factory=dict)
     ended: dict[str, Event] = field(default_factory=dict)
-    listings: list[tuple[float, str]] = field(default_factory=list)
+    wiped: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for write in self.history.writes:
@@ -79,11 +73,8 @@ class Case:
             self._arrange(event)
         self.deleted = dict(self.gone)
         for told in self.history.workers:
-            self.last_steps[told["worker"]] = told["at"]
-            if "video" not in told:
-                continue
-            kind = {"beat": self.beats, "beatDeleted": self.beat_ends}.get(told["event"], self.steps)
-            kind[told["video"]].append(told)
+            if "video" in told:
+                self.steps[told["video"]].append(told)
             if told["event"] in ("claimed", "refused", "skipped") and told.get("message") in self.gone:
                 self.gone[told["message"]] = max(self.gone[told["message"]], told["at"])
 
@@ -97,11 +88,11 @@ class Case:
             self.calls[details["invocation"]].append(event)
             if details["call"] in ("lease for handoff", "quarantine") and details["when"] == "before":
                 for video in map(int, json.loads(details["parameters"]["rows"])):
-                    self.reclaims[video].append((details["invocation"], event))
-            if details["call"] == "list candidates" and details["when"] == "after":
-                self.listings += [(row[product.NOW_S], details["invocation"]) for row in details["rows"][:1]]
+                    self.takings[video].append((details["invocation"], event))
         elif event.kind == "fault" and "invocation" in details:
             self.faults[details["invocation"]].append(event)
+        elif event.kind == "fault" and details["fault"] in REDIS_FORGETS:
+            self.wiped.append(event.at)
         elif event.kind == "began":
             self.began[details["invocation"]] = event
         elif event.kind == "ended":
@@ -114,10 +105,58 @@ class Case:
                 if write.who == PRODUCT:
                     yield video, index, write
 
+    def answers(self, invocation: str, call: str) -> Iterator[Event]:
+        """Yield the answers to an invocation's calls of this name."""
+        return (
+            e for e in self.calls[invocation] if e.details["call"] == call and e.details["when"] == "after"
+        )
+
+    def asked_at(self, invocation: str, call: str) -> float | None:
+        """Return when an invocation last made a call that was answered; None if it never was."""
+        asked, found = 0.0, None
+        for event in self.calls[invocation]:
+            if event.details["call"] == call:
+                if event.details["when"] == "before":
+                    asked = event.at
+                else:
+                    found = asked
+        return found
+
+    def taker(self, video: int, write: Write) -> str | None:
+        """Return the invocation that made this write: the last one that set out to before it."""
+        found = None
+        for invocation, event in self.takings[video]:
+            if event.at <= write.at + SAME_MOMENT_S:
+                holder = event.details["parameters"].get("holder", "")  # none where it quarantines
+                if write.after and write.after.leased_by == holder:
+                    found = invocation
+        return found
+
+    def listing_of(self, invocation: str) -> str | None:
+        """Return the listing that gave an invocation its videos: the last one of its execution before it."""
+        began = self.began[invocation]
+        found, found_at = None, 0.0
+        for other, event in self.began.items():
+            same = event.details["event"].get("execution") == began.details["event"]["execution"]
+            lists = same and event.details["step"] == "ListStaleVideos" and found_at < event.at
+            if lists and other in self.ended and self.ended[other].at < began.at:
+                found, found_at = other, event.at
+        return found
+
+    def given(self, invocation: str | None, name: str) -> list[Any]:
+        """Return a list of the input of an invocation's execution."""
+        return list(self.began[invocation].details["event"]["input"].get(name, [])) if invocation else []
+
     def failed(self, invocation: str) -> bool:
         """Return whether a fault hit an invocation, or it ended in an error, or never ended."""
         ended = self.ended.get(invocation)
         return bool(self.faults.get(invocation)) or ended is None or ended.details["error"] is not None
+
+    def last_beat(self, video: int, before: float) -> float:
+        """Return when Redis last accepted a heartbeat of a video before a time; 0 for never."""
+        return max(
+            (t["at"] for t in self.steps[video] if t["event"] == "beat" and t["at"] < before), default=0.0
+        )
 
 
 def video_of(body: str) -> int:
@@ -125,35 +164,64 @@ def video_of(body: str) -> int:
     return int(json.loads(body)["video_id"])
 
 
+def takes(write: Write) -> bool:
+    """Return whether the product gave a video to a handoff of its own: reclaim, resend, adoption or release."""
+    before, after = write.before, write.after
+    if write.who != PRODUCT or before is None or after is None or after.handoff_token is None:
+        return False
+    return before.handoff_token != after.handoff_token
+
+
 def begins_handoff(write: Write) -> bool:
-    """Return whether this write of the product began a handoff: a reclaim, a resend or a release."""
-    return bool(
-        write.who == PRODUCT
-        and write.after
-        and write.after.handoff_token
-        and write.before
-        and not write.before.handoff_token
-    )
-
-
-def takes_from_worker(write: Write) -> bool:
-    """Return whether this write took a video from a worker and gave it to a handoff."""
-    return bool(begins_handoff(write) and write.before and write.before.status == "PROCESSING")
+    """Return whether this write began a handoff: `takes`, but not from an earlier handoff."""
+    return takes(write) and write.before is not None and write.before.handoff_token is None
 
 
 def resends(write: Write) -> bool:
-    """Return whether this write of the product gave a waiting video to a handoff, or quarantined it."""
-    before = write.before
-    return bool(
-        write.who == PRODUCT
-        and before
-        and before.status == "UPLOADED"
-        and not before.handoff_token
-        and write.after
-        and (write.after.handoff_token or write.after.status == "FAILED")
-    )
+    """Return whether this write of the product gave a waiting video to a handoff."""
+    return begins_handoff(write) and write.before is not None and write.before.status == "UPLOADED"
 
 
 def releases(write: Write) -> bool:
     """Return whether this write of the product gave a FAILED video to a handoff."""
-    return bool(begins_handoff(write) and write.before and write.before.status == "FAILED")
+    return begins_handoff(write) and write.before is not None and write.before.status == "FAILED"
+
+
+def quarantines(write: Write) -> bool:
+    """Return whether the product gave a video up."""
+    return write.who == PRODUCT and write.after is not None and write.after.status == "FAILED"
+
+
+def identity(row: Row | None) -> object:
+    """Return what a wait depends on: status, claim and file."""
+    if row is None:
+        return None
+    key = json.loads(row.rest).get("file_key")
+    return row.status, row.leased_by, row.leased_until, row.processing_started_at, key
+
+
+def story(case: Case, violation: Violation, *, before_s: float = 900.0, after_s: float = 60.0) -> list[str]:
+    """Return everything known of one video around a violation, in order, a line each."""
+    video = violation.video
+    lines = [(write.at, str(write)) for write in case.writes[video]]
+    for event in case.history.events:
+        if _concerns(case, event, video):
+            shown = {
+                k: v for k, v in event.details.items() if k not in ("rows", "answers", "body", "commands")
+            }
+            lines.append((event.at, str(Event(event.at, event.kind, shown))[:300]))
+    lines += [
+        (told["at"], f"{told['at']:.3f} {told['worker']} {told['event']}") for told in case.steps[video]
+    ]
+    return [line for at, line in sorted(lines) if violation.at - before_s < at < violation.at + after_s]
+
+
+def _concerns(case: Case, event: Event, video: int) -> bool:
+    details = event.details
+    if event.kind in ("accepted", "received", "deleted", "dead"):
+        return video_of(details["body"]) == video
+    if event.kind == "call":
+        return video in case.began[details["invocation"]].details["event"].get("videos", ())
+    if event.kind == "fault" and "invocation" not in details:
+        return True
+    return video in details.get("videos", ()) or video in details.get("event", {}).get("videos", ())

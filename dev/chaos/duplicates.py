@@ -1,26 +1,55 @@
-"""The rule on duplicates: each message that is sent while another one for the video is out has a known cause."""
+"""The rule on second messages, and all their causes.
+
+`docs/protocol.md` lists the same causes with the reason why each can't be avoided; a test compares the two.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
+from enum import StrEnum
 
+from dev.chaos import product
 from dev.chaos.case import (
     SAME_MOMENT_S,
     Case,
     Violation,
     begins_handoff,
+    quarantines,
     releases,
     resends,
     video_of,
 )
-from dev.chaos.causes import Cause, repeated
-from dev.chaos.evidence import answers, listing_before, writer
-from dev.chaos.history import PRODUCT, Event, Write
-from dev.chaos.queue import PLATFORM, WORKER
-from dev.chaos.resends import queue_empty_since
+from dev.chaos.history import SAVE, Event, Write
+from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 
-_AGES_SEEN_LOOKS = 9
 _COMMIT_S = 0.1
 """A write may be visible this much later than it was recorded."""
+
+_BETWEEN_LOOKS_S = 600
+"""The two looks at the queue that prove a loss are at most so far apart: gaps void the first."""
+
+
+class Cause(StrEnum):
+    """Why a message was sent while another one for the video was out. The value is its name for people."""
+
+    CRASH = "a function crashed after sending"
+    LOST_BY_FUNCTION = "a lost answer of a function"
+    LOST_BY_SQS = "a lost answer of SQS"
+    LOST_BY_POSTGRES = "a lost answer of PostgreSQL"
+    FAILED_CALL = "a failed call after sending"
+    LOCKED_ROW = "a row that could not be written when its handoff was to be cleared"
+    DURING_HANDOFF = "a handoff, during which a user or a worker sent a message"
+    OLDER_PATH = "a reclaim from a worker on the older path, which still had its message"
+    ANOTHER_MESSAGE = "a reclaim of a video that was claimed with another message"
+    DURING_RESEND = "a resend, during which a user or an operator sent a message"
+    PAUSED_WORKER = "a resend, while a worker paused between deleting a message and claiming its video"
+    GIVEN_BACK = "a resend, while a worker without the job's lock had given the message back"
+    SAVED = "a save of a whole row that brought back an earlier state"
+    USER = "a user's retry or upload"
+    REQUEUE = "a worker's requeue"
+    OPERATOR = "an operator's redrive of the dead-letter queue"
+
+
+_BY_OTHERS = {PLATFORM: Cause.USER, WORKER: Cause.REQUEUE, OPERATOR: Cause.OPERATOR}
 
 
 def duplicates(case: Case) -> Counter[str]:
@@ -29,10 +58,7 @@ def duplicates(case: Case) -> Counter[str]:
 
 
 def duplicates_have_cause(case: Case) -> Iterator[Violation]:
-    """The product sends no second message while one is out, but for the causes that `Cause` lists.
-
-    What users and workers send is the platform's.
-    """
+    """The product sends no second message while one is out, but for the causes that `Cause` lists."""
     for first, second, cause in _duplicates(case):
         if cause is None:
             video = video_of(second.details["body"])
@@ -51,25 +77,20 @@ def _duplicates(case: Case) -> Iterator[tuple[Event, Event, Cause | None]]:
 def _cause(case: Case, video: int, first: Event, second: Event) -> Cause | None:
     """Return why a second message was sent while the first was out; None without a reason."""
     sender = second.details["sender"]
-    if sender in (PLATFORM, WORKER):
-        return Cause.USER if sender == PLATFORM else Cause.REQUEUE
-    handoff = _handoff_before(case, video, second.at)
+    if sender in _BY_OTHERS:
+        return _BY_OTHERS[sender]
+    before = [write for write in case.writes[video] if write.at < second.at]
+    handoff = next((write for write in reversed(before) if begins_handoff(write)), None)
+    saved = next((write for write in reversed(before) if write.who == SAVE), None)
+    if saved and (handoff is None or saved.at > handoff.at or saved is before[before.index(handoff) - 1]):
+        return Cause.SAVED
     if handoff is None:
         return None
     if first.at < handoff.at:
         return _of_taking(case, video, first, handoff)
-    if first.details["sender"] in (PLATFORM, WORKER):
+    if first.details["sender"] in _BY_OTHERS:
         return Cause.DURING_HANDOFF if _carried(case, video, sender) else None
-    return repeated(case, video, first.details["sender"], sender)
-
-
-def _handoff_before(case: Case, video: int, before: float) -> Write | None:
-    """Return the write that began the handoff of a message sent at ``before``."""
-    for write in reversed(case.writes[video]):
-        inserted = write.before is None and write.after is not None and write.after.handoff_token
-        if write.at < before and (begins_handoff(write) or inserted):
-            return write
-    return None
+    return repeated(case, video, first, second)
 
 
 def _carried(case: Case, video: int, invocation: str) -> bool:
@@ -89,21 +110,12 @@ def _carried(case: Case, video: int, invocation: str) -> bool:
 
 
 def _of_taking(case: Case, video: int, first: Event, taking: Write) -> Cause | None:
-    """Return why a message was out when the product took a video, to send another one or to quarantine it."""
+    """Return why a message was out when the product took a video."""
     if releases(taking):
-        given_up = [w for w in case.writes[video] if w.at < taking.at and _quarantines(w)]
-        return (
-            _of_taking(case, video, first, given_up[-1]) if given_up and first.at < given_up[-1].at else None
-        )
-    if resends(taking):
-        return _of_resend(case, video, first, taking)
-    if taking.before is not None and taking.before.status == "PROCESSING":
-        return _of_reclaim(case, video, first, taking)
-    return None
-
-
-def _quarantines(write: Write) -> bool:
-    return write.who == PRODUCT and write.after is not None and write.after.status == "FAILED"
+        given_up = [w for w in case.writes[video] if w.at < taking.at and quarantines(w)]
+        known = given_up and first.at < given_up[-1].at
+        return _of_reclaim(case, video, first, given_up[-1]) if known else None
+    return (_of_resend if resends(taking) else _of_reclaim)(case, video, first, taking)
 
 
 def _of_reclaim(case: Case, video: int, first: Event, taking: Write) -> Cause | None:
@@ -112,21 +124,19 @@ def _of_reclaim(case: Case, video: int, first: Event, taking: Write) -> Cause | 
     The worker claimed it with that message and had not deleted it, or it claimed it with another one.
     """
     claims = [w for w in case.writes[video] if w.at < taking.at and _claims(w)]
-    if not claims:
-        return None
-    claim = claims[-1]
     received = [
         told["message"]
         for told in case.steps[video]
         if told["event"] == "received"
-        and told["worker"] == claim.who
-        and told["at"] < claim.at + SAME_MOMENT_S
+        and claims
+        and told["worker"] == claims[-1].who
+        and told["at"] < claims[-1].at + SAME_MOMENT_S
     ]
     if not received:
         return None
     if received[-1] != first.details["message"]:
         return Cause.ANOTHER_MESSAGE
-    return Cause.OLDER_PATH if case.deleted.get(received[-1], taking.at) > claim.at else None
+    return Cause.OLDER_PATH if case.deleted.get(received[-1], taking.at) > claims[-1].at else None
 
 
 def _claims(write: Write) -> bool:
@@ -136,28 +146,60 @@ def _claims(write: Write) -> bool:
 
 def _of_resend(case: Case, video: int, first: Event, taking: Write) -> Cause | None:
     """Return why a message counted as lost while it was out; None without a reason."""
-    invocation = writer(case, video, taking)
-    listing = listing_before(case, invocation) if invocation else None
-    if invocation is None or listing is None:
+    taker = case.taker(video, taking)
+    listing = case.listing_of(taker) if taker else None
+    looked_at = case.asked_at(listing, "read depth") if listing else None
+    if looked_at is None:
         return None
-    asked_at = [e.at for e in case.calls[invocation] if e.details["call"] == "take waits"]
-    if first.details["sender"] == PLATFORM and asked_at and first.at > asked_at[0]:
-        return Cause.RETRY_DURING_RESEND
-    deleted_at = case.deleted.get(first.details["message"], taking.at)
-    return Cause.PAUSED_WORKER if deleted_at < _first_look(case, listing) else None
-
-
-def _first_look(case: Case, listing: str) -> float:
-    """Return when the first of the two looks at the queue was made on which a listing rests.
-
-    In a queue that is never empty, the age of a message is seen for 10 minutes after it was deleted.
-    """
-    looked_at = max((event.at for event in answers(case.calls[listing], "read depth")), default=0.0)
-    empty_since = queue_empty_since(case, listing)
-    earlier = [
-        event.at
-        for at, name in case.listings
-        if empty_since is not None and abs(at - empty_since) < SAME_MOMENT_S
-        for event in answers(case.calls[name], "read depth")
+    if first.details["sender"] in (PLATFORM, OPERATOR) and first.at > looked_at:
+        return Cause.DURING_RESEND
+    message = first.details["message"]
+    if case.deleted.get(message, taking.at) < looked_at:
+        return Cause.PAUSED_WORKER
+    given_back = [
+        told["at"]
+        for told in case.steps[video]
+        if told["event"] == "lockFailed" and told["message"] == message and told["at"] < looked_at
     ]
-    return max(earlier, default=looked_at - _AGES_SEEN_LOOKS * case.timing.empty_looks_apart_s)
+    return Cause.GIVEN_BACK if given_back and looked_at - given_back[-1] < _BETWEEN_LOOKS_S else None
+
+
+def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | None:
+    """Return why one handoff sent two messages, by two invocations or one; None without a reason."""
+    sender, again = first.details["sender"], second.details["sender"]
+    ended = case.ended.get(sender)
+    faults = ended.details["faults"] if ended else ["dies"]
+    if sender == again and _calls_to_send(case, sender, video) == 1:
+        return Cause.LOST_BY_SQS  # boto3 sent again
+    if any("dies" in fault or "out of time" in fault for fault in faults):
+        return Cause.CRASH
+    if any("answer is lost" in fault or "taken for dead" in fault for fault in faults):
+        return Cause.LOST_BY_FUNCTION
+    if sender != again and (ended is None or case.began[again].at < ended.at):
+        return Cause.LOST_BY_FUNCTION  # the first was taken for dead
+    if any(fault.startswith("SQS") and ("lost" in fault or "times out" in fault) for fault in faults):
+        return Cause.LOST_BY_SQS
+    if _stayed_locked(case, sender, video):
+        return Cause.LOCKED_ROW
+    if ended is None or ended.details["error"] is None:
+        return None
+    cut = any("cut" in fault or "ends a session" in fault for fault in faults)
+    return Cause.LOST_BY_POSTGRES if cut else Cause.FAILED_CALL
+
+
+def _calls_to_send(case: Case, invocation: str, video: int) -> int:
+    """Return how often an invocation set out to send a message for a video."""
+    return sum(
+        event.details["call"] == "send"
+        and event.details["when"] == "before"
+        and video in event.details["videos"]
+        for event in case.calls[invocation]
+    )
+
+
+def _stayed_locked(case: Case, invocation: str, video: int) -> bool:
+    """Return whether an invocation tried to clear a handoff as often as it may, each time in vain."""
+    cleared = [event.details["rows"] for event in case.answers(invocation, "clear handoffs")]
+    left = [event.details["rows"] for event in case.answers(invocation, "read uncleared")]
+    found = [(video,) in map(tuple, rows) for rows in left[1 - product.CLEARINGS :]]
+    return len(found) == product.CLEARINGS - 1 and all(found) and (video,) not in map(tuple, cleared[-1])

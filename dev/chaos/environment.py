@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dev.chaos.history import Record
 from dev.chaos.queue import Queue
+from dev.chaos.schedule import Schedule
 from dev.local.relay import Relay
 
 if TYPE_CHECKING:
@@ -20,64 +21,27 @@ has just been answered, and the connection. It may raise, wait, or return a stat
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The product's settings and the limits around it, in real seconds.
+    """The product's settings and the limits around it, in seconds of the schedule.
 
     Attributes:
-        confirm_s: how long silence must last, unless it is mass silence.
-        strike_memory_s: after how long a strike that nobody looks at expires; whole seconds.
+        silent_after_s: how long a heartbeat must not have moved, unless it is mass silence.
+        mass_silence_s: how long, when more workers are silent than heard.
+        lost_after_s: how long a video must have waited before its message can count as lost.
         handoff_s: length of a handoff lease.
         max_reclaims: a video that was reclaimed more often is quarantined; 0 for no limit.
-        function_s: the function's time-out.
-        redis_patience_s: time-out of a call to Redis.
-        retry_scale: factor for the state machine's retry intervals.
-        second_look_s: how long the state machine waits before its second look.
-        mass_silence_s: how long silence must last when no worker is heard.
-        lost_after_s: how long a video must have waited before its message can count as lost.
-        receive_limit_s: how long a message exists at most after it was first received.
-        empty_looks_apart_s: how far apart two looks at an empty queue must be.
-        locked_row_scale: factor for the pauses between attempts to clear a row that somebody else has locked.
-        lost_messages: what is done about lost messages: ``resend`` or ``report``.
         expired_but_beating: what is done about such videos: ``reclaim`` or ``spare``.
+        function_s: the function's time-out.
+        redis_patience_s: time-out of a call to Redis, in real seconds.
     """
 
-    confirm_s: float = 60
-    strike_memory_s: int = 240
-    handoff_s: float = 900
+    silent_after_s: int = 60
+    mass_silence_s: int = 600
+    lost_after_s: int = 300
+    handoff_s: int = 900
     max_reclaims: int = 5
-    function_s: float = 60
-    redis_patience_s: float = 2
-    retry_scale: float = 1.0
-    second_look_s: float = 0.0
-    mass_silence_s: float = 600
-    lost_after_s: float = 900
-    receive_limit_s: float = 900
-    empty_looks_apart_s: float = 60
-    locked_row_scale: float = 1.0
-    lost_messages: Literal["resend", "report"] = "resend"
     expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
-
-    @classmethod
-    def scaled(cls, minute_s: float, *, max_reclaims: int = 5) -> "Timing":
-        """Return the defaults, with a minute lasting ``minute_s`` seconds.
-
-        The machine does not get faster with it, so a function still has at least two seconds. That is far
-        below half a handoff, which is what the protocol needs.
-        """
-        return cls(
-            confirm_s=minute_s / 2,
-            second_look_s=minute_s * 32 / 60,
-            strike_memory_s=max(1, round(4 * minute_s)),
-            handoff_s=15 * minute_s,
-            max_reclaims=max_reclaims,
-            function_s=max(minute_s, 2.0),
-            redis_patience_s=max(2 * minute_s / 60, 0.1),
-            retry_scale=minute_s / 60,
-            mass_silence_s=10 * minute_s,
-            lost_after_s=15 * minute_s,
-            receive_limit_s=15 * minute_s,
-            empty_looks_apart_s=minute_s,
-            locked_row_scale=minute_s / 60,
-        )
+    function_s: float = 60
+    redis_patience_s: float = 0.5
 
 
 @dataclass
@@ -85,21 +49,23 @@ class FaultyEnvironment:
     """The services that the functions use, with the places where faults are injected.
 
     Attributes:
+        schedule: the time.
         postgres_relay: the relay in front of the database.
         redis_relay: the relay in front of Redis.
         queue: the queue.
         timing: the settings.
         record: receives every event.
         inject: see `Inject`; injects nothing by default.
+        pause_s: returns how long others go on before and after each call; none by default.
         rng: chooses the error under which a dead function is reported.
-        instances: returns the ids of the worker group's instances; None for unknown, which is the default.
     """
 
+    schedule: Schedule
     postgres_relay: Relay
     redis_relay: Relay
     queue: Queue
     timing: Timing
     record: Record
     inject: Inject = lambda _invocation, _call, _when, _connection: None
+    pause_s: Callable[[], float] | None = None
     rng: random.Random = field(default_factory=lambda: random.Random(0))
-    instances: Callable[[], set[str] | None] = lambda: None

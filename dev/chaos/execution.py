@@ -8,12 +8,10 @@ import contextlib
 import itertools
 import json
 import random
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 from dev.chaos import product
@@ -66,9 +64,11 @@ class Execution:
         self._given = dict(given or {})
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
-        self._first_misses = 0
+        self._confirm_after_s = 0
+        self._started_at = datetime.fromtimestamp(lambdas.environment.schedule.now(), UTC).isoformat()
         self.record: dict[str, Any] = {}
-        self._aborted = threading.Event()
+        self._aborted = False
+        self._schedule = lambdas.environment.schedule
 
     @property
     def redrivable(self) -> bool:
@@ -77,7 +77,7 @@ class Execution:
 
     def abort(self) -> None:
         """Stop it, as an operator or its own timeout does: no further state is entered."""
-        self._aborted.set()
+        self._aborted = True
 
     def run(self) -> str:
         """Run it to its end; return its status."""
@@ -90,7 +90,7 @@ class Execution:
         if not self._unfinished:
             return self.status
         self.status = "RUNNING"
-        self._aborted.clear()
+        self._aborted = False
         with contextlib.suppress(Aborted):
             return self._retry_failed(self._unfinished)
         return self._end("ABORTED")
@@ -101,9 +101,9 @@ class Execution:
             listing = self._task("ListStaleVideos", "ListStaleVideos", payload)
         except LambdaError:
             return self._end("FAILED")
-        self.record, self._first_misses = listing["run"], listing["firstMisses"]
-        with ThreadPoolExecutor(_LANES) as lanes:
-            results = list(lanes.map(self._first_pass, listing["batches"]))
+        self.record, self._confirm_after_s = listing["run"], listing["confirmAfterS"]
+        works = [partial(self._first_pass, batch) for batch in listing["batches"]]
+        results = self._schedule.all_of(works, at_once=_LANES)
         self.results += results
         return self._retry_failed([_Item(result["ids"]) for result in results if result.get("ids")])
 
@@ -119,36 +119,31 @@ class Execution:
             return {"error": exc.name, "ids": list(videos)}
 
     def _retry_failed(self, items: Sequence[_Item]) -> str:
-        stop = threading.Event()
         left: list[_Item] = []
 
         def iterate(item: _Item) -> None:
             reclaimed = item.reclaimed
             try:
-                if stop.is_set():  # one iteration has failed: Step Functions starts no state in the others
+                if left:  # one iteration has failed: Step Functions starts no state in the others
                     left.append(item)
                     return
                 if reclaimed is None:
                     payload = self._reclaim_payload(item.videos, fail_on_partial=True)
                     reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
-                if stop.is_set():
+                if left:
                     left.append(_Item(item.videos, reclaimed))
                     return
                 self.results.append(self._task("EnqueueAgain", "Enqueue", reclaimed))
             except LambdaError:
                 left.append(_Item(item.videos, reclaimed))
-                stop.set()
 
-        with ThreadPoolExecutor(_LANES) as lanes:
-            list(lanes.map(iterate, items))
+        self._schedule.all_of([partial(iterate, item) for item in items], at_once=_LANES)
         self._unfinished = left
         if left:
             return self._end("FAILED")
-        return self._confirm_silence() if self._first_misses else self._end("SUCCEEDED")
-
-    def _confirm_silence(self) -> str:
-        if self._aborted.wait(self._lambdas.environment.timing.second_look_s):
-            raise Aborted
+        if not self._confirm_after_s:
+            return self._end("SUCCEEDED")
+        self._schedule.sleep(self._confirm_after_s)
         return self._list()
 
     def _reclaim_payload(self, videos: Sequence[int], *, fail_on_partial: bool) -> dict[str, Any]:
@@ -156,13 +151,14 @@ class Execution:
             "videos": list(videos),
             "input": self._given,
             "execution": self.arn,
+            "startedAt": self._started_at,
             "failOnPartial": fail_on_partial,
         }
 
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
         for retries in itertools.count():
-            if self._aborted.is_set():
+            if self._aborted:
                 raise Aborted
             try:
                 return self._lambdas.invoke(step, {**payload, "retries": retries})
@@ -176,7 +172,7 @@ class Execution:
                     raise
                 wait_s = policy["IntervalSeconds"] * policy.get("BackoffRate", 2) ** attempt
                 wait_s = min(wait_s, policy.get("MaxDelaySeconds", wait_s))
-                time.sleep(self._random.uniform(0, wait_s) * self._lambdas.environment.timing.retry_scale)
+                self._schedule.sleep(self._random.uniform(0, wait_s))
 
     def _end(self, status: str) -> str:
         self.status = status

@@ -1,199 +1,99 @@
-"""The fleet: reference workers in processes of their own, forked from a process that has imported all."""
+"""The fleet: reference workers that live beside the product, and die anywhere."""
 
-import json
-import multiprocessing
-import os
-import signal
-import threading
-import zlib
+import itertools
+import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from dev.local.worker import ClaimPath, Habits, Pace, Worker
+from dev.chaos.plan import Plan, Tally
+from dev.chaos.schedule import Party, Schedule
+from dev.local.worker import Manner, Pace, UnreachableError, Worker
+from dev.local.worker.messages import FAILURES
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["dev.chaos.fleet", "boto3"])
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """The settings of one worker.
-
-    Attributes:
-        path: see `Worker`.
-        habits: see `Worker`.
-        fenced: see `Worker`.
-        slowness: see `Pace`.
-        lease_s: see `Pace`.
-        failing_share: see `Worker`.
-    """
-
-    path: ClaimPath = "leased"
-    habits: Habits = field(default_factory=Habits)
-    fenced: bool = False
-    slowness: float = 1.0
-    lease_s: float = 14_400
-    failing_share: float = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """The addresses of everything a worker uses.
-
-    Attributes:
-        dsn: database.
-        redis_url: Redis.
-        endpoint_url: SQS.
-        queue_url: the queue.
-        journal: the file to which workers append what they do.
-    """
-
-    dsn: str
-    redis_url: str
-    endpoint_url: str
-    queue_url: str
-    journal: Path
+_MANNERS: tuple[tuple[Manner, int], ...] = (("fast", 6), ("older", 3), ("contract", 1))
+_DEATHS = 0.03
+"""Share of the steps after which a worker dies, beside those that are killed by the storm."""
 
 
 class Fleet:
-    """A fixed number of workers; `start` replaces those that were killed."""
+    """A fixed number of workers; `start` replaces those that have died.
 
-    def __init__(
-        self, addresses: Addresses, pace: Pace, *, size: int, usual: Callable[[], WorkerSettings]
-    ) -> None:
-        """Prepare ``size`` workers; none runs before `start`, which asks ``usual`` for their settings."""
-        self._instances: set[str] = set()
-        self._addresses, self._pace = addresses, pace
-        self._size, self._usual = size, usual
-        self._numbers = iter(range(1, 1 << 60))
-        self._running: dict[str, BaseProcess] = {}
-        self._lock = threading.Lock()
+    Attributes:
+        told: every step of every worker.
+    """
 
-    def start(self, settings: WorkerSettings | None = None) -> None:
-        """Start new workers, with these or the usual settings, until the fleet has its size."""
-        with self._lock:
-            for name in [name for name, process in self._running.items() if not process.is_alive()]:
-                del self._running[name]
-            while len(self._running) < self._size:
-                number, chosen = next(self._numbers), settings or self._usual()
-                name = worker_name("worker", number, chosen)
-                process = _CONTEXT.Process(
-                    target=_work, args=(name, self._addresses, self._pace, chosen, number), name=name
-                )
-                self._instances.add(name)
-                process.start()
-                self._running[name] = process
+    def __init__(self, schedule: Schedule, plan: Plan, tally: Tally, make: Callable[..., Worker]) -> None:
+        """Prepare; ``make`` returns a worker from its name and settings."""
+        self.told: list[dict[str, Any]] = []
+        self._schedule, self._tally, self._size, self._make = schedule, tally, plan.workers, make
+        self._random = random.Random(plan.seed + 4)
+        self._numbers = itertools.count(1)
+        self._living: dict[str, tuple[Worker, Party]] = {}
+
+    def start(self) -> None:
+        """Start new workers until the fleet has its size."""
+        for name, (worker, party) in list(self._living.items()):
+            if party.ended:
+                worker.close()
+                del self._living[name]
+                if party.error is not None and not isinstance(party.error, UnreachableError):
+                    raise party.error
+        while len(self._living) < self._size:
+            name = f"i-{next(self._numbers):017x}"
+            manners, weights = zip(*_MANNERS, strict=True)
+            pace = Pace(
+                encode_s=self._random.choice((20, 60, 300, 900)),
+                slowness=self._random.choices((1.0, 1.4), (9, 1))[0],
+                lease_s=self._random.choices((14_400, 600), (4, 1))[0],
+            )
+            worker = self._make(
+                name,
+                manner=self._random.choices(manners, weights)[0],
+                fenced=self._random.random() < 0.3,
+                failing_share=0.02,
+                seed=self._random.getrandbits(30),
+                pace=pace,
+                tell=self._tell,
+                clock=self._schedule,
+            )
+            self._living[name] = worker, self._schedule.start(name, partial(self._live, worker))
 
     def names(self) -> list[str]:
-        """Return the names of the workers that run or are paused."""
-        with self._lock:
-            return list(self._running)
+        """Return the names of the workers."""
+        return list(self._living)
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a worker a signal; see `dev.local.worker` for what each does."""
-        with self._lock:
-            process = self._running.get(name)
-            if process is not None and process.pid is not None and process.is_alive():
-                os.kill(process.pid, number)
+    def kill(self, name: str) -> None:
+        """Kill a worker, whatever it is doing."""
+        worker, party = self._living.pop(name)
+        self._schedule.kill(party)
+        worker.close()
 
-    def instances(self) -> set[str]:
-        """Return the names of the machines that run, as the worker group tells them."""
-        with self._lock:
-            return set(self._instances)
+    def pause(self, name: str, seconds: float) -> None:
+        """Stop a worker for a while: it neither beats nor writes."""
+        self._living[name][1].not_before = self._schedule.now() + seconds
 
-    def add_instance(self, name: str) -> None:
-        """Count a machine in that runs a worker from elsewhere."""
-        with self._lock:
-            self._instances.add(name)
+    def cut_off(self, name: str, on: bool) -> None:
+        """Cut a worker off from Redis, or connect it again."""
+        if name in self._living:
+            self._living[name][0].cut_off = on
 
-    def remove_instance(self, name: str) -> None:
-        """End a machine whose worker no longer runs."""
-        with self._lock:
-            self._instances.discard(name)
+    def _live(self, worker: Worker) -> None:
+        while True:
+            try:
+                job = worker.receive()
+            except FAILURES:
+                job = None
+            if job is not None:
+                worker.work(job)
+            self._schedule.sleep(self._random.uniform(1, 20))
 
-    def kill(self, name: str, *, machine: bool = True) -> None:
-        """Kill a worker, whatever it is doing, and end its machine too, or leave that in the group."""
-        with self._lock:
-            process = self._running.pop(name, None)
-        if process is not None:
-            process.kill()
-            process.join()
-            if machine:
-                self.remove_instance(name)
-
-    def stop(self) -> None:
-        """Kill all workers."""
-        for name in self.names():
-            self.kill(name)
-
-
-def worker_name(kind: str, number: int, settings: WorkerSettings) -> str:
-    """Return a worker's name: an EC2 instance's id if its name goes before a request id."""
-    if settings.habits.request_ids:
-        return f"i-{zlib.crc32(kind.encode()):08x}{number:09x}"
-    return f"{kind}-{number}"
-
-
-def open_worker(
-    name: str,
-    addresses: Addresses,
-    pace: Pace,
-    settings: WorkerSettings,
-    seed: int,
-    tell: Callable[[dict[str, Any]], None],
-) -> Worker:
-    """Return a worker that reports each of its steps to ``tell``."""
-    return Worker(
-        name,
-        sqs=_sqs(addresses.endpoint_url),
-        queue_url=addresses.queue_url,
-        dsn=addresses.dsn,
-        redis_url=addresses.redis_url,
-        pace=replace(pace, slowness=settings.slowness, lease_s=settings.lease_s),
-        path=settings.path,
-        habits=settings.habits,
-        fenced=settings.fenced,
-        failing_share=settings.failing_share,
-        seed=seed,
-        tell=tell,
-    )
-
-
-@cache
-def _sqs(endpoint_url: str) -> "SQSClient":
-    """Return the client that all workers of one process share: making one takes as long as a fault."""
-    from dev.local.stack import Clients
-
-    return Clients(endpoint_url).sqs
-
-
-def _work(name: str, addresses: Addresses, pace: Pace, settings: WorkerSettings, seed: int) -> None:
-    journal = os.open(addresses.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def tell(event: dict[str, Any]) -> None:
-        os.write(journal, (json.dumps(event, default=str) + "\n").encode())
-
-    worker = open_worker(name, addresses, pace, settings, seed, tell)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which then ends its workers
-    signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
-    signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    worker.run()
-
-
-def _end_with_parent() -> None:
-    """Exit once the process is gone that asked for this one: nobody else would end it.
-
-    The server that forks workers lives for as long as one of them.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Note what a worker did; it may die right after, and others may act before its next step."""
+        self.told.append(event)
+        name = event["event"]
+        if name != "beat" and not self._tally.calm and self._random.random() < _DEATHS:
+            self._tally.note(f"a worker dies after '{name}'")
+            self._schedule.kill(self._living[event["worker"]][1])
+        if name != "beat":
+            self._schedule.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))

@@ -5,19 +5,19 @@ as it happens. All times are from the machine's clock, which all parties share.
 """
 
 import json
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 PRODUCT = "video-reclaim"
 """The product's ``application_name``."""
+SAVE = "platform-save"
+"""That of the platform where it saves a whole row, as it was loaded earlier."""
 
 _TRIGGER = """
 CREATE TABLE history_of_videos (
@@ -115,14 +115,13 @@ class Event:
 class Record:
     """Collects events from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.events: list[Event] = []
-        self._lock = threading.Lock()
+        self._now = now
 
     def note(self, kind: str, **details: Any) -> None:  # noqa: ANN401 - differs by kind
         """Record an event that is just over."""
-        with self._lock:
-            self.events.append(Event(time.time(), kind, details))
+        self.events.append(Event(self._now(), kind, details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +146,8 @@ def install(dsn: str) -> None:
         cursor.execute(_TRIGGER)
 
 
-def gather(dsn: str, record: Record, journal: Path | None = None) -> History:
-    """Return what the database, the record and the workers' journal contain."""
+def gather(dsn: str, record: Record, told: Sequence[dict[str, Any]] = ()) -> History:
+    """Return what the database and the record contain, and what workers told."""
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT seq, at, transaction_at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
@@ -157,14 +156,8 @@ def gather(dsn: str, record: Record, journal: Path | None = None) -> History:
             Write(seq, at, transaction_at, who, video, _row(before), _row(after))
             for seq, at, transaction_at, who, video, before, after in cursor
         ]
-    told = list(_lines(journal)) if journal is not None and journal.exists() else []
     events = sorted(record.events, key=lambda event: event.at)
     return History(writes, events, sorted(told, key=lambda event: event["at"]))
-
-
-def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    for line in journal.read_text().splitlines():
-        yield json.loads(line)
 
 
 def _row(content: dict[str, Any] | None) -> Row | None:

@@ -3,8 +3,6 @@
 import os
 import socket
 import threading
-import time
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,8 +40,8 @@ class Invocation:
         step: the function's name.
         event: the function's input.
         sandbox: the process that serves it.
-        answer: what Step Functions receives.
-        deadline: when the function times out, by the monotonic clock.
+        deadline: when the function times out.
+        answer: what Step Functions receives, once it has: a JSON value or a `LambdaError`.
         faults: the faults injected so far.
     """
 
@@ -51,8 +49,8 @@ class Invocation:
     step: str
     event: dict[str, Any]
     sandbox: "Sandbox"
-    answer: "Future[Any]" = field(default_factory=Future)
-    deadline: float = 0.0
+    deadline: float
+    answer: Any = None
     faults: list[str] = field(default_factory=list)
 
     def reach(self, call: str, when: When, connection: Any = None, **details: Any) -> str | None:  # noqa: ANN401
@@ -61,10 +59,12 @@ class Invocation:
         Raises:
             Died: the process has ended, just now or before.
         """
+        environment = self.sandbox.environment
+        if environment.pause_s is not None:
+            environment.schedule.sleep(environment.pause_s())
         if self.sandbox.dead:
             raise Died(call)
-        environment = self.sandbox.environment
-        if time.monotonic() > self.deadline:
+        if environment.schedule.now() > self.deadline:
             self.note_fault("the function runs out of time")
             self.die()
         environment.record.note("call", invocation=self.id, step=self.step, call=call, when=when, **details)
@@ -84,19 +84,14 @@ class Invocation:
 
     def lose_answer(self, wait_s: float) -> None:
         """Let Step Functions see a failed invocation now, while the function goes on ``wait_s`` later."""
-        if not self.answer.done():
-            self.answer.set_exception(LambdaError("Lambda.Unknown", "the answer never came"))
-        time.sleep(wait_s)
+        if self.answer is None:
+            self.answer = LambdaError("Lambda.Unknown", "the answer never came")
+        self.sandbox.environment.schedule.sleep(wait_s)
 
     def cut(self, connection: Any, when: Literal["before", "during", "after"]) -> None:  # noqa: ANN401
         """Have the relay cut this database connection at its next statement."""
-        self.sandbox.environment.postgres_relay.cut(_local_port(connection.fileno()), when)
-
-
-def _local_port(descriptor: int) -> int:
-    with socket.socket(fileno=os.dup(descriptor)) as end:
-        port: int = end.getsockname()[1]
-        return port
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            self.sandbox.environment.postgres_relay.cut(end.getsockname()[1], when)
 
 
 _running = threading.local()

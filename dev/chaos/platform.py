@@ -3,10 +3,8 @@
 import contextlib
 import json
 import random
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,31 +14,37 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.chaos import product
+from dev.chaos.history import SAVE
 from dev.chaos.plan import Plan, Tally
 from dev.chaos.queue import PLATFORM, Queue
+from dev.chaos.schedule import Schedule
 
-_PATIENCE_S = 30
-_CANCEL_MINUTES = 5
+LOCK_TIMEOUT = "-c lock_timeout=5ms"
+"""Of everybody but the product: who waits for a lock lets nobody end it."""
+
+_CANCEL_S = 300
 _TENANTS = ("north", "south", "west")
+_COLUMNS = "status, leased_by, leased_until, processing_started_at, error_reason, file_key"
 
 
 class Platform:
-    """The platform's users and its database's administrator; every method may be called from any thread."""
+    """The platform's users and its database's administrator."""
 
-    def __init__(self, dsn: str, redis_url: str, queue: Queue, plan: Plan, tally: Tally) -> None:
-        self._dsn, self._queue, self._plan, self._tally = dsn, queue, plan, tally
+    def __init__(
+        self, dsn: str, redis_url: str, queue: Queue, schedule: Schedule, plan: Plan, tally: Tally
+    ) -> None:
+        self._dsn, self._queue, self._schedule = dsn, queue, schedule
+        self._plan, self._tally = plan, tally
         self._redis = redis.Redis.from_url(
             redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
         )
-        self._lock = threading.Lock()
         self._random = random.Random(plan.seed + 3)
-        self._connection: Any = None
+        self._connections: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
-        with self._lock:
-            self._drop()
+        self._drop()
 
     def fill(self) -> None:
         """Insert three tenants and the plan's videos, each with its message."""
@@ -51,16 +55,17 @@ class Platform:
             self._insert(video)
 
     def upload(self) -> None:
-        """Upload again up to 40 videos that are done, and those that were deleted, while the queue is short.
+        """Upload again some videos that are done, and those that were deleted, while the queue is short.
 
-        A retry loses its message only if the message is received soon.
+        A message can only be found lost while the queue is empty now and then.
         """
-        if len(self._queue.bodies()) > self._plan.workers:
+        if self._queue.bodies():
             return
         done = self._sql(
-            "UPDATE video_video SET status = 'PENDING', error_reason = NULL, updated_at = now()"
+            "UPDATE video_video SET status = 'PENDING', error_reason = NULL"
             " WHERE id = ANY(ARRAY(SELECT id FROM video_video WHERE status IN ('READY', 'FAILED')"
-            " ORDER BY random() LIMIT 40)) AND status IN ('READY', 'FAILED') RETURNING id"
+            " ORDER BY random() LIMIT %s)) AND status IN ('READY', 'FAILED') RETURNING id",
+            self._random.choice((1, 5, self._plan.workers)),
         )
         for (video,) in done:
             self._publish(video)
@@ -69,20 +74,28 @@ class Platform:
             self._insert(video)
 
     def meddle(self, video: int) -> str:
-        """Delete a video, set it to READY or retry it; return which."""
-        if self._random.random() < 0.3:
+        """Delete a video, set it to READY, save it as it was some time ago, or retry it; return which."""
+        kind = self._random.choices(("delete", "ready", "save", "retry"), (2, 1, 2, 4))[0]
+        if kind == "delete":
             self._sql("DELETE FROM video_video WHERE id = %s RETURNING id", video)
             return "the platform deletes a video"
-        if self._random.random() < 0.3:
+        if kind == "ready":
             self._sql(
-                "UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL,"
-                " updated_at = now()"
-                " WHERE id = %s RETURNING id",
+                "UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL WHERE id = %s",
                 video,
             )
             return "the platform sets a video to READY"
+        if kind == "save":
+            loaded = self._sql(f"SELECT {_COLUMNS} FROM video_video WHERE id = %s", video)
+            after_s = self._random.choice((5, 60, 300))
+            self._schedule.start("save", lambda: self._save(video, loaded), in_s=after_s)
+            return "the platform loads a video, to save its whole row later"
         self._retry(video)
         return "the platform retries a video"
+
+    def redrive_dead_letters(self) -> str | None:
+        """Send again what is in the dead-letter queue; return what was done, if anything was."""
+        return "an operator redrives the dead-letter queue" if self._queue.redrive() else None
 
     def quarantined(self) -> list[int]:
         """Return the ids of the videos that the product gave up."""
@@ -91,6 +104,12 @@ class Platform:
             product.QUARANTINE_REASON,
         )
         return [video for (video,) in found]
+
+    def unfinished(self) -> list[tuple[Any, ...]]:
+        """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
+        return self._sql(
+            "SELECT id, status, leased_by FROM video_video WHERE status NOT IN ('READY', 'FAILED', 'PENDING')"
+        )
 
     def lock_rows(self) -> Callable[[], None]:
         """Lock 20 random rows in a transaction; return what ends it."""
@@ -102,28 +121,32 @@ class Platform:
             )
         return connection.close
 
-    def unfinished(self) -> list[tuple[Any, ...]]:
-        """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
-        return self._sql(
-            "SELECT id, status, leased_by FROM video_video WHERE status NOT IN ('READY', 'FAILED', 'PENDING')"
-        )
-
     def terminate(self, backend: int) -> None:
         """End a session of the database."""
         self._sql("SELECT pg_terminate_backend(%s)", backend)
 
     def read_only(self, on: bool) -> None:
         """Make the database refuse writes, as a demoted primary does, or accept them again."""
-        with self._lock:
-            self._run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}", ())
-            self._run("SELECT pg_reload_conf()", ())
+        self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
+        self._sql("SELECT pg_reload_conf()")
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Keep off the database within a ``with`` block, while it restarts."""
-        with self._lock:
-            self._drop()
-            yield
+        self._drop()
+        self._schedule.disconnect()
+        yield
+
+    def _save(self, video: int, loaded: list[tuple[Any, ...]]) -> None:
+        names = _COLUMNS.split(", ")
+        for values in loaded:
+            self._tally.note("the platform saves a whole row")
+            self._sql(
+                f"UPDATE video_video SET {', '.join(f'{name} = %s' for name in names)} WHERE id = %s",
+                *values,
+                video,
+                who=SAVE,
+            )
 
     def _insert(self, video: int) -> None:
         self._sql(
@@ -136,21 +159,19 @@ class Platform:
         self._send(video, file_key)
 
     def _retry(self, video: int) -> None:
-        if not self._plan.real_platform.retries:
-            return self._publish(video)
         key = f"tenant:{video % 3 + 1}:video:{video}:cancel_requested"
-        with contextlib.suppress(redis.RedisError):
-            self._redis.set(key, "1", px=round(_CANCEL_MINUTES * 60_000 * self._plan.minute_s / 60))
+        if self._random.random() < 0.9:  # else the platform could not reach Redis, and goes on
+            with contextlib.suppress(redis.RedisError):
+                self._redis.set(key, "1", ex=_CANCEL_S)
         for _, file_key in self._sql(
             "UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id, file_key", video
         ):
             self._send(video, file_key)
-        return None
 
     def _publish(self, video: int) -> None:
         written = self._sql(
             "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
-            " error_reason = NULL, file_key = %s, updated_at = now() WHERE id = %s RETURNING id",
+            " error_reason = NULL, file_key = %s WHERE id = %s RETURNING id",
             file_key := _file_key(video),
             video,
         )
@@ -172,35 +193,28 @@ class Platform:
         self._queue.put(json.dumps(body), sender=PLATFORM)
         return None
 
-    def _sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        give_up = time.monotonic() + _PATIENCE_S
+    def _sql(self, statement: str, *parameters: object, who: str = "platform") -> list[tuple[Any, ...]]:
+        """Run a statement; try again while somebody has the row locked."""
         while True:
-            with self._lock:
-                try:
-                    return self._run(statement, parameters)
-                except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                    self._drop()
-                    if time.monotonic() > give_up:
-                        raise
-            time.sleep(0.02)
-
-    def _run(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = psycopg2.connect(
-                self._dsn,
-                application_name="platform",
-                options="-c default_transaction_read_only=off",
-            )
-            self._connection.autocommit = True
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
+            try:
+                if who not in self._connections:
+                    options = f"{LOCK_TIMEOUT} -c default_transaction_read_only=off"
+                    connection = psycopg2.connect(self._dsn, application_name=who, options=options)
+                    connection.autocommit = True
+                    self._connections[who] = connection
+                with self._connections[who].cursor() as cursor:
+                    cursor.execute(statement, parameters)
+                    return cursor.fetchall() if cursor.description else []
+            except psycopg2.errors.LockNotAvailable:
+                self._schedule.sleep(1)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                self._drop()
 
     def _drop(self) -> None:
-        if self._connection is not None:
+        for connection in self._connections.values():
             with contextlib.suppress(psycopg2.Error):
-                self._connection.close()
-        self._connection = None
+                connection.close()
+        self._connections.clear()
 
 
 def _file_key(video: int) -> str:

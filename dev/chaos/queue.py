@@ -29,10 +29,11 @@ PLATFORM = "platform"
 """The sender of a message from the platform's users."""
 WORKER = "worker"
 """The sender of a message that a worker sends again."""
+OPERATOR = "operator"
+"""The sender of a message that comes out of the dead-letter queue."""
 
 MAX_RECEIVES = 3
 _MAX_DELAY_S = 900
-_AGES_MINUTES = 10
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 Tell = Callable[..., None]
@@ -42,7 +43,6 @@ Tell = Callable[..., None]
 class _Message:
     id: str
     body: str
-    sent_at: float
     visible_at: float
     receives: int = 0
     receipt: str = ""
@@ -53,13 +53,15 @@ class Queue:
     """One queue with its dead-letter queue.
 
     Attributes:
+        now: returns the time, seconds since the epoch.
         visibility_s: how long a received message is hidden.
         tell: called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``.
         away: every call fails with 503 while this is set.
         faults: by invocation, the fault of its next send; removed once it has occurred.
-        dead: the bodies in the dead-letter queue.
+        dead: the dead-letter queue's bodies.
     """
 
+    now: Callable[[], float] = time.time
     visibility_s: float = 300.0
     tell: Tell = lambda _event, **_details: None
     away: bool = False
@@ -68,8 +70,7 @@ class Queue:
     _waiting: deque[_Message] = field(default_factory=deque)
     _delayed: list[_Message] = field(default_factory=list)
     _hidden: dict[str, _Message] = field(default_factory=dict)
-    _uncounted: deque[tuple[float, float]] = field(default_factory=deque)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _server: ThreadingHTTPServer | None = None
 
     def start(self) -> Self:
@@ -83,8 +84,6 @@ class Queue:
         """Stop listening."""
         if self._server is not None:
             self.away = True
-            with self._changed:
-                self._changed.notify_all()
             self._server.shutdown()
             self._server.server_close()
             self._server = None
@@ -103,58 +102,32 @@ class Queue:
 
     def bodies(self) -> list[dict[str, Any]]:
         """Return the bodies of all messages, visible, in flight or delayed, decoded."""
-        with self._changed:
+        with self._lock:
             return [json.loads(message.body) for message in self._all()]
 
     def put(self, body: str, *, sender: str, delay_s: float = 0) -> str:
         """Accept a message from ``sender``, which is not received for ``delay_s`` seconds; return its id."""
-        now = time.monotonic()
-        message = _Message(str(uuid.uuid4()), body, now, now + delay_s)
+        message = _Message(str(uuid.uuid4()), body, self.now() + delay_s)
         self.tell("accepted", message=message.id, body=body, sender=sender, delay_s=delay_s)
-        with self._changed:
+        with self._lock:
             (self._delayed if delay_s else self._waiting).append(message)
-            self._changed.notify()
         return message.id
+
+    def redrive(self) -> list[int]:
+        """Send again what is in the dead-letter queue, as an operator does; return the videos' ids."""
+        bodies, self.dead[:] = list(self.dead), []
+        for body in bodies:
+            self.put(body, sender=OPERATOR)
+        return [json.loads(body)["video_id"] for body in bodies]
 
     def purge(self) -> None:
         """Delete every message."""
-        with self._changed:
+        with self._lock:
             for message in self._all():
                 self.tell("deleted", message=message.id, body=message.body)
-                self._uncount(message)
             self._waiting.clear()
             self._delayed.clear()
             self._hidden.clear()
-
-    def pass_time(self, seconds: float) -> None:
-        """Make every message older: time-outs and delays run out that much sooner."""
-        with self._changed:
-            for message in self._all():
-                message.sent_at -= seconds
-                message.visible_at -= seconds
-            self._uncounted = deque((until - seconds, sent - seconds) for until, sent in self._uncounted)
-            self._fetch()
-
-    def oldest_s(self) -> float | None:
-        """Return the maximum of SQS's metric ApproximateAgeOfOldestMessage over 10 minutes, in seconds.
-
-        None for no message. A message that is received for the third time is left out from then on (AWS,
-        "Available CloudWatch metrics for Amazon SQS"). Delayed messages are left out too, which is not
-        documented and the less favourable case. The last point of each message is up to a minute old.
-        """
-        with self._changed:
-            self._fetch()
-            now, minute_s = time.monotonic(), self.visibility_s / 5
-            while self._uncounted and self._uncounted[0][0] < now - _AGES_MINUTES * minute_s:
-                self._uncounted.popleft()
-            ages = [until - minute_s - sent_at for until, sent_at in self._uncounted]
-            counted = [m for m in (*self._waiting, *self._hidden.values()) if m.receives < MAX_RECEIVES]
-            ages += [now - message.sent_at for message in counted]
-            return max((age for age in ages if age >= 0), default=None)
-
-    def _uncount(self, message: _Message) -> None:
-        """Note that the age of a message is no longer seen."""
-        self._uncounted.append((time.monotonic(), message.sent_at))
 
     def _all(self) -> list[_Message]:
         return [*self._waiting, *self._delayed, *self._hidden.values()]
@@ -176,10 +149,12 @@ class Queue:
             return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
         if action == "DeleteMessage":
             return self._delete(request["ReceiptHandle"])
+        if action == "ChangeMessageVisibility":
+            return self._hide(request["ReceiptHandle"], request["VisibilityTimeout"])
         raise Answer(400, "InvalidAction", f"{action} is not served here")
 
     def _attributes(self, names: list[str]) -> dict[str, Any]:
-        with self._changed:
+        with self._lock:
             self._fetch()
             known = {
                 "ApproximateNumberOfMessages": len(self._waiting),
@@ -230,18 +205,16 @@ class Queue:
         return answer
 
     def _receive(self, most: int, wait_s: float) -> dict[str, Any]:
-        give_up = time.monotonic() + wait_s
-        with self._changed:
-            while not self._fetch() and not self.away and (left := give_up - time.monotonic()) > 0:
-                self._changed.wait(min(left, self.visibility_s / 4))
+        give_up_s = time.monotonic() + wait_s
+        while not self._fetch() and not self.away and time.monotonic() < give_up_s:
+            time.sleep(0.02)
+        with self._lock:
             answer: list[dict[str, str]] = []
             while self._waiting and len(answer) < most:
                 message = self._waiting.popleft()
                 message.receives += 1
-                if message.receives == MAX_RECEIVES:
-                    self._uncount(message)
                 message.receipt = base64.b64encode(uuid.uuid4().bytes).decode()
-                message.visible_at = time.monotonic() + self.visibility_s
+                message.visible_at = self.now() + self.visibility_s
                 self._hidden[message.receipt] = message
                 answer.append(
                     {"MessageId": message.id, "ReceiptHandle": message.receipt, "Body": message.body}
@@ -249,9 +222,18 @@ class Queue:
                 self.tell("received", message=message.id, body=message.body)
         return {"Messages": answer} if answer else {}
 
+    def _hide(self, receipt: str, seconds: float) -> dict[str, Any]:
+        with self._lock:
+            if receipt in self._hidden:
+                self._hidden[receipt].visible_at = self.now() + seconds
+        return {}
+
     def _fetch(self) -> bool:
         """Make messages visible whose time-out or delay is over; return whether any can be received."""
-        now = time.monotonic()
+        with self._lock:
+            return self._fetch_due(self.now())
+
+    def _fetch_due(self, now: float) -> bool:
         due = [message for message in self._delayed if message.visible_at <= now]
         self._delayed = [message for message in self._delayed if message.visible_at > now]
         self._waiting.extend(due)
@@ -266,10 +248,9 @@ class Queue:
         return bool(self._waiting)
 
     def _delete(self, receipt: str) -> dict[str, Any]:
-        with self._changed:
+        with self._lock:
             message = self._hidden.pop(receipt, None)
             if message is not None:
-                self._uncount(message)
                 self.tell("deleted", message=message.id, body=message.body)
         return {}
 

@@ -6,13 +6,11 @@ the sandbox's connections are cut and each of its later calls raises the same.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import socket
-import threading
-import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dev.chaos import product
@@ -52,9 +50,7 @@ class Lambdas:
     def __init__(self, environment: FaultyEnvironment) -> None:
         self.environment = environment
         self._warm: dict[str, list[Sandbox]] = {}
-        self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(64, thread_name_prefix="lambda")
-        self._numbers = iter(range(1, 1 << 60))
+        self._numbers = itertools.count(1)
 
     def invoke(self, step: str, event: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
         """Call a function and return its answer.
@@ -62,46 +58,38 @@ class Lambdas:
         Raises:
             LambdaError: the error as Step Functions sees it.
         """
-        with self._lock:
-            warm = self._warm.setdefault(step, [])
-            sandbox = warm.pop() if warm else Sandbox(self.environment)
-            invocation = Invocation(
-                f"{step}-{next(self._numbers)}", step, json.loads(json.dumps(event)), sandbox
-            )
-        self._threads.submit(self._run, invocation)
-        return invocation.answer.result()
-
-    def close(self) -> None:
-        """Wait for the running invocations, then cut every connection."""
-        self._threads.shutdown()
-        for sandbox in [sandbox for warm in self._warm.values() for sandbox in warm]:
-            sandbox.end()
+        schedule, warm = self.environment.schedule, self._warm.setdefault(step, [])
+        invocation = Invocation(
+            f"{step}-{next(self._numbers)}",
+            step,
+            json.loads(json.dumps(event)),
+            warm.pop() if warm else Sandbox(self.environment),
+            deadline=schedule.now() + self.environment.timing.function_s,
+        )
+        schedule.start(invocation.id, lambda: self._run(invocation))
+        schedule.wait(lambda: invocation.answer is not None)
+        if isinstance(invocation.answer, LambdaError):
+            raise invocation.answer
+        return invocation.answer
 
     def forget(self) -> None:
         """End every idle sandbox, as a deployment does."""
-        with self._lock:
-            idle, self._warm = [s for warm in self._warm.values() for s in warm], {}
+        idle, self._warm = [sandbox for warm in self._warm.values() for sandbox in warm], {}
         for sandbox in idle:
             sandbox.end()
 
     def _run(self, invocation: Invocation) -> None:
         record, sandbox = self.environment.record, invocation.sandbox
         set_current(invocation)
-        invocation.deadline = time.monotonic() + self.environment.timing.function_s
         record.note("began", invocation=invocation.id, step=invocation.step, event=invocation.event)
         outcome: Any
         try:
-            answer = product.HANDLERS[invocation.step](invocation.event, None)
-            answer = json.loads(json.dumps(answer))
+            outcome = json.loads(json.dumps(product.HANDLERS[invocation.step](invocation.event, None)))
             invocation.reach("answer", "before")
-            outcome = answer
         except Died:
-            sandbox.dead = True
             outcome = LambdaError(self.environment.rng.choice(LAMBDA_FAILURES), "the process ended")
         except Exception as exc:
             outcome = LambdaError(type(exc).__name__, str(exc))
-        finally:
-            set_current(None)
         error = outcome.name if isinstance(outcome, LambdaError) else None
         record.note(
             "ended", invocation=invocation.id, step=invocation.step, error=error, faults=invocation.faults
@@ -109,10 +97,6 @@ class Lambdas:
         if sandbox.dead:
             sandbox.end()
         else:
-            with self._lock:
-                self._warm.setdefault(invocation.step, []).append(sandbox)
-        if not invocation.answer.done():
-            if isinstance(outcome, LambdaError):
-                invocation.answer.set_exception(outcome)
-            else:
-                invocation.answer.set_result(outcome)
+            self._warm.setdefault(invocation.step, []).append(sandbox)
+        if invocation.answer is None:
+            invocation.answer = outcome

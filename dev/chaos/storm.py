@@ -2,50 +2,28 @@
 
 import contextlib
 import random
-import signal
-import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import get_args
+from dataclasses import dataclass
+from functools import partial
 
 import psycopg2
 import redis
 
 from dev.chaos.environment import FaultyEnvironment
-from dev.chaos.fleet import Fleet, WorkerSettings
-from dev.chaos.plan import Plan, RealPlatform, Tally
+from dev.chaos.fleet import Fleet
+from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import Platform
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
-from dev.local.worker import ClaimPath, Habits
 
-_PATHS: tuple[ClaimPath, ...] = get_args(ClaimPath)
 _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
-
-
-def random_settings(rng: random.Random, real: RealPlatform) -> WorkerSettings:
-    """Return the settings of the next worker."""
-    weights = (1, 0, 1) if real.job_locks else (6, 2, 1)
-    path = rng.choices(_PATHS, weights)[0]
-    return WorkerSettings(
-        path=path,
-        habits=Habits(
-            requeues_refused=real.requeues and path == "leased",
-            beats_early=real.early_beats,
-            honours_cancel=real.retries,
-            job_lock=real.job_locks and path == "careless",
-            request_ids=real.instance_ids,
-        ),
-        fenced=rng.random() < 0.3,
-        slowness=rng.choices((1.0, 2.0, 4.0), (8, 1, 1))[0],
-        lease_s=rng.choices((14_400, 300), (4, 1))[0],
-    )
+_EVERY_S = 6
 
 
 @dataclass
 class Storm:
-    """Random faults, one after the other, until `Tally.calm` is set."""
+    """Random faults, one after the other, until `Tally.calm`; ``terminated`` is told of some killed workers."""
 
     plan: Plan
     tally: Tally
@@ -54,23 +32,23 @@ class Storm:
     valkey: Valkey
     fleet: Fleet
     platform: Platform
-    _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    terminated: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.plan.seed + 2)
+        self._schedule = self.environment.schedule
 
     def run(self) -> None:
-        """Inject faults and let users upload; undo what is still in force at the end."""
+        """Inject faults and let users upload; what is still in force at the end is undone in its time."""
         kinds: tuple[tuple[int, Callable[[], None]], ...] = (
-            (50, self._kill_worker),
-            (8, self._kill_several_workers),
-            (4, self._pause_worker),
-            (6, self._cut_worker_off),
-            (1, self._cut_all_workers_off),
-            (3, self._flush_redis),
-            (3, self._restart_redis),
+            (20, self._kill_workers),
+            (6, self._pause_worker),
+            (6, self._cut_workers_off),
+            (1, self._flush_redis),
+            (1, self._restart_redis),
+            (1, self._fail_redis_over),
             (3, self._redis_is_loading),
-            (2, self._redis_is_slow),
+            (1, self._redis_is_slow),
             (2, self._redis_is_unreachable),
             (2, self._postgres_is_read_only),
             (1, self._restart_postgres),
@@ -79,69 +57,65 @@ class Storm:
             (2, self._sqs_is_away),
             (1, self._queue_is_purged),
             (12, self._user_acts),
+            (2, self._operator_acts),
         )
         weights, faults = [weight for weight, _ in kinds], [fault for _, fault in kinds]
-        while not self.tally.calm.is_set():
-            now = time.monotonic()
-            for due in [due for due in self._later if due[0] <= now]:
-                self._later.remove(due)
-                due[1]()
+        while not self.tally.calm:
             self._random.choices(faults, weights)[0]()
+            self.fleet.start()
             self.platform.upload()
-            time.sleep(self._random.uniform(0, self.plan.minute_s / 10))
-        for _, undo in self._later:
-            undo()
+            self._schedule.sleep(self._random.uniform(0, 2 * _EVERY_S))
 
-    def _undo_after(self, minutes: float, undo: Callable[[], object]) -> None:
-        self._later.append((time.monotonic() + minutes * self.plan.minute_s, undo))
+    def _later(self, seconds: float, undo: Callable[[], object]) -> None:
+        self._schedule.start("undo", undo, in_s=seconds)
 
-    def _kill_worker(self) -> None:
-        self.tally.note("a worker is killed")
-        self._kill(self._random.choice(self.fleet.names()))
-        self.fleet.start(random_settings(self._random, self.plan.real_platform))
-
-    def _kill(self, name: str) -> None:
-        self.fleet.kill(name, machine=self._random.random() < 0.5)
-
-    def _kill_several_workers(self) -> None:
-        self.tally.note("several workers are killed at once")
-        names = self.fleet.names()
-        for name in self._random.sample(names, k=min(5, len(names))):
-            self._kill(name)
-        self.fleet.start(random_settings(self._random, self.plan.real_platform))
+    def _kill_workers(self) -> None:
+        number = self._random.choices((1, 5), (6, 1))[0]
+        for name in self._random.sample(self.fleet.names(), k=min(number, len(self.fleet.names()))):
+            self.tally.note("a worker is killed")
+            self.fleet.kill(name)
+            if self._random.random() < 0.5:
+                self._later(self._random.uniform(1, 120), partial(self.terminated, name))
 
     def _pause_worker(self) -> None:
         self.tally.note("a worker is paused")
-        name = self._random.choice(self.fleet.names())
-        self.fleet.signal(name, signal.SIGSTOP)
-        self._undo_after(self._random.uniform(0.2, 4), lambda: self.fleet.signal(name, signal.SIGCONT))
+        self.fleet.pause(self._random.choice(self.fleet.names()), self._random.uniform(10, 240))
 
-    def _cut_worker_off(self) -> None:
-        self.tally.note("a worker is cut off from Redis")
-        name = self._random.choice(self.fleet.names())
-        self.fleet.signal(name, signal.SIGUSR1)
-        self._undo_after(2, lambda: self.fleet.signal(name, signal.SIGUSR2))
-
-    def _cut_all_workers_off(self) -> None:
-        self.tally.note("all workers are cut off from Redis")
-        names = self.fleet.names()
-
-        def signal_all(number: signal.Signals) -> None:
-            for name in names:
-                self.fleet.signal(name, number)
-
-        signal_all(signal.SIGUSR1)
-        self._undo_after(2, lambda: signal_all(signal.SIGUSR2))
+    def _cut_workers_off(self) -> None:
+        everybody = self._random.random() < 0.1
+        self.tally.note(f"{'all workers are' if everybody else 'a worker is'} cut off from Redis")
+        names = self.fleet.names() if everybody else [self._random.choice(self.fleet.names())]
+        for name in names:
+            self.fleet.cut_off(name, True)
+            self._later(120, partial(self.fleet.cut_off, name, False))
 
     def _flush_redis(self) -> None:
-        self.tally.note("Redis is flushed")
         with closing(redis.Redis.from_url(self.valkey.url)) as client:
             client.flushall()
+        self.tally.note("Redis is flushed")
 
     def _restart_redis(self) -> None:
-        self.tally.note("Redis restarts empty")
         self.valkey.kill()
         self.valkey.start()
+        self.tally.note("Redis restarts empty")
+
+    def _fail_redis_over(self) -> None:
+        """Have a replica take over that had not received what was written last."""
+        with closing(redis.Redis.from_url(self.valkey.url)) as client:
+            keys = list(client.scan_iter())
+            copies = [(key, client.dump(key), client.pexpiretime(key)) for key in keys]
+        ahead_ms = round(self._schedule.ahead_s * 1000)
+        self._later(self._random.uniform(0.1, 1.0), lambda: self._take_over(copies, ahead_ms))
+
+    def _take_over(self, copies: list[tuple[bytes, bytes | None, int]], ahead_ms: int) -> None:
+        passed_ms = round(self._schedule.ahead_s * 1000) - ahead_ms
+        with closing(redis.Redis.from_url(self.valkey.url)) as client:
+            client.flushall()
+            for key, copy, expires_ms in copies:
+                expires_ms -= passed_ms if expires_ms > 0 else 0
+                if copy is not None:
+                    client.restore(key, max(0, expires_ms), copy, absttl=expires_ms > 0)
+        self.tally.note("Redis fails over")
 
     def _redis_is_loading(self) -> None:
         self.tally.note("Redis is loading")
@@ -159,12 +133,12 @@ class Storm:
     def _set_for_a_while(self, name: str, value: object, usual: object) -> None:
         relay = self.environment.redis_relay
         setattr(relay, name, value)
-        self._undo_after(self._random.uniform(0.1, 0.6), lambda: setattr(relay, name, usual))
+        self._later(self._random.uniform(5, 40), lambda: setattr(relay, name, usual))
 
     def _postgres_is_read_only(self) -> None:
         self.tally.note("PostgreSQL is read-only")
         self.platform.read_only(True)
-        self._undo_after(self._random.uniform(0.1, 0.5), lambda: self.platform.read_only(False))
+        self._later(self._random.uniform(5, 30), lambda: self.platform.read_only(False))
 
     def _restart_postgres(self) -> None:
         self.tally.note("PostgreSQL restarts")
@@ -176,18 +150,18 @@ class Storm:
         relay = self.environment.postgres_relay
         relay.refusing = True
         relay.cut_all()
-        self._undo_after(0.3, lambda: setattr(relay, "refusing", False))
+        self._later(20, lambda: setattr(relay, "refusing", False))
 
     def _sqs_is_away(self) -> None:
         self.tally.note("SQS is away")
         queue = self.environment.queue
         queue.away = True
-        self._undo_after(0.3, lambda: setattr(queue, "away", False))
+        self._later(20, lambda: setattr(queue, "away", False))
 
     def _rows_are_locked(self) -> None:
         self.tally.note("rows are locked")
         with contextlib.suppress(psycopg2.Error):
-            self._undo_after(self._random.uniform(0, 0.1), self.platform.lock_rows())
+            self._later(self._random.uniform(0, 12), self.platform.lock_rows())
 
     def _queue_is_purged(self) -> None:
         self.tally.note("the queue is purged")
@@ -195,3 +169,7 @@ class Storm:
 
     def _user_acts(self) -> None:
         self.tally.note(self.platform.meddle(self._random.randint(1, self.plan.videos)))
+
+    def _operator_acts(self) -> None:
+        if done := self.platform.redrive_dead_letters():
+            self.tally.note(done)

@@ -1,10 +1,10 @@
-"""The rules that must always hold, by name, and the search for violations in a history.
+"""The rules on rows that must always hold, by name, and the search for violations in a history.
 
 A violation is always the product's fault. What the platform itself gets wrong is recognized by evidence,
 never assumed; `docs/worker-contract.md` explains each case:
 
 - A message that a worker, a user or the queue loses is no fault, but the product has to send it again.
-- A completion that is not fenced overwrites whatever the video has become. Workers may do so here.
+- A completion that is not fenced overwrites whatever the video has become, and so does a save of a whole row.
 - An expired lease is the platform's own reason to reclaim, whether the worker lives or not.
 """
 
@@ -14,7 +14,17 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from dev.chaos import product
-from dev.chaos.case import SAME_MOMENT_S, Case, Violation, begins_handoff, releases
+from dev.chaos.case import (
+    SAME_MOMENT_S,
+    Case,
+    Violation,
+    begins_handoff,
+    identity,
+    quarantines,
+    releases,
+    resends,
+    takes,
+)
 from dev.chaos.deliveries import (
     cleared_after_sending,
     messages_complete,
@@ -23,9 +33,10 @@ from dev.chaos.deliveries import (
     sent_once,
 )
 from dev.chaos.duplicates import duplicates_have_cause
-from dev.chaos.history import Row, Write
-from dev.chaos.resends import released_on_request, resent_with_cause
-from dev.chaos.silence import reclaimed_with_cause
+from dev.chaos.history import SAVE, Row, Write
+
+_HOUR_S = 3_600
+_BETWEEN_BEATS_S = 20
 
 
 def only_its_columns(case: Case) -> Iterator[Violation]:
@@ -41,22 +52,15 @@ def only_its_columns(case: Case) -> Iterator[Violation]:
 
 
 def known_steps(case: Case) -> Iterator[Violation]:
-    """The product reclaims, resends, releases, adopts, renews, clears and quarantines; nothing else.
-
-    `resent_with_cause` and `released_on_request` say when it may take what no worker holds.
-    """
+    """The product reclaims, resends, releases, adopts, renews, clears and quarantines; nothing else."""
     for video, _, write in case.by_product():
-        before, after = write.before, write.after
-        if before is None or after is None:
-            continue
-        if _known(before, after, write.transaction_at):
-            continue
-        yield Violation("known_steps", video, write.at, str(write))
+        if write.before and write.after and not _known(write.before, write.after, write.transaction_at):
+            yield Violation("known_steps", video, write.at, str(write))
 
 
 def _known(before: Row, after: Row, now: float) -> bool:
     old, new = before.handoff_token, after.handoff_token
-    expired = before.leased_until is not None and before.leased_until < now + SAME_MOMENT_S
+    expired = before.leased_until is None or before.leased_until < now + SAME_MOMENT_S
     if new is not None:  # reclaimed, resent, released, renewed or adopted
         fresh = after.leased_until is not None and after.leased_until > now
         quarantined = before.status == "FAILED" and after.error_reason is None
@@ -68,9 +72,117 @@ def _known(before: Row, after: Row, now: float) -> bool:
         return unleased and old is not None
     if after.status == "PROCESSING":  # cleared after a claim that sets no lease
         return unleased and before.status == "PROCESSING" and before.leased_by.startswith("reclaim:")
-    if after.status == "FAILED":
-        return unleased and before.status in ("PROCESSING", "UPLOADED") and bool(after.error_reason)
-    return False
+    return (
+        after.status == "FAILED" and unleased and before.status == "PROCESSING" and bool(after.error_reason)
+    )
+
+
+def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
+    """A video whose heartbeat moves is not taken, in whatever status; the platform's rule on leases is excepted.
+
+    A heartbeat that another worker or Redis has deleted doesn't protect what nobody has claimed under a lease.
+    """
+    for video, _, write in case.by_product():
+        before = write.before
+        if before is None or not (takes(write) or quarantines(write)) or _is_given_up(case, video, write):
+            continue
+        taker = case.taker(video, write)
+        looked_at = case.asked_at(taker, "look") if taker else None
+        if looked_at is None:
+            if before.status == "PROCESSING" or resends(write):
+                yield Violation(
+                    "living_workers_keep_their_videos", video, write.at, f"Redis not read: {write}"
+                )
+            continue
+        beat = case.last_beat(video, looked_at)
+        if looked_at - beat > case.timing.silent_after_s - SAME_MOMENT_S:
+            continue
+        if (before.handoff_token or before.status == "FAILED") and _lost_since(case, video, beat, looked_at):
+            continue
+        what = f"a heartbeat {looked_at - beat:.1f} s before the look: {write}"
+        yield Violation("living_workers_keep_their_videos", video, write.at, what)
+
+
+def _is_given_up(case: Case, video: int, write: Write) -> bool:
+    """Return whether no heartbeat is asked: an expired lease, or an instance that was terminated."""
+    before = write.before
+    if before is None or before.status != "PROCESSING" or before.leased_by.startswith("reclaim:"):
+        return False
+    expired = before.leased_until is not None and before.leased_until < write.transaction_at
+    if expired and case.timing.expired_but_beating == "reclaim":
+        return True
+    terminated = case.given(case.taker(video, write), "terminated")
+    return any(before.leased_by.startswith(instance) for instance in terminated)
+
+
+def _lost_since(case: Case, video: int, beat: float, looked_at: float) -> bool:
+    deleted = any(
+        told["event"] == "beatDeleted" and told["at"] > beat and told["began"] < looked_at
+        for told in case.steps[video]
+    )
+    return deleted or any(beat < at < looked_at for at in case.wiped)
+
+
+def mass_silence_waits(case: Case) -> Iterator[Violation]:
+    """While most workers are silent, silence counts only after the longer time."""
+    for video, _, write in case.by_product():
+        before = write.before
+        if before is None or before.status != "PROCESSING" or not (takes(write) or quarantines(write)):
+            continue
+        taker = case.taker(video, write)
+        listing = case.listing_of(taker) if taker else None
+        looked_at = case.asked_at(listing, "look") if listing else None
+        if looked_at is None or _is_given_up(case, video, write):
+            continue
+        silent_s = looked_at - max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at))
+        if silent_s < case.timing.mass_silence_s and _most_are_silent(case, looked_at):
+            what = f"silent for {silent_s:.1f} s, like most others: {write}"
+            yield Violation("mass_silence_waits", video, write.at, what)
+
+
+def _changed_at(case: Case, video: int, before: float) -> float:
+    writes = (w for w in case.writes[video] if w.at < before and identity(w.before) != identity(w.after))
+    return max((write.at for write in writes), default=0.0)
+
+
+def _most_are_silent(case: Case, looked_at: float) -> bool:
+    """Return whether the listing must have found most workers silent: by what an earlier look had recorded."""
+    earlier = [
+        at
+        for name, began in case.began.items()
+        if began.details["step"] == "ListStaleVideos" and any(case.answers(name, "remember"))
+        if (at := case.asked_at(name, "look")) is not None and at <= looked_at - _BETWEEN_BEATS_S
+    ]
+    if not earlier or any(max(earlier) < at < looked_at for at in case.wiped):
+        return False
+    silent = heard = 0
+    for video, writes in case.writes.items():
+        row = next((w.after for w in reversed(writes) if w.at < looked_at), None)
+        if row is None or row.status != "PROCESSING" or (row.leased_until or looked_at) < looked_at:
+            continue
+        quiet = max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at)) < max(earlier)
+        silent, heard = silent + quiet, heard + (not quiet)
+    return silent >= 3 and silent > heard
+
+
+def resent_after_waiting(case: Case) -> Iterator[Violation]:
+    """A waiting video is sent again only after it has waited unchanged for long enough."""
+    for video, index, write in case.by_product():
+        taker = case.taker(video, write) if resends(write) else None
+        read_at = case.asked_at(taker, "read videos") if taker else None
+        for earlier in case.writes[video][:index] if read_at else ():
+            changed = identity(earlier.before) != identity(earlier.after)
+            if changed and (read_at or 0.0) - earlier.at < case.timing.lost_after_s - SAME_MOMENT_S:
+                yield Violation("resent_after_waiting", video, write.at, f"{earlier}, then {write}")
+
+
+def released_on_request(case: Case) -> Iterator[Violation]:
+    """A FAILED video is taken only if the product quarantined it and the execution's input names it."""
+    for video, _, write in case.by_product():
+        if releases(write) and write.before is not None:
+            quarantined = (write.before.error_reason or "").startswith(product.QUARANTINE_REASON)
+            if not quarantined or video not in case.given(case.taker(video, write), "release"):
+                yield Violation("released_on_request", video, write.at, str(write))
 
 
 def one_owner(case: Case) -> Iterator[Violation]:
@@ -81,23 +193,18 @@ def one_owner(case: Case) -> Iterator[Violation]:
                 yield Violation("one_owner", video, later.at, f"{earlier} is not what {later} found")
         for write in writes:
             before, after = write.before, write.after
-            if before is None or after is None or after.status != "PROCESSING":
+            if before is None or after is None or after.status != "PROCESSING" or write.who == SAVE:
                 continue
-            claimed = before.processing_started_at != after.processing_started_at
-            if claimed and before.status != "UPLOADED":
+            if before.processing_started_at != after.processing_started_at and before.status != "UPLOADED":
                 yield Violation("one_owner", video, write.at, str(write))
 
 
 def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
-    """An upload is quarantined only after more reclaims than the limit; a fault may count as one of them.
-
-    A lost message that is sent again counts as well, a release does not.
-    """
+    """An upload is quarantined only after more reclaims than the limit; a fault may count as one of them."""
     for video, index, write in case.by_product():
-        if write.after is None or write.after.status != "FAILED":
+        if not quarantines(write) or write.after is None:
             continue
-        limit = case.timing.max_reclaims
-        reason = write.after.error_reason or ""
+        limit, reason = case.timing.max_reclaims, write.after.error_reason or ""
         if limit == 0 or not reason.startswith(product.QUARANTINE_REASON):
             yield Violation("quarantined_after_reclaims", video, write.at, f"limit {limit}: {reason!r}")
             continue
@@ -113,25 +220,42 @@ def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
 
 
 def _counts(write: Write, quarantine: Write) -> bool:
-    """Return whether a write was a reclaim of the upload that was quarantined later."""
-    return begins_handoff(write) and not releases(write) and _upload(write) == _upload(quarantine)
+    """Return whether a write was a reclaim from a worker, of the upload that was quarantined later."""
+    if not begins_handoff(write) or write.before is None or write.before.status != "PROCESSING":
+        return False
+    return _upload(write) == _upload(quarantine)
 
 
 def _upload(write: Write) -> object:
     return json.loads(write.after.rest).get("file_key") if write.after else None
 
 
+def few_quarantines_an_hour(case: Case) -> Iterator[Violation]:
+    """At most so many videos are quarantined in an hour that begins with the first, unless Redis lost the count.
+
+    So at most twice as many in any hour: at the end of one, and at the beginning of the next.
+    """
+    found = sorted((write for _, _, write in case.by_product() if quarantines(write)), key=lambda w: w.at)
+    most = 2 * product.MAX_QUARANTINES_AN_HOUR
+    for first, last in zip(found, found[most:], strict=False):
+        wiped = any(first.at - _HOUR_S < at < last.at for at in case.wiped)
+        if last.at - first.at < _HOUR_S and not wiped:
+            yield Violation("few_quarantines_an_hour", last.video, last.at, f"{most} since {first}")
+
+
 RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     only_its_columns,
     known_steps,
-    reclaimed_with_cause,
-    resent_with_cause,
+    living_workers_keep_their_videos,
+    mass_silence_waits,
+    resent_after_waiting,
     released_on_request,
     cleared_after_sending,
     sent_once,
     duplicates_have_cause,
     one_owner,
     quarantined_after_reclaims,
+    few_quarantines_an_hour,
     messages_complete,
     not_sent_into_a_cancel,
     nothing_lost,

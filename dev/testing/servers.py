@@ -69,9 +69,13 @@ class Academy:
             connection.autocommit = True
         return self._of_process[os.getpid()]
 
+    def disconnect(self):
+        """Close the connections to the database; the next statement opens one."""
+        while self._of_process:
+            self._of_process.popitem()[1].close()
+
     def close(self):
-        for connection in self._of_process.values():
-            connection.close()
+        self.disconnect()
         self.redis.close()
 
     def sql(self, statement, parameters=()):

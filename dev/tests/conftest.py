@@ -1,9 +1,9 @@
 """Fixtures of the tests of what is beside the product."""
 
 from dev.testing.emulator_bench import bench, emulator, strict_bench, strict_emulator
-from dev.testing.protocol_stage import stage, timing
+from dev.testing.protocol_stage import schedule, stage, timing
 
-__all__ = ["bench", "emulator", "stage", "strict_bench", "strict_emulator", "timing"]
+__all__ = ["bench", "emulator", "schedule", "stage", "strict_bench", "strict_emulator", "timing"]
 
 
 def pytest_collection_modifyitems(items):

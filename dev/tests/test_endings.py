@@ -8,7 +8,7 @@ import pytest
 
 from dev.local.files import scratch_folder
 from dev.testing.emulator_bench import Bench
-from dev.testing.programs import ROOT, descendants, python
+from dev.testing.programs import descendants, python
 
 SERVERS = {"postgres", "valkey-server", "dev.local.emulator"}
 SIGNALS = [signal.SIGTERM, signal.SIGKILL]
@@ -38,38 +38,6 @@ def folder():
     """A folder for the program's temporary files, which every user may traverse."""
     with scratch_folder() as folder:
         yield folder
-
-
-# Has a worker of a soak, which nothing answers, and which gives up only after a minute.
-FLEET = """
-import sys
-from pathlib import Path
-from dev.chaos.fleet import Addresses, Fleet, WorkerSettings
-from dev.local.worker import Pace
-
-if __name__ == "__main__":
-    nowhere = "http://127.0.0.1:1"
-    addresses = Addresses("host=127.0.0.1 port=1", "redis://127.0.0.1:1", nowhere, nowhere, Path(sys.argv[1]))
-    fleet = Fleet(addresses, Pace(), size=1, usual=WorkerSettings)
-    fleet.start()
-    sys.stdin.read()
-"""
-
-
-def test_the_workers_of_a_soak_end_with_it(folder):
-    journal = folder / "journal"
-    journal.touch()
-    script = folder / "fleet.py"
-    script.write_text(FLEET)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    program = python(script, journal, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    Bench.until(lambda: "receiveFailed" in journal.read_text())
-    processes = descendants(program.pid)
-
-    program.kill()
-
-    program.communicate()
-    Bench.until(lambda: not any(process.alive for process in processes), limit_s=20)
 
 
 def servers_of(program):

@@ -1,306 +1,319 @@
-"""Each rule finds what breaks it, and nothing else."""
+"""The judge of a soak finds each violation in a small history, and takes nothing else for one."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from dev.chaos import deliveries, product, resends, silence, verdicts
-from dev.chaos.history import Event
-from dev.tests.histories import (
-    BODY,
-    CLEARED,
-    DONE,
-    EMPTY_QUEUE,
-    HANDED,
-    NOW,
-    QUARANTINE_PREFIX,
-    STUCK,
-    TAKEN,
-    WAITING,
-    WORKED_ON,
-    accepted,
-    began,
-    call,
-    case_of,
-    ended,
-    invocation,
-    judged,
-    mget,
-    row_of,
-    step,
-    write,
-)
+from dev.chaos import duplicates, product, verdicts
+from dev.chaos.case import Case
+from dev.chaos.duplicates import Cause
+from dev.chaos.environment import Timing
+from dev.chaos.history import PRODUCT, SAVE, Event, History, Row, Write
+from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 
-PTTL = ("PTTL", "tenant:1:video:1:cancel_requested")
+NOW = 100_000.0
+UPLOAD = json.dumps({"file_key": "key"})
+WAITING = Row("UPLOADED", "", None, None, None, UPLOAD)
+WORKED_ON = Row("PROCESSING", "i-1-a", NOW + 500, "claim-1", None, UPLOAD)
+STUCK = replace(WORKED_ON, leased_until=NOW - 1)
+HANDED = Row("UPLOADED", "reclaim:t", NOW + 900, "claim-1", None, UPLOAD)
+CLEARED = replace(HANDED, leased_by="", leased_until=None)
+DONE = replace(CLEARED, status="READY")
+QUARANTINED = replace(CLEARED, status="FAILED", error_reason=f"{product.QUARANTINE_REASON}: 2 times")
+BODY = {
+    "video_id": 1,
+    "file_key": "key",
+    "tenant_id": 1,
+    "tenant_code": "north",
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "attempt": 2,
+}
+
+
+class Story:
+    """A history of one video, told event by event."""
+
+    def __init__(self):
+        self.writes, self.events, self.steps = [], [], []
+
+    def write(self, at, before, after, who=PRODUCT, video=1):
+        self.writes.append(Write(len(self.writes), at, at, who, video, before, after))
+        return self
+
+    def accepted(self, at, sender="Enqueue-1", **body):
+        details = {"message": f"m{at}", "body": json.dumps(BODY | body), "sender": sender, "delay_s": 0}
+        self.events.append(Event(at, "accepted", details))
+        return self
+
+    def deleted(self, at, sent_at):
+        body = json.dumps(BODY)
+        self.events.append(Event(at, "deleted", {"message": f"m{sent_at}", "body": body}))
+        return self
+
+    def invocation(self, at, name, *calls, until=None, error=None, faults=(), execution="x", **given):
+        """An invocation that makes calls, each asked and answered at a time: (name, at, details)."""
+        step = name.split("-")[0]
+        event = {"execution": execution, "videos": [1], "input": given}
+        self.events.append(Event(at, "began", {"invocation": name, "step": step, "event": event}))
+        for call, when, details in calls:
+            parameters = {"rows": '{"1": ""}', "holder": "reclaim:t"} | details.pop("parameters", {})
+            told = {"invocation": name, "step": step, "call": call, "videos": [1], "parameters": parameters}
+            self.events.append(Event(when, "call", told | {"when": "before"}))
+            self.events.append(Event(when, "call", told | {"when": "after", "rows": []} | details))
+        ended = {"invocation": name, "error": error, "faults": list(faults)}
+        self.events.append(Event(until or at + 5, "ended", ended))
+        return self
+
+    def step(self, at, event, video=1, worker="i-1", **details):
+        told = {"at": at, "began": at, "worker": worker, "event": event, "video": video} | details
+        self.steps.append(told)
+        return self
+
+    def fault(self, at, fault):
+        self.events.append(Event(at, "fault", {"fault": fault}))
+        return self
+
+    def case(self, **timing):
+        events = sorted(self.events, key=lambda event: event.at)
+        return Case(History(self.writes, events, self.steps), Timing(**timing))
+
+    def broken(self, **timing):
+        return {v.rule for v in verdicts.violations(self.case(**timing))} - {"nothing_lost"}
+
+
+def taking(before, after=HANDED, *, looked_at=NOW - 1, at=NOW, **given):
+    """The product takes a video, after a listing and a look of its own."""
+    calls = [("look", looked_at, {}), ("read videos", looked_at, {}), ("read depth", looked_at, {})]
+    story = Story().invocation(looked_at - 10, "ListStaleVideos-1", *calls, until=looked_at - 0.5, **given)
+    takes = "quarantine" if after.status == "FAILED" else "lease for handoff"
+    parameters = {"parameters": {"holder": after.leased_by}}
+    calls = [("look", looked_at, {}), ("read videos", looked_at, {}), (takes, at - 0.001, parameters)]
+    return story.invocation(looked_at - 0.2, "Reclaim-1", *calls, **given).write(at, before, after)
 
 
 @pytest.mark.parametrize(
-    ("rule", "events"),
+    ("before", "after", "broken"),
     [
-        (verdicts.only_its_columns, [write(NOW, WORKED_ON, replace(HANDED, rest='{"updated_at": 1}'))]),
-        (verdicts.only_its_columns, [write(NOW, STUCK, replace(HANDED, processing_started_at=None))]),
-        (verdicts.only_its_columns, [write(NOW, WORKED_ON, None)]),
-        (verdicts.known_steps, [write(NOW, DONE, HANDED)]),
-        (verdicts.known_steps, [write(NOW, HANDED, replace(HANDED, leased_by="reclaim:other"))]),
-        (verdicts.known_steps, [write(NOW, STUCK, WAITING)]),
-        (verdicts.known_steps, [write(NOW, WORKED_ON, replace(WORKED_ON, leased_by="", leased_until=None))]),
-        (verdicts.known_steps, [write(NOW, STUCK, replace(WAITING, status="FAILED"))]),
-        (silence.reclaimed_with_cause, [write(NOW, WORKED_ON, HANDED)]),
-        (deliveries.cleared_after_sending, [TAKEN, CLEARED]),
-        (deliveries.cleared_after_sending, [accepted(1000.5), TAKEN, CLEARED]),
-        (
-            deliveries.sent_once,
-            [
-                began(1001),
-                accepted(1002.0),
-                ended(1002.5),
-                began(1004, "Enqueue-2"),
-                accepted(1005.0, "Enqueue-2"),
-            ],
+        pytest.param(STUCK, HANDED, set(), id="reclaim"),
+        pytest.param(STUCK, replace(HANDED, leased_until=None), {"known_steps"}, id="handoff-without-a-term"),
+        pytest.param(DONE, HANDED, {"known_steps"}, id="resurrected"),
+        pytest.param(STUCK, replace(HANDED, rest="{}"), {"only_its_columns"}, id="another-column"),
+        pytest.param(
+            STUCK, replace(HANDED, error_reason="x"), {"only_its_columns"}, id="a-reason-without-a-quarantine"
         ),
-        (verdicts.one_owner, [write(NOW, WORKED_ON, replace(WORKED_ON, processing_started_at="2"), who="x")]),
-        (verdicts.one_owner, [TAKEN, write(1004.0, DONE, WAITING)]),
-        (
-            verdicts.quarantined_after_reclaims,
-            [
-                write(
-                    NOW,
-                    STUCK,
-                    replace(WAITING, status="FAILED", error_reason=f"{QUARANTINE_PREFIX}: 2 times"),
-                )
-            ],
+        pytest.param(
+            HANDED, replace(HANDED, leased_by="reclaim:u"), {"known_steps"}, id="adopted-before-its-end"
         ),
-        (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("+00:00", ""))]),
-        (deliveries.messages_complete, [began(1001), accepted(1002.0, body=BODY.replace("file_key", "key"))]),
-        (
-            deliveries.not_sent_into_a_cancel,
-            [
-                call(1001, "Enqueue-1", "prepare jobs", "after", commands=[PTTL], answers=[20_001]),
-                accepted(1002.0, delay_s=20),
-            ],
+        pytest.param(
+            replace(HANDED, leased_until=NOW - 1), replace(HANDED, leased_by="reclaim:u"), set(), id="adopted"
         ),
-        (deliveries.nothing_lost, [accepted(1002.0), CLEARED]),
-        (deliveries.nothing_lost, [write(NOW, None, replace(WAITING, leased_by="dead"), who="platform")]),
-        (deliveries.nothing_lost, [write(NOW, None, WORKED_ON, who="w")]),
+        pytest.param(HANDED, CLEARED, {"cleared_after_sending"}, id="cleared-without-a-message"),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_violation_is_found(rule, events):
-    assert judged(rule, *events)
+def test_the_product_s_writes(before, after, broken):
+    assert taking(before, after).broken() == broken
 
 
-@pytest.mark.parametrize("rule", verdicts.RULES, ids=lambda rule: rule.__name__)
-def test_a_reclaim_as_it_should_be_breaks_no_rule(rule):
-    events = [TAKEN, began(1001.5), accepted(1002.0), CLEARED, ended(1003.5)]
-    assert not judged(rule, *events, waiting={1})
-
-
-SEEN, UNSEEN = ("EXISTS", product.HEARTBEAT_SEEN_KEY), ("EXISTS", "x")
-
-
-class TestSilence:
-    """A video taken under a live lease: strike at 900, read again at 1000, silent in between."""
-
-    HOLDER = "i-0123456789abcdef0"
-    CLAIMED = write(800, WAITING, WORKED_ON, who=HOLDER)
-    TAKEN = write(1000.5, WORKED_ON, HANDED)
-
-    def listed(self, at, name, rows=(), beats=(), group=None):
-        rows = [row_of(1, at), *rows]
-        command, answer = mget(*[(row[0], "heartbeat", row[0] in beats or None) for row in rows])
-        return (
-            *invocation(name, at, at + 0.9),
-            call(at + 0.1, name, "list candidates", "after", rows=rows),
-            call(at + 0.2, name, "read heartbeats", "before"),
-            call(at + 0.3, name, "read heartbeats", "after", commands=[command], answers=[answer]),
-            *([call(at + 0.4, name, "read group", "after", answer=group)] if group is not None else []),
-        )
-
-    def reclaimed(self, strike=b"900.000 lease", beat=None, seen=SEEN):
-        command, answer = mget((1, "heartbeat", beat), (1, "silence", strike))
-        name = "read heartbeats and reclaims"
-        parameters = {"rows": '{"1": ""}', "holder": "reclaim:t"}
-        return (
-            *invocation("Reclaim-1", 1000, 1001),
-            call(1000.1, "Reclaim-1", "read videos", "after", rows=[row_of(1, 1000.0)]),
-            call(1000.2, "Reclaim-1", name, "before"),
-            call(1000.3, "Reclaim-1", name, "after", commands=[seen, command], answers=[1, answer]),
-            call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
-            self.TAKEN,
-        )
-
-    def found(self, *events, told=()):
-        given = [event for part in events for event in (part if isinstance(part, tuple) else (part,))]
-        return judged(silence.reclaimed_with_cause, self.CLAIMED, *given, told=told)
-
-    @pytest.mark.parametrize(
-        ("told", "found"),
-        [
-            pytest.param([], False, id="silent"),
-            pytest.param([step(950, "beat")], True, id="heard"),
-            pytest.param([step(950, "beat"), step(960, "beatDeleted", "x")], False, id="deleted-by-a-worker"),
-            pytest.param([step(940, "beatDeleted"), step(950, "beat")], True, id="heard-after-a-deletion"),
-        ],
-    )
-    def test_a_heartbeat_that_redis_had_contradicts_it(self, told, found):
-        events = [self.listed(900, "List-1"), self.listed(998, "List-2"), self.reclaimed()]
-        assert bool(self.found(*events, told=told)) is found
-
-    @pytest.mark.parametrize(
-        ("given", "found"),
-        [
-            pytest.param({}, None, id="as-it-should-be"),
-            pytest.param({"seen": UNSEEN}, "no mark", id="wrong-redis"),
-            pytest.param({"beat": b"1"}, "had a heartbeat", id="heard"),
-            pytest.param({"strike": None}, "no strike", id="no-strike"),
-            pytest.param({"strike": b"950.000 lease"}, "50.000 s old", id="young"),
-        ],
-    )
-    def test_it_must_be_credible(self, given, found):
-        what = self.found(self.listed(900, "List-1"), self.listed(998, "List-2"), self.reclaimed(**given))
-        assert bool(what) is bool(found)
-        assert not found or found in what[0]
-
-    @pytest.mark.parametrize(
-        ("others", "beats", "found"),
-        [
-            pytest.param(4, (), True, id="none-of-five-is-heard"),
-            pytest.param(4, (2,), False, id="one-is-heard"),
-            pytest.param(3, (), False, id="four-are-few"),
-        ],
-    )
-    def test_of_many_it_must_last_longer(self, others, beats, found):
-        rows = [row_of(2 + number, 998, f"w{number}") for number in range(others)]
-        listings = [self.listed(900, "List-1"), self.listed(998, "List-2", rows, beats)]
-        what = self.found(*listings, self.reclaimed())
-        assert bool(what) is found
-
-    @pytest.mark.parametrize(
-        ("group", "told", "found"),
-        [
-            pytest.param([], [], None, id="gone"),
-            pytest.param(None, [], "had not said", id="nobody-asked"),
-            pytest.param([HOLDER], [], "had not said", id="it-is-there"),
-            pytest.param([], [step(999, "beat", HOLDER)], "had not said", id="it-lived-on"),
-        ],
-    )
-    def test_a_worker_is_gone_when_the_group_says_so(self, group, told, found):
-        listing = self.listed(998, "List-1", group=group)
-        what = self.found(listing, self.reclaimed(strike=b"998.000 gone lease"), told=told)
-        assert bool(what) is bool(found)
-        assert not found or found in what[0]
-
-
-class TestResend:
-    """A video that waits since 10, is listed at 998 and taken at 1000."""
-
-    ARRIVED = write(10, None, WAITING, who="platform")
-    TAKEN = write(1000.5, WAITING, HANDED)
-
-    def resent(self, *more, since=b"10.000 identity", depth=EMPTY_QUEUE, oldest=None, empty_since=b"900.0"):
-        wait = {"commands": [("HMGET", product.WAITING_KEY, "1")], "answers": [[since]]}
-        hash_ = {product.QUEUE_EMPTY_FIELD: empty_since} if empty_since else {}
-        look = {"commands": [("HGETALL", product.WAITING_KEY)], "answers": [hash_]}
-        parameters = {"rows": '{"1": ""}', "holder": "reclaim:t"}
-        events = [
-            self.ARRIVED,
-            *invocation("List-1", 998, 999),
-            call(998.1, "List-1", "list candidates", "after", rows=[row_of(1, 998.0)]),
-            call(998.2, "List-1", "read heartbeats", "after", **look),
-            *([call(998.3, "List-1", "read depth", "after", depth=depth)] if depth else []),
-            *([call(998.4, "List-1", "read oldest", "after", answer=oldest)] if oldest else []),
-            *invocation("Reclaim-1", 1000, 1001),
-            call(1000.1, "Reclaim-1", "read videos", "after", rows=[row_of(1, 1000.0)]),
-            call(1000.2, "Reclaim-1", "take waits", "after", **wait),
-            call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
-            *more,
-            self.TAKEN,
-        ]
-        return judged(resends.resent_with_cause, *events)
-
-    @pytest.mark.parametrize(
-        ("given", "found"),
-        [
-            pytest.param({}, None, id="queue-empty-twice"),
-            pytest.param({"empty_since": None}, "one look", id="queue-empty-once"),
-            pytest.param({"empty_since": b"997.0"}, "one look", id="looks-too-close"),
-            pytest.param({"depth": None}, "depth", id="depth-unknown"),
-            pytest.param({"depth": {"visible": "1"}}, "age", id="age-unknown"),
-            pytest.param({"depth": {"visible": "1"}, "oldest": 87.0}, None, id="older-than-all"),
-            pytest.param({"depth": {"visible": "1"}, "oldest": 89.0}, "89.000 s", id="not-old-enough"),
-            pytest.param({"since": None}, "no wait", id="no-wait"),
-            pytest.param({"since": b"101.000 identity"}, "899.000 s", id="too-short"),
-        ],
-    )
-    def test_a_message_is_lost_only_on_evidence(self, given, found):
-        what = self.resent(**given)
-        assert bool(what) is bool(found)
-        assert not found or found in what[0]
-
-    @pytest.mark.parametrize(
-        ("row", "found"),
-        [
-            pytest.param(WAITING, False, id="the-same"),
-            pytest.param(replace(WAITING, leased_by="x"), True, id="lease"),
-            pytest.param(replace(WAITING, rest='{"file_key": "new"}'), True, id="upload"),
-        ],
-    )
-    def test_a_wait_ends_with_a_change(self, row, found):
-        assert bool(self.resent(write(500, row, WAITING, who="platform"))) is found
+KEEPS = "living_workers_keep_their_videos"
 
 
 @pytest.mark.parametrize(
-    ("video", "reason", "found"),
+    ("before", "story", "broken"),
     [
-        pytest.param(2, f"{QUARANTINE_PREFIX}: 6 times", False, id="asked-for"),
-        pytest.param(2, "ffmpeg ended with status 1", True, id="not-ours"),
-        pytest.param(1, f"{QUARANTINE_PREFIX}: 6 times", True, id="not-asked-for"),
+        pytest.param(WORKED_ON, lambda s: s.step(NOW - 62, "beat"), set(), id="silent-for-a-minute"),
+        pytest.param(WORKED_ON, lambda s: s.step(NOW - 30, "beat"), {KEEPS}, id="heard-half-a-minute-ago"),
+        pytest.param(
+            WORKED_ON,
+            lambda s: s.step(NOW - 30, "beat").step(NOW - 20, "beatDeleted"),
+            {KEEPS},
+            id="heard-though-somebody-deleted-it",
+        ),
+        pytest.param(STUCK, lambda s: s.step(NOW - 30, "beat"), set(), id="heard-with-an-expired-lease"),
+        pytest.param(
+            replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
+            lambda s: s.step(NOW - 30, "beat"),
+            {KEEPS},
+            id="an-orphan-that-beats",
+        ),
+        pytest.param(
+            replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
+            lambda s: s.step(NOW - 30, "beat").fault(NOW - 9, "Redis is flushed"),
+            set(),
+            id="an-orphan-whose-heartbeat-redis-lost",
+        ),
     ],
 )
-def test_only_what_an_operator_names_is_released(video, reason, found):
-    failed = replace(WAITING, status="FAILED", error_reason=reason)
-    released = replace(write(1000.5, failed, HANDED), video=video)
-    parameters = {"rows": f'{{"{video}": ""}}', "holder": "reclaim:t"}
-    events = [
-        *invocation("Reclaim-1", 1000, 1001),
-        call(1000.4, "Reclaim-1", "lease for handoff", "before", parameters=parameters),
-        released,
-    ]
-    assert bool(judged(resends.released_on_request, *events)) is found
-    assert not judged(verdicts.known_steps, *events)
+def test_a_video_whose_heartbeat_moves(before, story, broken):
+    assert story(taking(before)).broken() == broken
+
+
+def test_an_expired_lease_is_no_cause_where_it_is_spared():
+    story = taking(STUCK).step(NOW - 30, "beat")
+    assert story.broken(expired_but_beating="spare") == {KEEPS}
+
+
+@pytest.mark.parametrize(("instance", "broken"), [("i-1", set()), ("i-2", {KEEPS})])
+def test_an_instance_that_was_terminated(instance, broken):
+    assert taking(WORKED_ON, terminated=[instance]).step(NOW - 5, "beat").broken() == broken
+
+
+@pytest.mark.parametrize(("heard", "broken"), [(1, {"mass_silence_waits"}), (4, set())])
+def test_silence_of_most(heard, broken):
+    story = taking(WORKED_ON)
+    calls = [("look", NOW - 70, {}), ("remember", NOW - 69, {})]
+    story.invocation(NOW - 71, "ListStaleVideos-0", *calls, execution="earlier")
+    for video in range(1, 4 + heard):
+        story.step(NOW - (100 if video < 4 else 5), "beat", video=video)
+        story.writes.insert(0, Write(0, NOW - 300, NOW - 300, "i-1", video, WAITING, WORKED_ON))
+    assert story.broken() == broken
+
+
+def test_a_video_that_waited_too_short():
+    story = taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="platform")
+    story.writes.sort(key=lambda write: write.at)
+    assert "resent_after_waiting" in story.broken()
+    assert "resent_after_waiting" not in story.broken(lost_after_s=100)
 
 
 @pytest.mark.parametrize(
-    ("row", "given", "found"),
+    ("before", "release", "broken"),
     [
-        pytest.param(WAITING, {}, True, id="no-message"),
-        pytest.param(WAITING, {"waiting": {1}}, False, id="has-one"),
-        pytest.param(replace(WAITING, leased_by="dead"), {}, True, id="with-a-dead-workers-lease"),
-        pytest.param(DONE, {}, False, id="done"),
+        (QUARANTINED, [1], set()),
+        (QUARANTINED, [2], {"released_on_request"}),
+        (replace(QUARANTINED, error_reason="ffmpeg"), [1], {"released_on_request"}),
     ],
 )
-def test_a_lost_message_is_always_a_violation(row, given, found):
-    message = accepted(999.0, "platform")
-    told = [step(1000, "received", of=message), step(1000.1, "deleted", of=message)]
-    events = [message, write(1001.0, WORKED_ON, row, who="platform")]
-    case = case_of(*events, told=told, **given)
-    assert [violation.rule for violation in verdicts.violations(case)] == ["nothing_lost"] * found
+def test_a_release(before, release, broken):
+    assert taking(before, release=release).broken() == broken
+
+
+def test_two_owners():
+    claimed = replace(WORKED_ON, processing_started_at="claim-2")
+    assert Story().write(1, WORKED_ON, claimed, who="i-2").broken() == {"one_owner"}
+    assert Story().write(1, WAITING, WORKED_ON, who="i-1").write(2, DONE, WAITING, who="x").broken() == {
+        "one_owner"
+    }
+    assert Story().write(1, DONE, WORKED_ON, who=SAVE).broken() == set()
+
+
+def test_quarantines():
+    story = taking(STUCK, QUARANTINED)
+    assert story.broken(max_reclaims=1) == {"quarantined_after_reclaims"}
+    story.writes.insert(0, Write(0, NOW - 50, NOW - 50, PRODUCT, 1, STUCK, HANDED))
+    assert "quarantined_after_reclaims" not in story.broken(max_reclaims=1)
+    waiting = taking(CLEARED, QUARANTINED)
+    assert "known_steps" in waiting.broken(max_reclaims=1), "a lost message is no reason"
+
+
+def test_many_quarantines_in_an_hour():
+    story = Story()
+    for number in range(8):
+        story.write(NOW + number, STUCK, QUARANTINED, video=number)
+    assert "few_quarantines_an_hour" in story.broken()
+    assert "few_quarantines_an_hour" not in story.fault(NOW + 4, "Redis is flushed").broken()
+
+
+def test_messages():
+    complete = Story().invocation(1, "Enqueue-1").accepted(2)
+    assert complete.broken() == set()
+    assert Story().invocation(1, "Enqueue-1").accepted(2, created_at="2026-01-01T00:00:00").broken() == {
+        "messages_complete"
+    }
+    commands = {"commands": [("PTTL", "tenant:1:video:1:cancel_requested")], "answers": [5000]}
+    into_a_cancel = Story().invocation(1, "Enqueue-1", ("prepare jobs", 1.5, commands)).accepted(2)
+    assert into_a_cancel.broken() == {"not_sent_into_a_cancel"}
 
 
 @pytest.mark.parametrize(
-    ("steps", "dead", "fate"),
+    ("row", "waiting", "lost"),
     [
-        (["received", "deleted"], False, "was lost by a worker that died before its claim"),
-        (["received", "lockFailed", "received"], False, "was lost by a worker that died before its claim"),
-        (["received", "deleted", "skipped"], False, "was deleted while cancel_requested was set"),
-        (["received", "lockFailed"], True, "is in the dead-letter queue"),
-        ([], False, "was lost by a worker that died as it received"),
+        (WAITING, [], True),
+        (WAITING, [1], False),
+        (WORKED_ON, [], True),
+        (DONE, [], False),
+        (QUARANTINED, [], False),
     ],
 )
-def test_tells_what_became_of_a_lost_message(steps, dead, fate):
-    message = accepted(999.0, "platform")
-    told = [step(1000 + n, event, of=message) for n, event in enumerate(steps)]
-    events = [message, write(998.0, None, WAITING, who="platform")]
-    if dead:
-        events.append(Event(1010.0, "dead", {"message": message.details["message"], "body": BODY}))
-    assert deliveries.lost(case_of(*events, told=told)) == {f"the last message {fate}": 1}
+def test_what_is_lost_at_the_end(row, waiting, lost):
+    case = replace(Story().write(1, None, row, who="platform").case())
+    case = Case(case.history, Timing(), frozenset(waiting))
+    assert bool(list(verdicts.nothing_lost(case))) is lost
+
+
+def cause_of(story):
+    ((_, _, cause),) = duplicates._duplicates(story.case())
+    return cause
+
+
+def two(second="Enqueue-2", first="Enqueue-1", faults=(), error=None, until=None):
+    """A handoff, and two messages for it."""
+    story = taking(STUCK, at=NOW).invocation(NOW + 1, "Enqueue-1", until=until, faults=faults, error=error)
+    return story.accepted(NOW + 2, first).invocation(NOW + 20, "Enqueue-2").accepted(NOW + 30, second)
+
+
+@pytest.mark.parametrize(
+    ("story", "cause"),
+    [
+        (two(PLATFORM), Cause.USER),
+        (two(WORKER), Cause.REQUEUE),
+        (two(OPERATOR), Cause.OPERATOR),
+        (two(faults=["the function dies after 'send'"]), Cause.CRASH),
+        (two(faults=["the function's answer is lost before 'answer'"]), Cause.LOST_BY_FUNCTION),
+        (two(until=NOW + 25), Cause.LOST_BY_FUNCTION),
+        (two(faults=["SQS answer lost"]), Cause.LOST_BY_SQS),
+        (
+            two(faults=["PostgreSQL's connection is cut after 'clear handoffs'"], error="E"),
+            Cause.LOST_BY_POSTGRES,
+        ),
+        (two(error="StoreRefused"), Cause.FAILED_CALL),
+        (two(), None),
+        (two().write(NOW + 10, CLEARED, HANDED, who=SAVE), Cause.SAVED),
+    ],
+)
+def test_why_a_handoff_sent_two_messages(story, cause):
+    assert cause_of(story) == cause
+    assert ("duplicates_have_cause" in story.broken()) is (cause is None)
+
+
+def reclaimed_with(message, *, deleted_at=None, **told):
+    """A worker claims with a message; a message sent at NOW - 90 is out as the video is reclaimed and sent again."""
+    story = taking(STUCK).accepted(NOW - 90, PLATFORM).invocation(NOW + 1, "Enqueue-1").accepted(NOW + 2)
+    story.writes.insert(0, Write(0, NOW - 60, NOW - 60, "i-1", 1, WAITING, STUCK))
+    story.step(NOW - 61, "received", message=message)
+    return story.deleted(deleted_at, NOW - 90) if deleted_at else story
+
+
+def resent(**given):
+    story = taking(CLEARED).accepted(NOW - 5000, given.pop("sender", "Enqueue-0"))
+    return story.invocation(NOW + 1, "Enqueue-1").accepted(NOW + 2)
+
+
+@pytest.mark.parametrize(
+    ("story", "cause"),
+    [
+        (reclaimed_with(f"m{NOW - 90}"), Cause.OLDER_PATH),
+        (reclaimed_with("another"), Cause.ANOTHER_MESSAGE),
+        (resent(), None),
+        (
+            resent().step(NOW - 30, "lockFailed", message=f"m{NOW - 5000}"),
+            Cause.GIVEN_BACK,
+        ),
+        (
+            resent().deleted(NOW - 100, NOW - 5000).step(NOW + 50, "claimed", message=f"m{NOW - 5000}"),
+            Cause.PAUSED_WORKER,
+        ),
+        (taking(CLEARED).accepted(NOW - 0.5, PLATFORM).accepted(NOW + 2), Cause.DURING_RESEND),
+    ],
+)
+def test_why_a_message_was_out_when_a_video_was_taken(story, cause):
+    story.invocation(NOW + 1, "Enqueue-1") if "Enqueue-1" not in story.case().began else None
+    assert cause_of(story) == cause
+
+
+def test_the_causes_are_those_of_the_document():
+    text = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
+    table = text.partition("## Second messages")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| ([a-z][^|]*) \|", table, re.MULTILINE)[1:] == [str(cause) for cause in Cause]
