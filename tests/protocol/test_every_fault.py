@@ -1,183 +1,92 @@
 """One fault at each step of list, reclaim and enqueue: nothing is lost, and nothing needs a person."""
 
-from typing import get_args
-
 import pytest
 
-from dev.chaos import resends, silence, verdicts
-from dev.chaos.queue import SendFault
+from dev.chaos.environment import Timing
+from dev.chaos.injection import POSTGRES, REDIS, SEND_FAULTS, inflict
 
-_RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
-POSTGRES = (
-    "list candidates",
-    "read unfinished",
-    "read videos",
-    "lease for handoff",
-    "quarantine",
-    "read handoffs",
-    "clear handoffs",
-)
-REDIS = (
-    "read heartbeats",
-    "read missing heartbeats",
-    "record strikes",
-    "record waits",
-    "take waits",
-    "read heartbeats and reclaims",
-    "end counts",
-    "forget status",
-    "prepare jobs",
-)
-AWS = ("read group", "read depth", "send")
-
-
-def die(invocation, _connection):
-    invocation.die()
-
-
-def cut(when):
-    return lambda invocation, connection: invocation.cut(connection, when)
-
-
-def answer(code):
-    return lambda _invocation, _connection: _RAISE.format(code)
-
-
-def cut_redis(when):
-    return lambda invocation, _connection: invocation.sandbox.environment.redis_relay.cut_next(when)
-
-
-def sqs(fault):
-    return lambda invocation, _connection: invocation.sandbox.environment.queue.faults.update(
-        {invocation.id: fault}
-    )
-
-
-def unknown(_invocation, _connection):
-    return "unknown"
-
-
-def overtake(invocation, _connection):
-    invocation.lose_answer(0.05)
-
-
+STATEMENTS = [
+    call for call in POSTGRES if call != "read uncleared"
+]  # only where a row is locked: `test_races.py`
+CALLS = [*STATEMENTS, *REDIS, "read depth", "send"]
 FAULTS = [
-    *[(call, when, "dies", die) for call in (*POSTGRES, *REDIS, *AWS) for when in ("before", "after")],
-    *[(call, "before", "dies", die) for call in ("connect", "set up session", "answer")],
+    *[(call, "after", "die") for call in CALLS],
+    ("answer", "before", "die"),
+    *[(call, "before", "cut after") for call in ("lease for handoff", "quarantine", "clear handoffs")],
+    *[(call, "before", "cut Redis during") for call in ("remember", "count", "begin quarantine")],
+    *[("send", "before", f"SQS {fault}") for fault in SEND_FAULTS],
     *[
-        (call, "before", f"cut {when}", cut(when))
-        for call in POSTGRES
-        for when in ("before", "during", "after")
-    ],
-    *[
-        (call, "before", name, answer(code))
-        for call in POSTGRES
-        for name, code in [
-            ("deadlock", "40P01"),
-            ("read-only", "25006"),
-            ("timeout", "57014"),
-            ("refused", "42501"),
-        ]
-    ],
-    *[
-        (call, "before", f"redis cut {when}", cut_redis(when))
-        for call in REDIS
-        for when in ("before", "during", "after")
-    ],
-    *[(call, "before", "unknown", unknown) for call in ("read group", "read depth")],
-    *[("send", "before", f"sqs {fault}", sqs(fault)) for fault in get_args(SendFault)],
-    *[
-        (call, "before", "overtaken", overtake)
-        for call in ("lease for handoff", "read handoffs", "send", "clear handoffs")
+        (call, "before", "go on though taken for dead")
+        for call in ("lease for handoff", "send", "clear handoffs")
     ],
 ]
-
-
-# Silence, waits and counts of these tests were arranged, and not recorded by a listing.
-BY_ARRANGEMENT = (
-    silence.reclaimed_with_cause,
-    resends.resent_with_cause,
-    verdicts.quarantined_after_reclaims,
-    verdicts.nothing_lost,
-)
+GONE = "i-0123456789abcdef0"
 PUT_BACK = ("expired", "silent", "orphan", "gone", "lost")
+
+
+@pytest.fixture
+def timing():
+    return Timing(max_reclaims=1)
 
 
 @pytest.fixture
 def stuck(academy, stage):
     """One video of each kind that is to be put back, one that is to be quarantined, and some to be spared."""
-    videos = {
+    videos = {"lost": academy.add("UPLOADED"), "done": academy.add("READY"), "poison": academy.add(until=-1)}
+    stage.execute()
+    for name in ("poison", "beating"):
+        videos[name] = videos.get(name) or stage.upload()
+        stage.encode(videos[name], manner="contract")
+    stage.look(4, every_s=61)
+    videos["silent"] = academy.add(until=36_000)
+    stage.look(1, every_s=61)
+    stage.expire(videos["poison"])
+    videos |= {
         "expired": academy.add(until=-1),
-        "silent": academy.add(until=3600),
         "orphan": academy.add("UPLOADED", by="reclaim:crashed", until=-1),
-        "gone": academy.add(by="i-0123456789abcdef0-1", until=3600),
-        "lost": academy.add("UPLOADED"),
-        "poison": academy.add(until=-1),
-        "beating": academy.add(until=3600, beats=True),
-        "first-miss": academy.add(until=3600),
-        "unknown": academy.add(until=3600),
-        "done": academy.add("READY"),
+        "gone": academy.add(by=f"{GONE}-1", until=36_000),
+        "unknown": academy.add(until=36_000),
     }
-    academy.redis.lpush(f"tenant:1:video:{videos['unknown']}:heartbeat", "of another type")
-    stage.silence(videos["silent"])
-    stage.wait_long(videos["lost"])
-    stage.count(videos["poison"], 5)
-    stage.count(videos["done"], 1)
-    stage.instances = set()
+    academy.sql(  # a claim sets lease and start from one reading of the clock
+        "UPDATE video_video SET leased_until = processing_started_at + interval '14400 s' WHERE id = %s",
+        (videos["gone"],),
+    )
+    academy.redis.set(f"tenant:1:video:{videos['unknown']}:heartbeat", "without an end")
     return videos
 
 
-def wait_again(stage):
-    """Run until a video whose wait was forgotten is sent again: its wait starts anew."""
-    for name, seconds in (("starts", 1000), ("finds-the-queue-empty", 61), ("sends", 0)):
-        stage.execute(name)
-        stage.finish()
-        stage.age_waits(seconds)
-
-
-def sent_more_than_once(stage):
-    case = stage.case()
-    return {video for video, messages in case.accepted.items() if len(messages) > 1}
+def states(stage, stuck):
+    return {name: stage.academy.state(video)[0] for name, video in stuck.items()}
 
 
 @pytest.mark.parametrize(
-    ("call", "when", "action"),
-    [pytest.param(call, when, action, id=f"{call}-{when}-{name}") for call, when, name, action in FAULTS],
+    ("call", "when", "fault"), [pytest.param(*fault, id="-".join(fault)) for fault in FAULTS]
 )
-def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, action):
-    struck = stage.inject_once(call, when, action)
-    stage.execute("first")
+def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, fault):
+    struck = stage.inject_once(
+        call, when, lambda invocation, connection: inflict(fault, invocation, connection)
+    )
+    stage.execute(terminated=[GONE])
     assert struck, "the fault never came to pass"
     stage.calm()
     stage.lambdas.forget()
-    stage.let_handoffs_expire()  # what the first run left between the stores is an orphan by now
-    stage.execute("second")
-    stage.finish()
-    if stage.academy.state(stuck["lost"])[0] != "READY":
-        wait_again(stage)
-    assert {name: stage.academy.state(video)[0] for name, video in stuck.items()} == {
-        "expired": "READY",
-        "silent": "READY",
-        "orphan": "READY",
-        "gone": "READY",
-        "lost": "READY",
-        "poison": "FAILED",
+    stage.pass_time(901)  # what the first run left between the stores is an orphan by now
+    for _ in range(2):
+        stage.look(8, terminated=[GONE])
+        stage.finish()
+    found = states(stage, stuck)
+    assert found.pop("poison") in ("FAILED", "READY")  # its count may have ended without the quarantine
+    assert found == {name: "READY" for name in (*PUT_BACK, "done")} | {
         "beating": "PROCESSING",
-        "first-miss": "PROCESSING",
         "unknown": "PROCESSING",
-        "done": "READY",
     }
-    rules = [rule for rule in verdicts.RULES if rule not in BY_ARRANGEMENT]
-    assert stage.violated(*rules) == []
+    assert stage.violated() == []
 
 
-def test_there_is_a_fault_for_every_call_of_a_clean_run(stage, stuck):
-    stage.execute()
-    reached = {e.details["call"] for e in stage.record.events if e.kind == "call"}
-    assert reached == {call for call, *_ in FAULTS}
-
-
-def test_a_clean_run_sends_each_video_once_and_at_once(stage, stuck):
-    assert stage.execute().status == "SUCCEEDED"
+def test_a_clean_run_reaches_every_call_and_sends_each_video_once(stage, stuck):
+    before = len(stage.record.events)
+    assert stage.execute(terminated=[GONE]).status == "SUCCEEDED"
+    reached = {e.details["call"] for e in stage.record.events[before:] if e.kind == "call"}
+    assert reached >= {call for call, *_ in FAULTS}
     assert stage.messages() == sorted(stuck[name] for name in PUT_BACK)
-    assert not sent_more_than_once(stage)
+    assert states(stage, stuck)["poison"] == "FAILED"

@@ -158,16 +158,6 @@ def test_a_row_that_stays_locked_keeps_its_token_and_holds_up_no_other(academy, 
     assert academy.state(locked) == ("UPLOADED", "reclaim:t", True)
 
 
-def test_a_row_that_is_locked_for_a_while_is_renewed_in_the_end(academy, store, session, pauses):
-    locked, free = (academy.add("UPLOADED", by="reclaim:t", until=10) for _ in range(2))
-    with session("platform") as platform, platform.cursor() as cursor:
-        cursor.execute("UPDATE video_video SET title = 'new' WHERE id = %s", (locked,))
-        pauses += [lambda: None, platform.commit]
-        jobs = store.read_handoffs([locked, free], token="t", handoff_s=900)
-    assert sorted(job.video_id for job in jobs) == [locked, free]
-    assert not pauses
-
-
 def test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other(academy, store, session, pauses):
     locked, free = (academy.add("UPLOADED", by="reclaim:t", until=10) for _ in range(2))
     store._session.fetch("SELECT set_config('lock_timeout', '300ms', false)", {})
@@ -175,16 +165,6 @@ def test_a_row_that_stays_locked_is_not_renewed_and_holds_up_no_other(academy, s
         cursor.execute("UPDATE video_video SET title = 'new' WHERE id = %s", (locked,))
         jobs = failing_softly(store.read_handoffs, [locked, free], token="t", handoff_s=900)
         assert [job.video_id for job in jobs] == [free]
-
-
-def test_only_a_row_that_is_locked_is_waited_for(academy, store, monkeypatch):
-    """A video that was claimed meanwhile is gone, whatever else carries the token."""
-    ready, claimed = academy.add("UPLOADED", by="reclaim:t", until=900), academy.add(by="w")
-    academy.add("UPLOADED", by="reclaim:t", until=900)  # of another batch of the same execution
-    slept_s = []
-    monkeypatch.setattr(store_module, "time", SimpleNamespace(sleep=slept_s.append))
-    jobs = store.read_handoffs([ready, claimed], token="t", handoff_s=900)
-    assert ([job.video_id for job in jobs], slept_s) == ([ready], [])
 
 
 def clear_soon(store, jobs):
