@@ -27,9 +27,8 @@ def _make(service: str) -> Any:  # noqa: ANN401
     import boto3  # late: only functions that call AWS pay the third of a second
     from botocore.config import Config
 
-    timeouts = Config(
-        connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}
-    )
+    retries: Any = {"total_max_attempts": 2, "mode": "standard"}
+    timeouts = Config(connect_timeout=2, read_timeout=5, retries=retries)
     return boto3.client(service, config=timeouts)  # type: ignore[call-overload]
 
 

@@ -56,14 +56,11 @@ class SecretUnavailable(Exception):
     """A secret could not be read. Never leaves the adapters: each treats it as its own system's failure."""
 
 
-_MAX_DESCRIBED = 20
-
-
 def describe_failures(reasons: Mapping[int, str]) -> str:
     """Describe a failure of several videos: the first twenty ids, grouped by reason."""
-    groups: dict[str, list[int]] = {}
-    for video_id, reason in list(reasons.items())[:_MAX_DESCRIBED]:
-        groups.setdefault(reason, []).append(video_id)
-    described = [f"{', '.join(map(str, video_ids))} ({reason})" for reason, video_ids in groups.items()]
-    more = f", and {len(reasons) - _MAX_DESCRIBED} more" if len(reasons) > _MAX_DESCRIBED else ""
+    groups: dict[str, list[str]] = {}
+    for video_id, reason in list(reasons.items())[:20]:
+        groups.setdefault(reason, []).append(str(video_id))
+    described = [f"{', '.join(video_ids)} ({reason})" for reason, video_ids in groups.items()]
+    more = f", and {len(reasons) - 20} more" if len(reasons) > 20 else ""
     return f"{len(reasons)} video{'s' * (len(reasons) != 1)} failed: {', '.join(described)}{more}"

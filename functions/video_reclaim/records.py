@@ -9,25 +9,15 @@ T = TypeVar("T")
 
 
 class Malformed(ValueError):
-    """A value does not fit its record.
-
-    Attributes:
-        field: the field, such as ``limit`` or ``decision.inputs.at``; '' for the whole value.
-        problem: what is wrong with it.
-    """
+    """A value does not fit its record: a field, such as ``decision.inputs.at``, or '' for the whole, and why."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}" if field else problem)
-        self.field = field
-        self.problem = problem
+        self.field, self.problem = field, problem
 
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
-    """Read a record from JSON text.
-
-    Raises:
-        Malformed: the text is not JSON, or a field is missing, unknown, of the wrong type or out of range.
-    """
+    """Read a record from JSON text. Raises Malformed if it is no JSON, or a field does not fit."""
     try:
         return msgspec.json.decode(text, type=kind)
     except RecursionError:
@@ -41,12 +31,7 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
 
 
 def from_builtins(value: object, kind: type[T], *, strict: bool = True) -> T:
-    """Read a record from dicts and lists.
-
-    Args:
-        value: what ``json.loads`` gives.
-        kind: the record's type.
-        strict: accept no text in place of a number, and no ``12.0`` in place of ``12``.
+    """Read a record from dicts and lists; unless ``strict``, a number may be a text, and ``12.0`` stand for ``12``.
 
     Raises:
         Malformed: a field is missing, unknown, of the wrong type or out of range.

@@ -19,12 +19,9 @@ _PERIOD_S = 60
 
 
 def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) -> None:
-    """Put one value per series, all in one call. None is unknown and is left out.
+    """Put one value per series, all in one call. None is unknown and is left out. Raises MetricsUnavailable.
 
     A retry puts the points once more: sums then count twice, maxima don't.
-
-    Raises:
-        MetricsUnavailable: CloudWatch did not accept them.
     """
     known = {series: value for series, value in values.items() if value is not None}
     if not known:
@@ -51,8 +48,7 @@ def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) 
 def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tuple[Point, ...]:
     """Read back the maximum per minute over the window before ``at``, oldest first.
 
-    A minute without a point is absent; nothing is filled in. The points of the last minutes may not be
-    readable yet. When CloudWatch can't answer, every minute is absent.
+    A minute without a point is absent, as every minute is when CloudWatch can't answer. Nothing is filled in.
     """
     cloudwatch: CloudWatchClient = aws.client("cloudwatch")
     minute = at.replace(second=0, microsecond=0)

@@ -11,12 +11,8 @@ _NAME_CHARACTERS = MAX_HOLDER_CHARACTERS - len(HANDOFF_PREFIX) - _HASH_CHARACTER
 def token_for(execution_arn: str) -> str:
     """Return the token of an execution, which fits into ``leased_by`` after the prefix.
 
-    The same execution always gives the same token, so that a retried or redriven step finds its own work. The
-    token starts with the execution's name, which an operator can look up in the console. The hash keeps apart
-    executions of other state machines whose names start alike.
-
-    Raises:
-        ValueError: not the ARN of an execution.
+    It is the same for every retry and redrive, which so find their own work. It starts with the execution's name,
+    which an operator can look up. The hash keeps apart executions whose names start alike. Raises ValueError.
     """
     name = execution_name(execution_arn)
     if not name or not execution_arn.startswith("arn:"):

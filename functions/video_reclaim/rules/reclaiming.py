@@ -96,17 +96,10 @@ def plan(
     due: Container[int],
     granted: Container[int],
 ) -> Plan:
-    """Decide on each video of a batch.
+    """Decide on each video of a batch, of which some are due for quarantine, and some may be quarantined now.
 
     A lost message that another execution has taken is left to that one. A Redis that takes no count takes no
     heartbeats either, so silence is unknown.
-
-    Args:
-        videos: the rows as just read.
-        reasons: from `judge_batch`.
-        tally: what Redis counted.
-        due: from `quarantines_due`.
-        granted: ids of those that may be quarantined now.
     """
     kept = dict(reasons)
     for video_id, reason in reasons.items():

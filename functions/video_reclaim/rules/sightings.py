@@ -1,9 +1,7 @@
-"""What is seen of a video, and since when it has not changed.
+"""What is seen of a video, its claim, its file and when its heartbeat expires, and since when it has not changed.
 
-Of each video the functions remember, in Redis, its claim, its file and when its heartbeat expires, with the time
-from which on all of this has been the same. A living worker's heartbeat moves its expiry every 20 s, whatever its
-time to live. A dead worker's never moves again. A record that is lost, or void because nobody looked for too long,
-begins anew: that only delays.
+A living worker's heartbeat moves its expiry every 20 s, whatever its time to live. A dead worker's never moves again.
+A record in Redis that is lost, or void because nobody looked for too long, begins anew: that only delays.
 """
 
 import hashlib

@@ -1,11 +1,8 @@
 """Which videos are stuck, and why.
 
-A video is stale when what is seen of it has not changed for long enough (`rules.sightings`). The exceptions need
-no look at a heartbeat: an expired lease, by the platform's own rule, and an instance that Auto Scaling reports as
-terminated. A heartbeat that could not be read is unknown, never silent.
-
-A claim is identified by the text of ``leased_by``, ``leased_until`` and ``processing_started_at``. On the platform's
-older path, which sets no lease, only the last of them tells two claims apart.
+A video is stale when what is seen of it has not changed for long enough (`rules.sightings`). Two reasons need no
+look at a heartbeat: an expired lease, by the platform's own rule, and a terminated instance. A claim is identified by
+the text of ``leased_by``, ``leased_until`` and ``processing_started_at``; without a lease the last alone tells.
 """
 
 from collections.abc import Container
@@ -18,13 +15,9 @@ from video_reclaim.rules.sightings import Seen
 
 
 class Reason(StrEnum):
-    """What was found about a video. The value is the name in outputs; ``meaning`` explains it to people.
+    """What was found about a video: its name in outputs, whether it is stale, and its meaning for people.
 
     This is the only list of reasons: rules, records, the demo and the documents take them from here.
-
-    Attributes:
-        stale: the video is to be reclaimed.
-        meaning: one clause for people.
     """
 
     stale: bool
@@ -51,9 +44,7 @@ class Reason(StrEnum):
     def __new__(cls, value: str, stale: bool, meaning: str) -> "Reason":
         """Make a member whose value is the name alone."""
         member = str.__new__(cls, value)
-        member._value_ = value
-        member.stale = stale
-        member.meaning = meaning
+        member._value_, member.stale, member.meaning = value, stale, meaning
         return member
 
 

@@ -1,9 +1,4 @@
-"""Which waiting videos have no message any more.
-
-The database does not tell how long a video has been UPLOADED, so what counts is since when it has been seen
-unchanged (`rules.sightings`). Its message is lost when the queue held none that could be its own in two looks at
-least 60 s apart. Nothing else proves a loss: the age of a queue's messages does not (decision 16).
-"""
+"""Which waiting videos have no message any more: a loss is proved by the queue's counts alone (decision 16)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

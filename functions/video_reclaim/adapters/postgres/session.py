@@ -18,6 +18,7 @@ Rows = list[tuple[Any, ...]]
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
+_SERVER_NOT_REACHED = ("timeout expired", "Connection refused", "translate host name")
 # Classes of SQLSTATE that concern the statement, not the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error
 # Codes"): feature not supported, invalid catalog name, invalid schema name, syntax error or access rule violation.
 # A trigger may raise any code, one of its own included.
@@ -37,8 +38,7 @@ class Session:
 
         Raises:
             StoreUnavailable: no answer; whether the statement had an effect is unknown.
-            RowRefused: the data of a row was refused; the statement had no effect.
-            StoreRefused: the statement was refused for another reason.
+            StoreRefused, RowRefused: the statement, or the data of a row, was refused; nothing was written.
         """
         with self._cursor() as cursor:
             cursor.execute(statement, parameters)
@@ -47,10 +47,7 @@ class Session:
             return rows
 
     def fetch_again_if_lost(self, statement: str, parameters: Mapping[str, object]) -> Rows:
-        """Like `fetch`, but when a kept connection was lost since its last use, run it once more on a new one.
-
-        For statements that may run twice.
-        """
+        """Like `fetch`, but run a statement that may run twice once more when a kept connection was lost."""
         reused = self._connection is not None
         try:
             return self.fetch(statement, parameters)
@@ -101,21 +98,15 @@ def _connect(settings: Database) -> Connection:
     try:
         return _open(settings, credentials)
     except psycopg2.OperationalError as exc:
-        # Before there is a connection, a refused password has no code, and text in the server's language.
-        if not settings.secret_arn or _server_not_reached(exc):
+        # Before there is a connection, a refused password has no code, and text in the server's language. libpq's
+        # own texts are in English here.
+        if not settings.secret_arn or any(text in str(exc) for text in _SERVER_NOT_REACHED):
             raise
         secrets.forget()
         renewed = _credentials(settings)
         if renewed == credentials:
             raise
         return _open(settings, renewed)  # the secret was rotated after it was fetched
-
-
-def _server_not_reached(exc: psycopg2.OperationalError) -> bool:
-    """Tell whether libpq never reached the server; its own texts are in English here."""
-    return any(
-        words in str(exc) for words in ("timeout expired", "Connection refused", "translate host name")
-    )
 
 
 def _open(settings: Database, credentials: dict[str, Any]) -> Connection:
@@ -151,8 +142,6 @@ def _credentials(settings: Database) -> dict[str, Any]:
     if not settings.user:
         return {}
     if settings.iam_resource_id:
-        token = aws.client("rds").generate_db_auth_token(
-            DBHostname=settings.host, Port=settings.port, DBUsername=settings.user
-        )
-        return {"user": settings.user, "password": token}
+        place = {"DBHostname": settings.host, "Port": settings.port, "DBUsername": settings.user}
+        return {"user": settings.user, "password": aws.client("rds").generate_db_auth_token(**place)}
     return {"user": settings.user}

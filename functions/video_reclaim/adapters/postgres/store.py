@@ -40,13 +40,12 @@ class Store:
     def list_candidates(self) -> list[Video]:
         """Return up to 50,000 videos that may be stuck: those that wait, at most 10,000, then the oldest claim first.
 
-        Raises:
-            StoreUnavailable, StoreRefused: nothing was read.
+        Raises StoreUnavailable, StoreRefused.
         """
         return self._read(statements.LIST_CANDIDATES, {"max_waiting": MAX_WAITING, "max_rows": MAX_LISTED})
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
-        """Return these videos as they are now, by id; deleted ones are absent. Raises as `list_candidates`."""
+        """Return these videos as they are now, by id; deleted ones are absent."""
         return self._read(statements.READ_VIDEOS, {"ids": list(video_ids)})
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:

@@ -1,8 +1,7 @@
 """The workers' heartbeats, and what the product remembers beside them: sightings, and counts of dead claims.
 
-The keys are in `rules.platform`. The product's own keys are in the same Redis as the heartbeats on purpose:
-whatever deletes the heartbeats deletes them too. When Redis can't answer, the methods here return None, False or
-nothing, and never raise.
+The product's keys are in the Redis of the heartbeats on purpose: what deletes these deletes them too. When Redis
+can't answer, the methods here return None, False or nothing, and never raise.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,12 +47,7 @@ class Heartbeats:
         self._quarantines = quarantines_key(stage)
 
     def look(self, videos: Sequence[Video], *, whole: bool = True) -> Look | None:
-        """Read the heartbeats of these videos and what is remembered, in one round trip.
-
-        Args:
-            videos: rows as just read.
-            whole: read everything that is remembered, that of other videos too.
-        """
+        """Read the heartbeats of these videos and what is remembered, if ``whole`` of others too, in one round trip."""
         keyed = [video for video in videos if video.tenant_id is not None]
         waiting = [video for video in keyed if video.waits]
         names = [_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, *(str(video.id).encode() for video in videos)]
@@ -126,12 +120,8 @@ class Heartbeats:
     def count(self, videos: Sequence[Video], reasons: Mapping[int, Reason]) -> Tally:
         """Count the claims that were found dead, and take the sightings of lost messages, in one round trip.
 
-        A claim counts once: a retry, another execution and whoever goes on after a crash count nothing twice.
-        Only one execution can take a sighting, and so send a lost message again.
-
-        Args:
-            videos: rows as just read, tenants known.
-            reasons: by video id; those that are not stale are left out.
+        A claim counts once, whoever counts it again. Only one execution can take a sighting, and so send a lost
+        message again.
         """
         stale = [video for video in videos if reasons[video.id].stale]
         claims = claims_found_dead(stale, reasons)

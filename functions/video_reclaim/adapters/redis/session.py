@@ -31,12 +31,11 @@ class Session:
         """
         try:
             return self._ask(conversation)
-        except redis.ReadOnlyError as exc:  # a former primary, after a failover: the name now leads elsewhere
-            self._drop()
-            _log_no_answer(what, exc)
         except _NO_ANSWER as exc:
-            _log_no_answer(what, exc)
-        return None
+            if isinstance(exc, redis.ReadOnlyError):  # a former primary: the name now leads elsewhere
+                self._drop()
+            log.warning("redis did not answer", asked=what, error=type(exc).__name__, cause=str(exc))
+            return None
 
     def _ask(self, conversation: Callable[[redis.Redis], T]) -> T:
         try:
@@ -57,10 +56,6 @@ class Session:
         if self._client is not None:
             self._client.close()
         self._client = None
-
-
-def _log_no_answer(what: str, exc: Exception) -> None:
-    log.warning("redis did not answer", asked=what, error=type(exc).__name__, cause=str(exc))
 
 
 def _connect(settings: Redis, timeout_s: float) -> redis.Redis:
