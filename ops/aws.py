@@ -128,11 +128,12 @@ class Deployment:
 
     def last_state(self, arn: str) -> str:
         """Return the name of the state that an execution entered last; '' if the history doesn't tell."""
-        history = self.client("stepfunctions").get_execution_history(
-            executionArn=arn, reverseOrder=True, maxResults=50
-        )["events"]
-        entered = (event for event in history if "stateEnteredEventDetails" in event)
-        return next((event["stateEnteredEventDetails"]["name"] for event in entered), "")
+        asked = {"executionArn": arn, "reverseOrder": True, "maxResults": 50}
+        events = self.client("stepfunctions").get_execution_history(**asked)["events"]
+        entered = (
+            event["stateEnteredEventDetails"] for event in events if "stateEnteredEventDetails" in event
+        )
+        return str(next((details["name"] for details in entered), ""))
 
     def start(self, given: Mapping[str, Any]) -> str:
         """Start an execution; return its ARN."""
@@ -151,14 +152,11 @@ class Deployment:
 
         FilterLogEvents searches all lines of the time range: minutes for weeks of a busy stage.
         """
-        given = {
-            "startTime": int((datetime.now(UTC) - since).timestamp() * 1000),
-            "filterPattern": pattern,
-        }
-        pages = self.client("logs").get_paginator("filter_log_events")
+        start_ms = int((datetime.now(UTC) - since).timestamp() * 1000)
+        pages = self.client("logs").get_paginator("filter_log_events").paginate
 
         def of_step(step: str) -> list[str]:
-            found = pages.paginate(logGroupName=f"/{self.prefix}/{step}", **given)
+            found = pages(logGroupName=f"/{self.prefix}/{step}", startTime=start_ms, filterPattern=pattern)
             return [event["message"] for page in found for event in page["events"]]
 
         with ThreadPoolExecutor(len(steps)) as pool:

@@ -27,10 +27,7 @@ def _duration(text: str | timedelta) -> timedelta:
         raise typer.BadParameter(str(exc)) from exc
 
 
-Stage = Annotated[
-    str,
-    typer.Option("--stage", help="Name of the stage, or of the construct VideoReclaim; `local`: make up."),
-]
+Stage = Annotated[str, typer.Option("--stage", help="Name of the stage, or of the construct VideoReclaim.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

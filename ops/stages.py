@@ -24,21 +24,19 @@ def connect(stage: str) -> Deployment:
     Raises:
         OpsError: there is no such stage, no local stack runs, or the stage's file is not JSON.
     """
-    region = os.environ.get("AWS_REGION")
+    region, endpoint = os.environ.get("AWS_REGION"), None
     if stage == LOCAL and not INSTALLED:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        region = region or os.environ.get("AWS_DEFAULT_REGION")
+        endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), region or os.environ.get("AWS_DEFAULT_REGION")
         if not (endpoint and region):
             local = _read(ROOT / ".local" / "stack.json")
             if not local:
                 raise OpsError("No local stack runs here: start one with `make up`.")
             endpoint, region = endpoint or local["endpoint_url"], local["region"]
-        return _found(Deployment(stage, boto3.Session("test", "test", region_name=region), endpoint))
-    file = {} if INSTALLED else _read(ROOT / "stages" / f"{stage}.json")
-    return _found(Deployment(stage, boto3.Session(region_name=file.get("region") or region), None))
-
-
-def _found(deployment: Deployment) -> Deployment:
+        session = boto3.Session("test", "test", region_name=region)
+    else:
+        file = {} if INSTALLED else _read(ROOT / "stages" / f"{stage}.json")
+        session = boto3.Session(region_name=file.get("region") or region)
+    deployment = Deployment(stage, session, endpoint)
     deployment.publisher  # noqa: B018 (a call of AWS)
     return deployment
 

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import ClientError
 from msgspec import UNSET
 
 from video_reclaim.scaling.override import parse_override
 
 from .aws import Deployment, Described
+from .errors import describe_aws_error
 from .executions import DECIDED, ENDED_BADLY, Execution, read_decided, remarks, summary
 from .screen import Json, Stage, answer, now, show_duration, show_time, wrap
 from .stages import connect
@@ -54,10 +56,7 @@ def look(deployment: Deployment) -> Shown:
         "autoscaling": deployment.group,
         "ssm": deployment.override_text,
         "cloudwatch": deployment.alarms,
-        "sqs": lambda: {
-            what: url and deployment.count_messages(url)
-            for what, url in deployment.dead_letter_queues().items()
-        },
+        "sqs": lambda: _dead_letters(deployment),
     }
     for service in asked:
         deployment.client(service)
@@ -85,7 +84,16 @@ def look(deployment: Deployment) -> Shown:
         "deadLetters": seen["sqs"],
         "executions": [{**one.shown(), "summary": summary(one, of_run.get(one.name))} for one in runs],
     }
-    return {**shown, "unwell": list(unwell(shown, last))}
+    told = [{"what": what, "text": text, "at": since} for what, text, since in unwell(shown, last)]
+    return {**shown, "unwell": told}
+
+
+def _dead_letters(deployment: Deployment) -> Shown:
+    try:
+        queues = deployment.dead_letter_queues().items()
+        return {what: url and deployment.count_messages(url) for what, url in queues}
+    except ClientError as exc:  # the video queue may be gone, which is the least reason to see nothing else
+        return {"error": describe_aws_error(exc)}
 
 
 def fleet(group: Described) -> dict[str, int]:
@@ -126,44 +134,39 @@ def describe_override(order: Shown | None, at: datetime) -> str:
     return f"{what} until {show_time(order['until'])} ({left} left): {order['reason']}"
 
 
-def unwell(shown: Shown, recorded: Execution | None) -> Iterable[Shown]:
-    """Yield what somebody has to know: what it is about, its time (None for now), and in words.
+def unwell(shown: Shown, recorded: Execution | None) -> Iterable[tuple[str, str, datetime | None]]:
+    """Yield what somebody has to know: what it is about, in words, and its time, None for now.
 
     ``recorded`` is the last execution that has a record.
     """
-
-    def one(what: str, text: str, at: datetime | None = None) -> Shown:
-        return {"what": what, "at": at, "text": text}
-
     for alarm in shown["alarms"]:
         text = alarm["description"].partition(" Severity:")[0]
-        yield one("alarm", f"{alarm['name']} rings: {text}", alarm["since"])
+        yield "alarm", f"{alarm['name']} rings: {text}", alarm["since"]
     last = next((each for each in shown["executions"] if each["status"] != "RUNNING"), None)
     if last and last["status"] in ENDED_BADLY:
-        yield one("execution", f"the last run {last['status']}: {last['summary']}", last["started"])
-    for text in remarks(recorded.record) if recorded and recorded.record else ():
-        yield one("record", text, recorded.started if recorded else None)
+        yield "execution", f"the last run {last['status']}: {last['summary']}", last["started"]
+    if recorded and recorded.record:
+        yield from (("record", text, recorded.started) for text in remarks(recorded.record))
     group, decided = shown["fleet"], shown["decision"]
+    waiting = (decided["uploaded"] or 0) if decided else 0
     if group is None:
-        yield one("fleet", "there is no Auto Scaling group of that name")
-    elif decided and (waiting := decided["uploaded"]):
-        if group["desired"] >= group["max"]:
-            text = f"the group is at its maximum of {group['max']}, and {waiting} videos wait"
-            yield one("fleet", text, decided["at"])
-        waited_s = (shown["longestWait"] or {}).get("seconds", 0)
-        idle = group["inService"] - (decided["processing"] or 0)
-        if idle > 0 and waited_s >= _IDLE_AFTER_S:
-            text = (
-                f"{idle} of {group['inService']} instances in service take none of {waiting} videos that wait"
-            )
-            yield one("fleet", f"{text}: no worker on them?", decided["at"])
+        yield "fleet", "there is no Auto Scaling group of that name", None
+    elif waiting and group["desired"] >= group["max"]:
+        text = f"the group is at its maximum of {group['max']}, and {waiting} videos wait"
+        yield "fleet", text, decided["at"]
+    idle = group["inService"] - (decided["processing"] or 0) if group and decided else 0
+    if waiting and idle > 0 and (shown["longestWait"] or {}).get("seconds", 0) >= _IDLE_AFTER_S:
+        text = f"{idle} of {group['inService']} instances in service take none of {waiting} videos that wait"
+        yield "fleet", f"{text}: no worker on them?", decided["at"]
     for what, count in shown["deadLetters"].items():
-        if count:
-            yield one("dead letters", f"{count} dead letters of {what}: `dead-letters` shows them")
+        if what == "error":
+            yield "queues", f"the queues can't be read: {count}", None
+        elif count:
+            yield "dead letters", f"{count} dead letters of {what}: `dead-letters` shows them", None
     if "problem" in (shown["override"] or {}):
-        yield one("override", "the override can't be understood: nothing is scaled in")
+        yield "override", "the override can't be understood: nothing is scaled in", None
     if not shown["schedule"]["enabled"]:
-        yield one("schedule", "the schedule is OFF: no run starts by itself")
+        yield "schedule", "the schedule is OFF: no run starts by itself", None
 
 
 def screen(shown: Shown) -> list[str]:

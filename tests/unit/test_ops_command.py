@@ -221,6 +221,10 @@ class TestStatus:
         told = self.unwell(ops)
         assert "3 dead letters of starts" in told["dead letters"] and {"override", "schedule"} < set(told)
 
+    def test_a_video_queue_that_is_gone_hides_nothing_else(self, aws, ops):
+        aws.answers["get_queue_attributes"] = refusal("NonExistentQueue", "GetQueueAttributes")
+        assert "NonExistentQueue" in self.unwell(ops)["queues"] and "4 in service" in ops("status")
+
     def test_what_is_not_known_is_not_shown_as_0(self, aws, ops):
         aws.runs, aws.logs = [execution("run-1", "FAILED")], [decided(uploaded=None, processing=None)]
         said = ops("status")
