@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from aws_cdk import Annotations
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -66,11 +67,18 @@ class OperatorAlarms(Construct):
         id_: str,
         *,
         prefix: str,
-        runbook_url: str,
+        stage: Stage,
         alarms: Sequence[Alarm],
         topics: Mapping[Severity, sns.ITopic | None],
     ) -> None:
         super().__init__(scope, id_)
+        runbook_url = stage.observability.runbook_url
+        if stage.bundle == "aws" and not runbook_url.startswith(("https://", "http://")):
+            Annotations.of(self).add_warning_v2(
+                "video-reclaim:runbookUrl",
+                f"observability.runbookUrl is {runbook_url!r}, so that the links in the alarms open nothing: publish "
+                "the runbook and give its address",
+            )
         self.by_name: dict[str, cloudwatch.CfnAlarm] = {}
         for alarm in alarms:
             topic = topics[alarm.severity]

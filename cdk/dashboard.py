@@ -1,7 +1,11 @@
-"""The dashboard: alarms, current values, the fleet and its decisions, the videos, and the executions."""
+"""The dashboard: alarms, current values, the fleet and its decisions, the videos, and the executions.
+
+In a graph each line has one meaning and none lies on another: values that add up are stacked, and of two that are
+mostly equal one is drawn as what it lacks of the other. Healthy values are away from the red lines of the alarms.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aws_cdk import Stack
@@ -14,13 +18,13 @@ from .queries import DECISIONS
 from .stage import Stage
 
 Series = list[Any]
-"""CloudWatch's own form: namespace, metric, dimension names and values, and how it is drawn."""
+"""CloudWatch's own form: namespace, metric, dimension names and values, and how it is drawn; or an expression."""
 Widget = dict[str, Any]
 
 _WIDTH, _HEIGHT, _PER_ROW = 8, 6, 3
-_TOP = 5
-"""Height of the widgets above the graphs."""
-_ALARM_COLOR = "#d62728"
+_TOP = 5  # height of the widgets above the graphs
+_ALARM_COLOR, _NORMAL_COLOR = "#d62728", "#2ca02c"
+_SELDOM_HELD = 0.2  # share: a source that can't be read now and then is normal
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,21 @@ class Graph:
 
     Attributes:
         title: with the unit where the values are not counts.
-        series: what is drawn.
+        series: what is drawn; hidden ones are what expressions rest on.
+        alarms: whose thresholds are drawn; each once on the dashboard.
+        at: where the line of an alarm is drawn, if that is not its threshold.
+        normal: up to where values are normal; drawn in green.
         period_s: time that one point stands for.
+        stacked: the series add up.
     """
 
     title: str
     series: list[Series]
+    alarms: Sequence[str] = ()
+    at: Mapping[str, float] = field(default_factory=dict)
+    normal: float | None = None
     period_s: int = 60
+    stacked: bool = False
 
 
 class OperatorDashboard(Construct):
@@ -56,7 +68,7 @@ class OperatorDashboard(Construct):
     ) -> None:
         super().__init__(scope, id_)
         stack = Stack.of(self)
-        graphs = [*_fleet(stage, watched.dimensions), *_videos(stage, watched), *_runs(watched, functions)]
+        graphs = [*_fleet(stage, watched), *_videos(stage, watched), *_runs(stage, watched, functions)]
         bottom = _TOP + -(-len(graphs) // _PER_ROW) * _HEIGHT
         widgets = [
             _alarm_states(alarms),
@@ -70,49 +82,81 @@ class OperatorDashboard(Construct):
         )
 
 
-def _fleet(stage: Stage, dimensions: Mapping[str, str]) -> list[Graph]:
+def _fleet(stage: Stage, watched: Watched) -> list[Graph]:
     group = {"AutoScalingGroupName": stage.workers.group_name}
+
+    def own(metric: str, **how: Any) -> Series:  # noqa: ANN401 (how it is drawn)
+        return _own(stage, metric, watched.dimensions, **how)
+
+    held = own("DecisionHeld", stat="Average", label="share of the decisions of 15 minutes")
     return [
+        Graph("Backlog: videos that wait or are being transcoded", [own("BacklogCount")]),
+        Graph("Longest wait: seconds", [own("OldestBacklogAge")], ["OldestWait"]),
         Graph(
-            "Backlog: videos",
+            "Workers: together what was decided",
             [
-                _own(stage, "BacklogCount", dimensions),
-                _own(stage, "QueueDepth", {"WorkerType": "Video"}, label="visible in SQS"),
+                _series("AWS/AutoScaling", "GroupInServiceInstances", group, label="in service", id="m1"),
+                _math("MAX([desired - m1, 0])", "asked for, not in service yet"),
+                _math("MAX([decided - desired, 0])", "decided, not asked for"),
+                _hidden(_series("AWS/AutoScaling", "GroupDesiredCapacity", group, id="desired")),
+                _hidden(own("DesiredWorkers", id="decided")),
             ],
+            stacked=True,
         ),
-        Graph("Longest wait: seconds", [_own(stage, "OldestBacklogAge", dimensions)]),
+        Graph("Decisions held: share", [held], ["DecisionHeld"], normal=_SELDOM_HELD, period_s=900),
         Graph(
-            "Workers",
-            [
-                _own(stage, "DesiredWorkers", dimensions, label="decided"),
-                _series("AWS/AutoScaling", "GroupDesiredCapacity", group, label="desired capacity"),
-                _series("AWS/AutoScaling", "GroupInServiceInstances", group, label="in service"),
-            ],
+            "Idle workers while videos wait", [own("IdleWorkersWhileWaiting")], ["WorkersIdle"], period_s=300
+        ),
+        Graph(
+            "Videos waiting at the group's maximum", [own("WaitingAtMaximum")], ["AtMaximum"], period_s=300
+        ),
+        Graph(
+            "Messages in the queues, by worker type",
+            [_own(stage, "QueueDepth", {"WorkerType": kind}, label=kind) for kind in watched.worker_types],
+            stacked=True,
         ),
     ]
 
 
 def _videos(stage: Stage, watched: Watched) -> list[Graph]:
-    outcomes = [name for name in METRICS if name.startswith("Videos") or name == "DuplicatesSent"]
-    # The metric is 0 or 1 each round; a share of a longer period is readable.
-    held = _own(stage, "DecisionHeld", watched.dimensions, stat="Average", label="share of decisions")
+    def each(names: Mapping[str, str]) -> list[Series]:
+        return [_own(stage, name, watched.dimensions, label=label) for name, label in names.items()]
+
     return [
-        Graph("Outcomes: videos", [_own(stage, name, watched.dimensions) for name in outcomes]),
-        Graph("Decisions held: share of 15 minutes", [held], period_s=900),
         Graph(
-            "Waiting beside idle workers, or at the maximum",
+            "Videos taken from dead workers",
             [
-                _own(stage, name, watched.dimensions)
-                for name in ("IdleWorkersWhileWaiting", "WaitingAtMaximum")
+                _hidden(_own(stage, "VideosEnqueued", watched.dimensions, id="sent")),
+                _hidden(_own(stage, "VideosReclaimed", watched.dimensions, id="taken")),
+                _math("FILL(sent, 0)", "sent to the queue"),
+                _math("MAX([FILL(taken, 0) - FILL(sent, 0), 0])", "not sent"),
             ],
+            stacked=True,
         ),
         Graph(
-            "Heartbeats trusted, override unclear: 1 is yes",
-            [_own(stage, name, watched.dimensions) for name in ("HeartbeatsTrusted", "OverrideUnclear")],
+            "Tried again or sent twice: videos",
+            each({"VideosFailed": "failed in a pass", "DuplicatesSent": "possibly sent twice"}),
+            stacked=True,
         ),
         Graph(
-            "Queue depth by worker type",
-            [_own(stage, "QueueDepth", {"WorkerType": kind}, label=kind) for kind in watched.worker_types],
+            "Videos that need somebody",
+            [
+                *each({"VideosQuarantined": "quarantined", "VideosRefused": "row refused"}),
+                *each({"VideosWithoutTenant": "no tenant", "VideosResent": "message lost"}),
+            ],
+            ["VideosQuarantined", "RowsRefused", "TenantUnknown", "MessagesLost"],
+            stacked=True,
+        ),
+        Graph(
+            "Not known: 1 is yes",
+            [
+                _hidden(_own(stage, "HeartbeatsTrusted", watched.dimensions, id="trusted")),
+                _math("1 - trusted", "who is alive: heartbeats are not trusted"),
+                *each({"OverrideUnclear": "what the override says"}),
+            ],
+            ["HeartbeatsUntrusted", "OverrideUnclear"],
+            at={"HeartbeatsUntrusted": 1},
+            stacked=True,
         ),
         Graph(
             "Dead letters",
@@ -123,11 +167,13 @@ def _videos(stage: Stage, watched: Watched) -> list[Graph]:
                     ("videos", watched.video_dead_letter_queue),
                 )
             ],
+            ["StartsUndelivered", "VideoDeadLetters"],
+            stacked=True,
         ),
     ]
 
 
-def _runs(watched: Watched, functions: Mapping[str, str]) -> list[Graph]:
+def _runs(stage: Stage, watched: Watched, functions: Mapping[str, str]) -> list[Graph]:
     machine = {"StateMachineArn": watched.state_machine_arn}
 
     def of_functions(metric: str, stat: str) -> list[Series]:
@@ -136,46 +182,73 @@ def _runs(watched: Watched, functions: Mapping[str, str]) -> list[Graph]:
             for step, function in functions.items()
         ]
 
-    outcomes = ("Started", "Succeeded", "Failed", "TimedOut", "Redriven")
+    def ended(**labels: str) -> list[Series]:
+        return [
+            _series("AWS/States", f"Executions{how}", machine, stat="Sum", label=label)
+            for how, label in labels.items()
+        ]
+
     return [
         Graph(
-            "Executions",
-            [_series("AWS/States", f"Executions{one}", machine, stat="Sum", label=one) for one in outcomes],
+            "Executions that succeeded in five rounds",
+            ended(Succeeded="succeeded"),
+            ["NoSuccessfulRun"],
+            period_s=300 * stage.schedule.rate_minutes,
         ),
+        Graph(
+            "Executions that did not",
+            ended(Failed="failed", TimedOut="timed out"),
+            ["ExecutionFailed", "ExecutionTimedOut"],
+            stacked=True,
+        ),
+        Graph("Executions stopped or redriven", ended(Aborted="stopped", Redriven="redriven"), stacked=True),
         Graph("Executions: milliseconds", [_series("AWS/States", "ExecutionTime", machine)]),
         Graph(
             "Functions: errors and throttles",
             of_functions("Errors", "Sum") + of_functions("Throttles", "Sum"),
+            stacked=True,
         ),
         Graph("Functions: milliseconds", of_functions("Duration", "Maximum")),
     ]
 
 
-def _own(
-    stage: Stage, metric: str, dimensions: Mapping[str, str], *, stat: str = "", label: str = ""
-) -> Series:
-    statistic = stat or METRICS[metric].statistic
-    return _series(stage.metrics.namespace, metric, dimensions, stat=statistic, label=label)
+def _own(stage: Stage, metric: str, dimensions: Mapping[str, str], *, stat: str = "", **shown: str) -> Series:
+    return _series(
+        stage.metrics.namespace, metric, dimensions, stat=stat or METRICS[metric].statistic, **shown
+    )
 
 
 def _series(
-    namespace: str, metric: str, dimensions: Mapping[str, str], *, stat: str = "Maximum", label: str = ""
+    namespace: str, metric: str, dimensions: Mapping[str, str], *, stat: str = "Maximum", **shown: str
 ) -> Series:
     named = [part for pair in sorted(dimensions.items()) for part in pair]
-    return [namespace, metric, *named, {"stat": stat} | ({"label": label} if label else {})]
+    return [namespace, metric, *named, {"stat": stat, **shown}]
+
+
+def _hidden(series: Series) -> Series:
+    return [*series[:-1], {**series[-1], "visible": False}]
+
+
+def _math(expression: str, label: str) -> Series:
+    return [{"expression": expression, "label": label}]
 
 
 def _widget(graph: Graph, thresholds: Sequence[Alarm], region: str, position: int) -> Widget:
-    lines = _threshold_lines(graph, thresholds)
+    lines: list[Any] = []
+    for alarm in (alarm for alarm in thresholds if alarm.name in graph.alarms):
+        condition = "" if alarm.name in graph.at else f" {alarm.comparison} {alarm.threshold:g}"
+        value = graph.at.get(alarm.name, alarm.threshold)
+        lines.append({"label": f"{alarm.name}{condition}", "value": value, "color": _ALARM_COLOR})
+    if graph.normal is not None:
+        lines.append([{"label": "normal", "value": 0, "color": _NORMAL_COLOR}, {"value": graph.normal}])
     return {
         "type": "metric",
-        "x": position % _PER_ROW * _WIDTH,
-        "y": _TOP + position // _PER_ROW * _HEIGHT,
-        "width": _WIDTH,
-        "height": _HEIGHT,
+        **{"x": position % _PER_ROW * _WIDTH, "y": _TOP + position // _PER_ROW * _HEIGHT},
+        **{"width": _WIDTH, "height": _HEIGHT},
         "properties": {
             "title": graph.title,
             "view": "timeSeries",
+            "stacked": graph.stacked,
             "region": region,
             "period": graph.period_s,
             "yAxis": {"left": {"min": 0}},
@@ -183,22 +256,6 @@ def _widget(graph: Graph, thresholds: Sequence[Alarm], region: str, position: in
             **({"annotations": {"horizontal": lines}} if lines else {}),
         },
     }
-
-
-def _threshold_lines(graph: Graph, thresholds: Sequence[Alarm]) -> list[dict[str, Any]]:
-    """Return one line for each threshold of the alarms that look at the graph's series by the same statistic."""
-    shown = {(*series[:-1], series[-1]["stat"]) for series in graph.series}
-    by_value: dict[float, list[str]] = {}
-    for alarm in thresholds:
-        named = [part for pair in sorted(alarm.dimensions.items()) for part in pair]
-        if (*alarm.metric, *named, alarm.statistic) in shown:
-            by_value.setdefault(alarm.threshold, []).append(
-                f"{alarm.name} {alarm.comparison} {alarm.threshold:g}"
-            )
-    return [
-        {"label": ", ".join(labels), "value": value, "color": _ALARM_COLOR}
-        for value, labels in by_value.items()
-    ]
 
 
 def _alarm_states(alarms: Mapping[str, cloudwatch.CfnAlarm]) -> Widget:

@@ -80,8 +80,8 @@ class Observability(Section):
     """Logs, and the topics that the alarms notify.
 
     Alarms that somebody has to act on now notify ``topicArn``; the others notify ``notifyTopicArn``, or ``topicArn``
-    where that is not set. ``alarms`` changes single alarms by name. ``runbookUrl`` is where operators read
-    docs/runbook.md; each alarm links to its own entry there.
+    where that is not set. ``alarms`` changes single alarms by name. ``runbookUrl`` is the address of
+    docs/runbook.md for the operators; each alarm links to its own entry there.
     """
 
     log_retention: Literal[

@@ -238,7 +238,7 @@ class VideoReclaim(Construct):
             self,
             "Alarms",
             prefix=prefix,
-            runbook_url=stage.observability.runbook_url,
+            stage=stage,
             alarms=thresholds,
             topics={"page": alarm_topic, "notify": notify_topic or alarm_topic},
         ).by_name
