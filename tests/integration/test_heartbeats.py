@@ -37,6 +37,7 @@ def some_notes(look=None, **changes):
         "heard": False,
         "mass_silence_since_s": None,
         "queue_clear_since_s": None,
+        "lost": [],
     }
     return Notes(**values | changes)
 
@@ -87,18 +88,18 @@ class TestLooking:
 
 class TestRemembering:
     def test_what_was_seen_is_remembered_for_a_day_and_deleted_when_it_ends(self, academy, heartbeats):
-        changed = {7: SIGHTING, 8: replace(SIGHTING, expires_ms=None, lost=True)}
+        changed = {7: SIGHTING, 8: replace(SIGHTING, expires_ms=None)}
         assert heartbeats.record(
-            some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5)
+            some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5, lost=[8])
         )
         look = heartbeats.look([])
-        assert look.recorded == changed
+        assert (look.recorded, look.lost) == (changed, {8})
         assert (look.looked_at_s, look.mass_silence_since_s, look.queue_clear_since_s) == (NOW_S, 1.5, 2.5)
         assert 86_000 < academy.redis.ttl(SEEN_KEY) <= 86_400
         heartbeats.record(some_notes(look, ended=[8], now_s=NOW_S + 5))
         look = heartbeats.look([])
         assert (look.recorded, look.looked_at_s) == ({7: SIGHTING}, NOW_S + 5)
-        assert (look.mass_silence_since_s, look.queue_clear_since_s) == (None, None)
+        assert (look.mass_silence_since_s, look.queue_clear_since_s, look.lost) == (None, None, frozenset())
 
     def test_what_is_void_is_forgotten_when_the_next_is_written(self, heartbeats):
         heartbeats.record(some_notes(changed={7: SIGHTING, 8: SIGHTING}))

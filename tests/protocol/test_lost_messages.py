@@ -188,6 +188,7 @@ class TestTwoExecutions:
         ("call", "step"),
         [
             ("look", "ListStaleVideos"),
+            ("remember", "ListStaleVideos"),
             ("look", "Reclaim"),
             ("count", "Reclaim"),
         ],

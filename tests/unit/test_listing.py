@@ -225,12 +225,11 @@ class TestViews:
         assert (written.changed, written.ended) == ({1: view.of(self.VIDEO).sighting}, [9])
         assert (written.heard, written.now_s) == (True, NOW_S)
 
-    @pytest.mark.parametrize(("marked", "lost"), [(False, True), (True, False)])
-    def test_a_lost_message_is_marked_and_a_mark_lasts_for_one_look(self, marked, lost):
-        look = self.look(recorded=self.remembered(lost=marked), looked_at_s=NOW_S, unknown=True)
+    def test_that_a_message_is_lost_is_noted_without_its_sighting(self):
+        look = self.look(recorded=self.remembered(), looked_at_s=NOW_S, unknown=True)
         view = compare([self.VIDEO, self.WAITING], look, CRITERIA)
-        written = notes(view, lost=[2] if lost else [], queue_clear_since_s=None, mass_silence=False)
-        assert {video_id: one.lost for video_id, one in written.changed.items()} == {2: lost}
+        written = notes(view, lost=[2], queue_clear_since_s=None, mass_silence=False)
+        assert (written.lost, written.changed) == ([2], {})
 
     @pytest.mark.parametrize(
         ("mass", "before_s", "since_s"), [(True, None, NOW_S), (True, 5.0, 5.0), (False, 5.0, None)]

@@ -1,20 +1,25 @@
 import pytest
 
-from video_reclaim.adapters.redis.values import parse_number, parse_sighting, parse_sightings, write_sighting
+from video_reclaim.adapters.redis.values import (
+    parse_ids,
+    parse_number,
+    parse_sighting,
+    parse_sightings,
+    write_sighting,
+)
 from video_reclaim.rules.sightings import Sighting
 
 AT_S, EXPIRES_MS = 1_700_000_000.125, 1_700_000_060_250
 
 
 @pytest.mark.parametrize("expires_ms", [None, EXPIRES_MS], ids=["no-heartbeat", "with-heartbeat"])
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_sighting_is_read_as_it_was_written(expires_ms, lost):
-    sighting = Sighting(AT_S, expires_ms, "0123456789abcdef", lost)
+def test_a_sighting_is_read_as_it_was_written(expires_ms):
+    sighting = Sighting(AT_S, expires_ms, "0123456789abcdef")
     assert parse_sighting(write_sighting(sighting).encode()) == sighting
 
 
 def test_a_sighting_is_written_with_a_time_that_a_person_can_convert():
-    assert write_sighting(Sighting(AT_S, EXPIRES_MS, "ab", True)) == "1700000000.125 1700000060250 ab lost"
+    assert write_sighting(Sighting(AT_S, EXPIRES_MS, "ab")) == "1700000000.125 1700000060250 ab"
     assert write_sighting(Sighting(AT_S, None, "ab")) == "1700000000.125 - ab"
 
 
@@ -49,6 +54,13 @@ def test_of_the_hash_only_what_can_be_read_counts():
         b"9223372036854775807": b"5.000 - ab",
     }
     assert parse_sightings(fields) == dict.fromkeys((7, 2**63 - 1), Sighting(5.0, None, "ab"))
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"), [(b"7 8", {7, 8}), (b"7 x -1 " + b"1" * 5_000, {7}), (b"", set()), (None, set())]
+)
+def test_ids(value, ids):
+    assert parse_ids(value) == ids
 
 
 @pytest.mark.parametrize(

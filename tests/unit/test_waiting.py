@@ -16,11 +16,12 @@ def view_of(videos, *, waited_s=300.0, lost=False, expires_ms=None, unknown=Fals
     beats = {} if unknown else dict.fromkeys([video.id for video in videos], expires_ms)
     first = compare(videos, Look(True, expires_ms=beats, heard_ttl_s=9), CRITERIA)
     recorded = {
-        video_id: replace(seen.sighting, since_s=NOW_S - waited_s, lost=lost)
+        video_id: replace(seen.sighting, since_s=NOW_S - waited_s)
         for video_id, seen in first.seen.items()
         if seen.sighting
     }
-    now = Look(True, expires_ms=beats, recorded=recorded, looked_at_s=NOW_S - 60, heard_ttl_s=9, **look)
+    look |= {"looked_at_s": NOW_S - 60, "lost": frozenset(recorded if lost else ())}
+    now = Look(True, expires_ms=beats, recorded=recorded, heard_ttl_s=9, **look)
     return compare(videos, now, CRITERIA)
 
 
@@ -92,7 +93,8 @@ def test_a_sighting_of_another_claim_is_not_this_wait():
     look = Look(
         True,
         expires_ms={1: None},
-        recorded={1: Sighting(0.0, None, "other", lost=True)},
+        recorded={1: Sighting(0.0, None, "other")},
+        lost=frozenset({1}),
         looked_at_s=NOW_S,
     )
     assert still_lost([WAITING], compare([WAITING], look, CRITERIA), lost_after_s=300) == set()

@@ -6,7 +6,7 @@ A record in Redis that is lost, or void because nobody looked for too long, begi
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 _SAME_MS = 2_000
 """Two expiries that differ by less are one: Redis's clock and the rest of the time to live are two commands."""
@@ -25,7 +25,6 @@ class Sighting:
     since_s: float  # the database's clock when it was first seen like this, seconds since the epoch
     expires_ms: int | None  # of its heartbeat, which may be over; None if there was none
     identity: str  # digest of its row and file
-    lost: bool = False  # the last look found that the message of this waiting video is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,21 @@ class Look:
     mass_silence_since_s: float | None = None  # since then every look found most workers silent
     heard_ttl_s: int = -2  # how long Redis remembers that a heartbeat of this stage moved; negative for never
     retried: frozenset[int] = frozenset()  # waiting videos for which a user has just sent a message
+    lost: frozenset[int] = frozenset()  # waiting videos whose messages the last look found lost
 
     def void_after(self, memory_s: float, *, now_s: float) -> "Look":
         """Return the look without what is remembered, if there was no look for more than ``memory_s`` seconds."""
         if self.looked_at_s is not None and now_s - self.looked_at_s <= memory_s:
             return self
-        return replace(self, void=True, recorded={}, queue_clear_since_s=None, mass_silence_since_s=None)
+        return Look(
+            answered=self.answered,
+            redis_ms=self.redis_ms,
+            expires_ms=self.expires_ms,
+            looked_at_s=self.looked_at_s,
+            void=True,
+            heard_ttl_s=self.heard_ttl_s,
+            retried=self.retried,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,16 +85,16 @@ class Notes:
     heard: bool  # a heartbeat of this stage moved
     mass_silence_since_s: float | None  # as in `Look`
     queue_clear_since_s: float | None
+    lost: Sequence[int]  # ids of waiting videos whose messages are lost
 
 
 def notes(view: View, *, lost: Iterable[int], queue_clear_since_s: float | None, mass_silence: bool) -> Notes:
-    """Return what is to be remembered after a look. The sightings of lost messages are marked."""
-    marked = set(lost)
-    now = {
-        video_id: replace(one.sighting, lost=video_id in marked)
-        for video_id, one in view.seen.items()
-        if one.sighting is not None
-    }
+    """Return what is to be remembered after a look.
+
+    That messages are lost is no part of their sightings: to write one of these would bring back what another
+    execution took, to send the message again.
+    """
+    now = {video_id: one.sighting for video_id, one in view.seen.items() if one.sighting is not None}
     return Notes(
         look=view.look,
         now_s=view.now_s,
@@ -103,4 +103,5 @@ def notes(view: View, *, lost: Iterable[int], queue_clear_since_s: float | None,
         heard=any(one.moved for one in view.seen.values()),
         mass_silence_since_s=(view.look.mass_silence_since_s or view.now_s) if mass_silence else None,
         queue_clear_since_s=queue_clear_since_s,
+        lost=list(lost),
     )

@@ -61,7 +61,7 @@ def still_lost(videos: Iterable[Video], view: View, *, lost_after_s: float) -> s
     A redrive of an old execution proves nothing about a later wait.
     """
     overdue = (video for video in videos if _is_overdue(video, view, lost_after_s))
-    return {video.id for video in overdue if (sighting := view.of(video).sighting) and sighting.lost}
+    return {video.id for video in overdue if video.id in view.look.lost}
 
 
 def _is_overdue(video: Video, view: View, lost_after_s: float) -> bool:

@@ -33,7 +33,7 @@ _HOUR_S, _DAY_S = 3_600, 86_400
 _RECLAIMS_REMEMBERED_S = 7 * _DAY_S
 _HEARD_REMEMBERED_S = 30 * _DAY_S
 _NO_EXPIRY, _NO_KEY = -1, -2  # PTTL
-_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE = b"looked-at", b"queue-clear", b"mass-silence"
+_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST = b"looked-at", b"queue-clear", b"mass-silence", b"lost"
 
 _COUNTED_OR_TAKEN = (*FOUND_DEAD, Reason.MESSAGE_LOST)
 
@@ -50,7 +50,13 @@ class Heartbeats:
         """Read the heartbeats of these videos and what is remembered, if ``whole`` of others too, in one round trip."""
         keyed = [video for video in videos if video.tenant_id is not None]
         waiting = [video for video in keyed if video.waits]
-        names = [_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, *(str(video.id).encode() for video in videos)]
+        names = [
+            _LOOKED_AT,
+            _QUEUE_CLEAR,
+            _MASS_SILENCE,
+            _LOST,
+            *(str(video.id).encode() for video in videos),
+        ]
 
         def conversation(client: redis.Redis) -> Look:
             pipeline = client.pipeline(transaction=False)
@@ -76,6 +82,7 @@ class Heartbeats:
                 queue_clear_since_s=values.parse_number(fields.get(_QUEUE_CLEAR)),
                 mass_silence_since_s=values.parse_number(fields.get(_MASS_SILENCE)),
                 heard_ttl_s=heard_ttl_s,
+                lost=values.parse_ids(fields.get(_LOST)),
                 retried=frozenset(
                     video.id for video, key in zip(waiting, cancelled[1:], strict=True) if key is not None
                 ),
@@ -97,6 +104,10 @@ class Heartbeats:
                 ended.append(name)
             elif since_s is not None and before_s is None:
                 fields[name] = f"{since_s:.3f}"
+        if notes.lost:
+            fields[_LOST] = " ".join(map(str, notes.lost))
+        elif notes.look.lost:
+            ended.append(_LOST)
         if fields or notes.look.recorded:
             fields[_LOOKED_AT] = f"{notes.now_s:.3f}"
         mark = notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S
