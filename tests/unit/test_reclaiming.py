@@ -26,9 +26,9 @@ OWN = a_handoff("mine", id=4)
 WAITING = a_waiting_video(id=5)
 QUARANTINED = a_waiting_video(id=6, status="FAILED", quarantined=True)
 SILENT = Seen(True, False, 90.0, sighting=Sighting(NOW_S - 90, None, "x"))
-LOST = Seen(True, False, 400.0, sighting=Sighting(NOW_S - 400, None, "x", lost=True))
+LOST = Seen(True, False, 400.0, sighting=Sighting(NOW_S - 400, None, "x"))
 VIEW = View(
-    Look(True),
+    Look(True, lost=frozenset({5})),
     {1: SILENT, 2: Seen(True, True), 3: Seen(True), 4: Seen(True, True), 5: LOST, 6: Seen(True)},
     NOW_S,
 )
