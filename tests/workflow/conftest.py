@@ -166,7 +166,9 @@ class Workflow:
         return execution.status != "RUNNING" and any(one is not None for one in ended_with)
 
     def _found(self, arn):
-        machines = stepfunctions_parser_backends[ACCOUNT_ID]["us-east-1"].state_machines
+        machines = stepfunctions_parser_backends[ACCOUNT_ID][
+            self._stepfunctions.meta.region_name
+        ].state_machines
         executions = (execution for machine in machines for execution in machine.executions)
         return next(execution for execution in executions if execution.execution_arn == arn)
 
