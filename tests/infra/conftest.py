@@ -17,7 +17,8 @@ from examples.app import Academy, Reclaim
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
-STAGES = sorted(stages_in())
+STAGES = ("existing", "greenfield", "local")
+"""The stages that are shipped. Of a stage of one's own, tests know nothing but that it follows the rules."""
 DEFINITION = ROOT / "state_machines" / "reclaim_videos.asl.json"
 
 

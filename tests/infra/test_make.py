@@ -1,8 +1,11 @@
-"""The make targets that the README names exist, and the offline one does its work."""
+"""The make targets that the README names exist, and the documented way to deploy passes its own gate."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,11 @@ README = (ROOT / "README.md").read_text()
 RUNS = {"demo": "-m dev.local demo", "test": "-m pytest", "synth": "cdk", "deploy": "cdk"}
 
 
-def make(*arguments):
+def make(*arguments, cwd=ROOT):
     """Run make without the set-up, which is there already."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "-o", "setup", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("command", re.findall(r"^    make +(.+?) *(?:#.*)?$", README, re.M))
@@ -31,8 +34,32 @@ def test_a_target_of_the_readme_runs_what_it_says(command):
     assert "-m venv" not in planned.stdout
 
 
-def test_synth_writes_the_template_of_the_readme_s_stage():
-    made = make("synth", "STAGE=existing")
+@pytest.fixture
+def deployer(tmp_path):
+    """A checkout with a stage of its own, written as docs/deploying.md says; the rest is this one."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+        elif path.name not in ("stages", "cdk.out", ".git", ".local"):
+            (folder / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "stages", folder / "stages")
+    own = json.loads((ROOT / "stages" / "existing.json").read_text()) | {"schedule": {"enabled": False}}
+    text = json.dumps(own).replace("123456789012", "210987654321")
+    (folder / "stages" / "deployers-own.json").write_text(text)
+    return folder
 
+
+def test_a_deployer_s_stage_passes_the_gate_before_it_is_deployed(deployer):
+    def tests(*arguments):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/infra", *arguments]
+        return subprocess.run(command, cwd=deployer, capture_output=True, text=True, check=False)
+
+    listed = [line for line in tests("--collect-only").stdout.splitlines() if "deployers-own" in line]
+    assert len(listed) == 1, "but for the rules no test is about a stage that is not shipped"
+    ran = tests("-k", "deployers-own or test_every_stage_of_the_folder_loads")
+    assert ran.returncode == 0 and "2 passed" in ran.stdout, ran.stdout
+    made = make("synth", "STAGE=deployers-own", cwd=deployer)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert (ROOT / "cdk.out" / "VideoReclaim-existing.template.json").exists()
+    assert (deployer / "cdk.out" / "VideoReclaim-deployers-own.template.json").exists()
