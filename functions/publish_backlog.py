@@ -73,19 +73,12 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was found at one moment. None is unknown, which is never 0.
-
-    Attributes:
-        backlog: videos in UPLOADED and PROCESSING.
-        depths: messages, by worker type.
-        group: the worker group, or None and why it is unknown.
-        override: text of the operator's order, None for none; and whether it could be read.
-    """
+    """What was found at one moment. None is unknown, which is never 0."""
 
     backlog: Backlog | None
-    depths: Mapping[str, sqs.Depth | None]
-    group: tuple[Group | None, str | None]
-    override: tuple[str | None, bool]
+    depths: Mapping[str, sqs.Depth | None]  # by worker type
+    group: tuple[Group | None, str | None]  # or None, and why it is unknown
+    override: tuple[str | None, bool]  # text of the operator's order, and whether it could be read
 
 
 def measure(settings: Settings) -> Measurement:
@@ -108,11 +101,9 @@ def _backlog() -> Backlog | None:
 
 
 class Publisher:
-    """Puts metrics, and keeps the first error instead of raising it.
+    """Puts metrics, and keeps the first ``error`` instead of raising it.
 
-    Attributes:
-        error: why CloudWatch did not accept metrics; '' if it accepted all. After an error nothing more is
-            put, so that a CloudWatch that does not answer costs its time-out once.
+    After an error nothing more is put, so that a CloudWatch that does not answer costs its time-out once.
     """
 
     def __init__(self, settings: Metrics, at: datetime, *, enabled: bool) -> None:
@@ -180,13 +171,7 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
 
 
 def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]:
-    """Return the fields of the decision's log line, which is all that a failed execution leaves of it.
-
-    Args:
-        decision: what was decided.
-        failed: number of videos that could not be put back so far.
-        applied: the group is told.
-    """
+    """Return the fields of the decision's log line, which is all that a failed execution leaves of it."""
     inputs = decision.inputs
     return {
         **{name: getattr(decision, name) for name in ("action", "desired", "held", "reason")},

@@ -25,16 +25,12 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True, rename="camel"):
-    """The Auto Scaling group as it is now.
+    """The Auto Scaling group as it is now, with its live limits.
 
     Attributes:
-        min, max: live limits.
-        desired: desired capacity.
-        in_service: number of instances in service.
         safety: what becomes of a busy instance at a scale-in. ``protected``: it can't be chosen. ``hooked``: a
             termination lifecycle hook lets it finish first. ``unprotected``: it is ended.
-        draining: ids of the instances that are leaving, most of them waiting for that hook. They no longer count
-            towards the desired capacity.
+        draining: ids of the instances that are leaving; they no longer count towards the desired capacity.
     """
 
     min: Count
@@ -75,18 +71,7 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scaling(msgspec.Struct, frozen=True, rename="camel"):
-    """How the worker group follows the backlog: the section of a stage.
-
-    Attributes:
-        mode: ``apply`` sets the desired capacity, ``advise`` only publishes DesiredWorkers.
-        videos_per_worker: videos that one worker encodes at a time.
-        spare_workers: workers kept above the peak of the peak window, until the scale-in window did not need
-            them.
-        peak_window_seconds: the group shrinks at once to the peak of this window and the spare workers.
-        scale_in_window_seconds: the group shrinks only when it was measured throughout this window.
-        override_parameter: SSM parameter with an operator's order.
-        max_step_out: the most workers to add at once; None for no limit.
-    """
+    """How the worker group follows the backlog: the section of a stage (see the table of settings in docs/)."""
 
     mode: Literal["apply", "advise"]
     videos_per_worker: Positive
@@ -98,13 +83,7 @@ class Scaling(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LastKnown(msgspec.Struct, frozen=True, rename="camel"):
-    """What was last published, while the database is unknown.
-
-    Attributes:
-        backlog: BacklogCount then.
-        visible: messages that waited in the video queue then.
-        peak_visible: most messages that have waited since, now included.
-    """
+    """What was last published, while the database is unknown: backlog and messages, and the most messages since."""
 
     backlog: float
     visible: float
@@ -115,20 +94,13 @@ class Inputs(msgspec.Struct, frozen=True, rename="camel"):
     """Everything that a decision depends on. None is unknown, which is never 0.
 
     Attributes:
-        at: time of the decision.
-        uploaded: videos waiting, from the database.
-        processing: videos in PROCESSING, from the database.
         visible: messages waiting in the video queue, deletions among them.
         window: maxima of BacklogCount, read back; in any order, with gaps.
-        group: the worker group; None also for one that can't be reasoned about.
-        settings: the section ``scaling`` of the stage.
-        measured_every_s: time between two measurements, seconds.
+        group: None also for one that can't be reasoned about; ``group_problem`` says why.
         held_by_draining: how many of ``processing`` were claimed by instances that drain.
         stranded: how many of the others have no tenant, and so can never be put back.
         last_known: None while the database is known, or if nothing was published before.
-        override: the operator's order, expired or not; None when there is none.
-        group_problem: why the group is unknown.
-        override_problem: why the parameter of the order could not be read or understood.
+        override: the operator's order, expired or not; ``override_problem`` says why it could not be read.
         shrink_problem: why the group must not shrink now.
     """
 
@@ -153,11 +125,9 @@ class Decision(msgspec.Struct, frozen=True, rename="camel"):
     """What to do with the group, and why.
 
     Attributes:
-        action: ``hold`` leaves the group alone.
         desired: number of workers to have, within the live limits; None only when the group is unknown.
         reason: a few sentences for people, with every number that decided.
         held: an order or something unknown withheld a change. Waiting for a window or a busy worker is not held.
-        inputs: what the decision was based on.
     """
 
     action: Action

@@ -41,12 +41,9 @@ def peak(values: dict[int, float], now: int, window_s: int) -> float:
 
 
 def last_known(backlog: Sequence[Point], visible: Sequence[Point], now: int | None) -> LastKnown | None:
-    """Return what was last published of the backlog; None if there is no point.
+    """Return what was last published of the backlog, and of the messages since; None if there is no point.
 
-    Args:
-        backlog: points of BacklogCount, oldest first.
-        visible: points of the video queue's depth.
-        now: messages that wait now; None if that is unknown.
+    The points are oldest first; ``now`` is the number of messages that wait now.
     """
     if not backlog:
         return None
