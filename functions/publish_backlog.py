@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -40,35 +40,20 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         InvalidInput: names the field, where the listing could not say so.
         InvalidSetting: names the variable.
     """
-    settings, at = Settings.from_environment(), datetime.now(UTC)
+    at, mode = datetime.now(UTC), read(Scaling).mode
     dry_run = ExecutionInput.parse(event["input"]).dry_run
     given = from_builtins(event, PublishEvent, strict=False)
     run = add_pass(given.run, given.pass_)
     run.dry_run = dry_run
-    seen = measure(settings)
-    publish = Publisher(settings.metrics, at, enabled=not dry_run)
-    publish.put(measured(settings.metrics, seen, given))
-    decision = decide_for(settings.workers.group_name, decision_inputs(settings, seen, at))
-    publish.put(decided(settings.metrics, decision))
+    seen, metrics = measure(), read(Metrics)
+    publish = Publisher(metrics, at, enabled=not dry_run)
+    publish.put(measured(metrics, seen, given))
+    decision = decide_for(decision_inputs(seen, at))
+    publish.put(decided(metrics, decision))
     run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
-    needed = settings.scaling.mode == "apply" and decision.action != "hold" and not dry_run
+    needed = mode == "apply" and decision.action != "hold" and not dry_run
     log.info("decided", **told(decision, failed=sum(run.failed.values()), applied=needed))
     return {"run": to_builtins(run), "setDesiredCapacity": {"needed": needed, "to": decision.desired or 0}}
-
-
-class Settings(NamedTuple):
-    """The sections that this function reads."""
-
-    metrics: Metrics
-    queues: Queues
-    scaling: Scaling
-    schedule: Schedule
-    workers: Workers
-
-    @classmethod
-    def from_environment(cls) -> "Settings":
-        """Read them. Raises InvalidSetting."""
-        return cls(read(Metrics), read(Queues), read(Scaling), read(Schedule), read(Workers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +66,18 @@ class Measurement:
     override: tuple[str | None, bool]  # text of the operator's order, and whether it could be read
 
 
-def measure(settings: Settings) -> Measurement:
-    """Ask every source once, side by side; one that fails is unknown."""
+def measure() -> Measurement:
+    """Ask every source once, side by side; one that fails is unknown. Raises InvalidSetting."""
+    urls, group_name, parameter = (
+        read(Queues).urls,
+        read(Workers).group_name,
+        read(Scaling).override_parameter,
+    )
     with ThreadPoolExecutor() as pool:
         backlog = pool.submit(_backlog)
-        depths = {kind: pool.submit(sqs.read_depth, urls) for kind, urls in settings.queues.urls.items()}
-        group = pool.submit(autoscaling.describe_group, settings.workers.group_name)
-        override = pool.submit(ssm.read_parameter, settings.scaling.override_parameter)
+        depths = {kind: pool.submit(sqs.read_depth, queues) for kind, queues in urls.items()}
+        group = pool.submit(autoscaling.describe_group, group_name)
+        override = pool.submit(ssm.read_parameter, parameter)
     depth_by_kind = {kind: depth.result() for kind, depth in depths.items()}
     return Measurement(backlog.result(), depth_by_kind, group.result(), override.result())
 
@@ -106,22 +96,22 @@ class Publisher:
     After an error nothing more is put, so that a CloudWatch that does not answer costs its time-out once.
     """
 
-    def __init__(self, settings: Metrics, at: datetime, *, enabled: bool) -> None:
+    def __init__(self, metrics: Metrics, at: datetime, *, enabled: bool) -> None:
         self.error = ""
-        self._settings, self._at, self._enabled = settings, at, enabled
+        self._namespace, self._at, self._enabled = metrics.namespace, at, enabled
 
     def put(self, values: Mapping[Series, float | None]) -> None:
         """Put one value per series; None is unknown and is left out."""
         if not self._enabled or self.error:
             return
         try:
-            cloudwatch.put(self._settings.namespace, values, at=self._at)
+            cloudwatch.put(self._namespace, values, at=self._at)
         except MetricsUnavailable as exc:
             self.error = str(exc)
             log.warning("metrics not published", cause=self.error)
 
 
-def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:
+def measured(metrics: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:
     """Return the metrics of the measurement and of what one pass of the execution did.
 
     Sums of 0 are left out: CloudWatch charges a metric for the hours in which it is published.
@@ -143,7 +133,7 @@ def measured(settings: Metrics, seen: Measurement, given: PublishEvent) -> dict[
         "HeartbeatsTrusted": _known(trusted),
     }
     own = {
-        series(name, settings.dimensions): value
+        series(name, metrics.dimensions): value
         for name, value in values.items()
         if value != 0 or METRICS[name].statistic != "Sum"
     }
@@ -158,7 +148,7 @@ def _known(value: float | msgspec.UnsetType) -> float | None:
     return None if isinstance(value, msgspec.UnsetType) else value
 
 
-def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]:
+def decided(metrics: Metrics, decision: Decision) -> dict[Series, float | None]:
     """Return the metrics of the decision."""
     values = {
         "DesiredWorkers": decision.desired,
@@ -167,7 +157,7 @@ def decided(settings: Metrics, decision: Decision) -> dict[Series, float | None]
         "IdleWorkersWhileWaiting": idle_while_waiting(decision.inputs),
         "WaitingAtMaximum": waiting_at_maximum(decision.inputs),
     }
-    return {series(name, settings.dimensions): value for name, value in values.items()}
+    return {series(name, metrics.dimensions): value for name, value in values.items()}
 
 
 def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]:
@@ -182,18 +172,18 @@ def told(decision: Decision, *, failed: int, applied: bool) -> dict[str, object]
     }
 
 
-def decide_for(group_name: str, inputs: Inputs) -> Decision:
+def decide_for(inputs: Inputs) -> Decision:
     """Decide; before the group shrinks, ask whether it may."""
     decision = decide(inputs)
     if decision.action != "scale-in":
         return decision
-    problem = autoscaling.why_not_to_shrink(group_name)
+    problem = autoscaling.why_not_to_shrink(read(Workers).group_name)
     return decide(msgspec.structs.replace(inputs, shrink_problem=problem))
 
 
-def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inputs:
+def decision_inputs(seen: Measurement, at: datetime) -> Inputs:
     """Read the window back from CloudWatch and collect everything that the decision depends on."""
-    backlog, depth, scaling = seen.backlog, seen.depths[VIDEO], settings.scaling
+    backlog, depth, scaling = seen.backlog, seen.depths[VIDEO], read(Scaling)
     text, readable = seen.override
     override, override_problem = parse_override(text, at) if readable else (None, "it could not be read")
     group, group_problem = seen.group
@@ -206,13 +196,13 @@ def decision_inputs(settings: Settings, seen: Measurement, at: datetime) -> Inpu
         window=(),
         group=group,
         settings=scaling,
-        measured_every_s=60 * settings.schedule.rate_minutes,
+        measured_every_s=60 * read(Schedule).rate_minutes,
         override=override,
         group_problem=group_problem,
         override_problem=override_problem,
     )
-    read_back = partial(cloudwatch.maxima, settings.metrics.namespace, at=at)
-    own = series("BacklogCount", settings.metrics.dimensions)
+    read_back = partial(cloudwatch.maxima, read(Metrics).namespace, at=at)
+    own = series("BacklogCount", read(Metrics).dimensions)
     if backlog is None:
         messages = read_back(series("QueueDepth", {WORKER_TYPE: VIDEO}), window_s=OUTAGE_S)
         last = last_known(read_back(own, window_s=OUTAGE_S), messages, visible)

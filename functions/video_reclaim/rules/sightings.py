@@ -84,12 +84,12 @@ def memory_s(rate_minutes: int) -> int:
 
 
 def see(row: str, expires_ms: int | None, earlier: Sighting | None, *, now_s: float, redis_ms: int) -> Seen:
-    """Compare a video with what was seen earlier.
+    """Compare a video with what was seen earlier, if anything is remembered.
 
     Args:
         row: what must not change: status, claim and file, as just read.
         expires_ms: when its heartbeat, read after the row, expires by Redis's own clock; None if there is none.
-        earlier: None if nothing is remembered.
+        earlier: what is remembered, if anything.
         now_s: the database's clock when the row was read, seconds since the epoch.
         redis_ms: Redis's clock, milliseconds since the epoch.
     """
@@ -110,14 +110,10 @@ def _has_changed(before_ms: int | None, now_ms: int | None, redis_ms: int) -> bo
 
 
 def is_mass_silence(watched: Iterable[Seen], silent_after_s: float) -> bool:
-    """Tell whether at least 3 videos are silent, and more are silent than heard.
+    """Tell whether at least 3 of the videos whose heartbeats decide are silent, and more are silent than heard.
 
     It is then more likely that workers can't reach this Redis than that most of them died. A worker that would
     have been heard by now counts as silent, even if its video is not stale yet.
-
-    Args:
-        watched: the videos at work whose heartbeats decide.
-        silent_after_s: how long a heartbeat must not have been renewed, seconds.
     """
     known = [seen for seen in watched if seen.known]
     silent = sum(seen.is_quiet(silent_after_s) for seen in known)
