@@ -81,13 +81,13 @@ def up(
 def fill_academy(stack: Stack, report: Report) -> None:
     """Give the academy its videos, and the queue the messages of those that wait; one that has videos keeps them."""
     try:
-        messages = fill(stack.postgres_dsn)
+        messages = fill(stack.postgres_dsn, waiting=8)
     except psycopg2.errors.UniqueViolation:
         report("The academy has videos already")
         return
     for message in messages:
         stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=message)
-    report("The academy has 60 videos: look with `ops run --dry-run` which of them are stuck")
+    report("The academy has 44 videos: look with `ops run --dry-run` which of them are stuck")
 
 
 def next_steps(stack: Stack, home: Path) -> list[str]:
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--context", default="", help="settings, as JSON, that override stages/local.json"
     )
     commands.add_parser("demo", help="show the workflow at work")
-    commands.choices["up"].add_argument("--fill", action="store_true", help="with 60 videos, stuck ones too")
+    commands.choices["up"].add_argument("--fill", action="store_true", help="with 44 videos, stuck ones too")
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":
