@@ -36,7 +36,7 @@ def up(
 ) -> Stack:
     """Start the stack of this checkout; one that runs and is healthy is left as it is.
 
-    ``overrides`` are merged into the settings of the stage ``local``. With ``filled`` an empty academy gets 60
+    ``overrides`` are merged into the settings of the stage ``local``. With ``filled`` an empty academy gets
     videos, stuck ones among them.
 
     One that lacks a server is stopped first. A failure or a signal leaves nothing running; after success the
@@ -87,7 +87,7 @@ def fill_academy(stack: Stack, report: Report) -> None:
         return
     for message in messages:
         stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=message)
-    report("The academy has 44 videos: look with `ops run --dry-run` which of them are stuck")
+    report("The academy has videos: `ops run --dry-run` tells which of them are stuck")
 
 
 def next_steps(stack: Stack, home: Path) -> list[str]:
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--context", default="", help="settings, as JSON, that override stages/local.json"
     )
     commands.add_parser("demo", help="show the workflow at work")
-    commands.choices["up"].add_argument("--fill", action="store_true", help="with 44 videos, stuck ones too")
+    commands.choices["up"].add_argument("--fill", action="store_true", help="with videos, stuck ones too")
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":

@@ -91,7 +91,7 @@ def home(tmp_path):
 def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
 
-    said = home.run("up")
+    said = home.run("up", "--fill")
 
     commands = [line for line in said.splitlines() if line.startswith("  ") and ".venv/bin" in line]
     assert len(commands) == 3
@@ -103,6 +103,8 @@ def test_up_starts_a_stack_once_and_down_removes_it(home):
     clients = stack.clients
     ended = run_workflow(clients.stepfunctions, stack.state_machine_arn)
     assert ended["status"] == "SUCCEEDED", ended
+    record = json.loads(ended["output"])
+    assert record["spared"]["tenantUnknown"] and record["decision"]["inputs"]["visible"] > 1
     schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
     assert schedule["State"] == "DISABLED"
 
