@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.connections import database_by_secret, redis_at
-from cdk.stage import Scaling, Settings
+from cdk.stage import Observability, Scaling, Settings
 from cdk.video_reclaim import VideoReclaim
 from examples.worker_group import WorkerGroup
 
@@ -129,7 +129,10 @@ class Reclaim(Stack):
             video_dead_letter_queue=academy.dead_letters,
             worker_group=academy.group_name,
             alarm_topic=academy.topic,
-            settings=Settings(scaling=Scaling(videos_per_worker=2)),
+            settings=Settings(
+                scaling=Scaling(videos_per_worker=2),
+                observability=Observability(runbook_url="https://wiki.example.com/video-reclaim/runbook"),
+            ),
         )
         # From here to there: allow_from(reclaim) there would make each of the stacks depend on the other.
         self.reclaim.connections.allow_to(academy.proxy, ec2.Port.tcp(5432))
