@@ -14,6 +14,8 @@ PROGRAM = "video-reclaim" if INSTALLED else ".venv/bin/python -m ops"
 """What an operator types before a command."""
 ROOT = _PACKAGE.parent
 """The checkout."""
+RUNBOOK = (_PACKAGE / "runbook.md" if INSTALLED else ROOT / "docs" / "runbook.md").as_uri()
+"""Address of the runbook; each alarm has the one that the stage names."""
 
 # In the Lambdas functions/ is the root of the code; here the same modules must be found without being copied.
 _FUNCTIONS = str(_PACKAGE.parent / ("video_reclaim_cdk/functions" if INSTALLED else "functions"))

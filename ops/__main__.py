@@ -5,7 +5,7 @@ import sys
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from . import PROGRAM
+from . import PROGRAM, RUNBOOK
 from .errors import Exit, OpsError, describe_aws_error
 from .fleet import activities, dead_letters, decisions
 from .runs import redrive, run
@@ -14,10 +14,12 @@ from .steering import fix, pause, resume, start, stop
 from .verify import verify
 from .videos import history, quarantined, stuck, why
 
-HELP = """Ask and steer a deployed stage of video-reclaim, with AWS credentials alone.
+HELP = f"""Ask and steer a deployed stage of video-reclaim, with AWS credentials alone.
 
 Exit status: 0 done; 1 tried and failed, or no answer; 2 wrong command line; 3 AWS, or the local stack, could not be
 reached, refused, or has no such stage.
+
+Runbook: {RUNBOOK}
 """
 COMMANDS = (
     *(status, stuck, why, history, quarantined, decisions, activities, dead_letters),

@@ -14,7 +14,7 @@ from video_reclaim.errors import InvalidInput
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import RunRecord
 
-from . import PROGRAM
+from . import PROGRAM, RUNBOOK
 from .aws import Deployment
 from .errors import Exit, OpsError, describe_aws_error
 from .executions import ENDED_BADLY, Execution, meaning, redrive_refusal, remarks, summary
@@ -119,7 +119,7 @@ def _ended_lines(deployment: Deployment, ended: Execution) -> Iterable[str]:
     if ended.status in ENDED_BADLY:
         refusal = redrive_refusal(ended, deployment.last_state(ended.arn))
         then = f"A redrive can't help: {refusal}." if refusal else "Once it is mended:"
-        yield from wrap(f"The runbook has what to do, under the error's name. {then}")
+        yield from wrap(f"What to do is in the runbook, {RUNBOOK}#error-names. {then}")
         if not refusal:
             yield f"  {PROGRAM} redrive --stage {deployment.stage} {ended.name}"
 

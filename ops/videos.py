@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import PROGRAM
+from . import PROGRAM, RUNBOOK
 from .aws import Deployment
 from .errors import Exit, OpsError
 from .executions import WELL, Execution, meaning, videos
@@ -81,6 +81,8 @@ def _stuck_lines(about: dict[str, Any]) -> Iterable[str]:
             yield from wrap(one["seen"] or "seen so for the first time", label=label, indent=4)
         if len(alike) > _VIDEOS_SHOWN:
             yield f"  and {len(alike) - _VIDEOS_SHOWN:,} more: --json has them"
+    if about["videos"]:
+        yield f"Runbook: {RUNBOOK}"
     if about["more"]:
         yield f"{videos(about['more'])} more have no log line: a look writes 1,000 at most."
 

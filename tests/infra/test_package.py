@@ -79,3 +79,21 @@ def test_everything_that_it_deploys_is_inside(installed):
         source = ROOT / path if not path.startswith("certificates") else ROOT / "cdk" / path
         assert (package / path).read_bytes() == source.read_bytes()
     assert not (installed / "cdk").exists()
+
+
+def test_the_operator_s_command_is_beside_it_with_its_runbook(installed):
+    """As the script video-reclaim; what it imports is the extra `ops`."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "AWS_EC2_METADATA_DISABLED": "true"}
+    asked = [sys.executable, "-m", "video_reclaim_ops", "status", "--stage", "nowhere"]
+    done = subprocess.run(
+        asked,
+        cwd=installed,
+        env=environment | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, "") and "can't be reached" in done.stderr
+    (script,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "video-reclaim = video_reclaim_ops.__main__:main" in script.read_text()
+    runbook = installed / "video_reclaim_ops" / "runbook.md"
+    assert runbook.read_bytes() == (ROOT / "docs" / "runbook.md").read_bytes()

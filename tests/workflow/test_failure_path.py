@@ -345,18 +345,6 @@ def test_an_error_of_the_group_is_recorded_and_fails_nothing(workflow, academy, 
     assert workflow.queue.take_ids() == stale
 
 
-def test_a_size_beyond_a_limit_that_was_lowered_meanwhile_is_recorded_and_fails_nothing(workflow, academy):
-    def decide(payload, call):
-        return call(payload) | {"setDesiredCapacity": {"needed": True, "to": 21}}
-
-    workflow.around["PublishBacklog"] = decide
-
-    execution = workflow.run()
-
-    assert execution["status"] == "SUCCEEDED" and "is outside 1 to 20" in execution["record"]["scalingError"]
-    assert workflow.desired() == 1
-
-
 def test_a_size_that_was_decided_before_a_redrive_is_not_applied(workflow, academy, stale):
     workflow.expressions.redrives = {"SetDesiredCapacity": 1}
 
