@@ -59,6 +59,18 @@ def test_a_worker_that_beats_keeps_its_video(stage, others, manner):
     assert status(stage, video) == "PROCESSING"
 
 
+def test_a_worker_keeps_its_video_while_refused_workers_delete_its_heartbeat(stage, others):
+    video = stage.upload()
+    stage.encode(video, manner="older")
+    stage.look()
+    stage.send(video)
+    for number in range(3):  # each gives the message back for a minute; then it is a dead letter
+        refused = stage.worker(f"refused-{number}", manner="older")
+        assert not refused.work(refused.receive())
+        stage.look(every_s=61)
+    assert status(stage, video) == "PROCESSING"
+
+
 def test_a_run_that_finds_a_suspect_looks_again_once_and_reclaims_it(stage, others):
     video = stage.upload()
     worker = stage.encode(video)
@@ -82,6 +94,20 @@ def test_a_gap_between_looks_starts_the_silence_again(stage, academy):
     video = academy.add()
     stage.look()
     stage.pass_time(300)
+    stage.execute()
+    assert status(stage, video) == "PROCESSING"
+
+
+def test_two_looks_far_apart_do_not_take_one_time_to_live_for_another(stage, academy, others):
+    """What a progress record set for 300 s ends when what the thread sets 240 s later for 60 s ends."""
+    video = academy.add()
+    beat(stage, video, ttl_s=300)
+    stage.execute()
+    for _ in range(12):
+        stage.pass_time(19)
+        beat(stage, video)
+    stage.pass_time(11)
+    beat(stage, video)
     stage.execute()
     assert status(stage, video) == "PROCESSING"
 

@@ -74,6 +74,7 @@ def test_a_dry_run_names_a_thousand_videos_stale_ones_first():
         pytest.param([quiet(50.0), quiet(30.0)], CRITERIA, 32, id="the-last-of-them"),
         pytest.param([quiet(59.5)], CRITERIA, 3, id="whole-seconds"),
         pytest.param([quiet(0.0)], CRITERIA, 0, id="new-without-a-heartbeat"),
+        pytest.param([Seen(True, False, 60.0, missing_s=0.0)], CRITERIA, 22, id="a-heartbeat-may-be-deleted"),
         pytest.param([quiet(30.0)], MASS, 0, id="no-second-look-tells-more-in-mass-silence"),
     ],
 )

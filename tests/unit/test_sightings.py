@@ -34,6 +34,34 @@ def test_what_is_seen_has_changed_or_not(earlier, now, unchanged_s, moved):
     assert seen.sighting.expires_ms == (earlier.expires_ms if unchanged_s else now)
 
 
+@pytest.mark.parametrize(
+    ("expires_ms", "gap_s", "unchanged_s"),
+    [
+        pytest.param(THERE, 200.0, 200, id="could-be-told-from-another-heartbeat"),
+        pytest.param(THERE, 200.1, 0, id="may-be-another-heartbeat-that-ends-at-the-same-time"),
+        pytest.param(REDIS_MS - 1, 240.0, 240, id="has-run-out"),
+    ],
+)
+def test_looks_that_are_far_apart_can_t_tell_that_a_heartbeat_stands_still(expires_ms, gap_s, unchanged_s):
+    earlier, now = sighted(expires_ms), expires_ms if expires_ms == THERE else None
+    given = {"now_s": 100.0 + gap_s, "redis_ms": REDIS_MS, "looked_at_s": 100.0}
+    assert see(ROW, now, earlier, **given).unchanged_s == unchanged_s
+
+
+def test_a_heartbeat_that_others_may_have_deleted_must_be_missing_for_a_beat():
+    def look(expires_ms, earlier, now_s):
+        return see(ROW, expires_ms, earlier, now_s=now_s, redis_ms=REDIS_MS, deletable=True)
+
+    first = look(None, sighted(REDIS_MS - 1), 160.0)
+    assert (first.unchanged_s, first.missing_s, first.may_be_deleted(60)) == (60, 0, True)
+    assert first.confirmed_in_s(60) == 20
+    second = look(None, first.sighting, 180.0)
+    assert (second.unchanged_s, second.missing_s, second.may_be_deleted(60)) == (80, 20, False)
+    there = look(THERE, first.sighting, 180.0)
+    assert (there.unchanged_s, there.missing_s, there.sighting.missing_since_s) == (0, None, None)
+    assert see(ROW, None, sighted(REDIS_MS - 1), now_s=160.0, redis_ms=REDIS_MS).missing_s is None
+
+
 def test_a_clock_that_is_set_back_only_delays():
     assert see(ROW, None, sighted(None, since_s=200.0), now_s=100.0, redis_ms=0).unchanged_s == 0
 

@@ -31,6 +31,10 @@ def reason(video, seen, given=None, lost=()):
         pytest.param(a_video(), SILENT, {}, "silent", id="silent-for-exactly-the-limit"),
         pytest.param(a_video(), HANGING_KEY, {}, "silent", id="its-key-outlives-its-worker"),
         pytest.param(a_video(leased_by_claim=False), SILENT, {}, "silent", id="silent-without-a-lease"),
+        pytest.param(a_video(), Seen(True, False, 60.0, missing_s=19.9), {}, "suspect", id="may-be-deleted"),
+        pytest.param(
+            a_video(), Seen(True, False, 60.0, missing_s=20.0), {}, "silent", id="missing-for-a-beat"
+        ),
         pytest.param(a_video(), NOT_SEEN, {}, "heartbeatUnknown", id="unknown"),
         pytest.param(a_video(), SILENT, MASS, "massSilence", id="most-are-silent"),
         pytest.param(a_video(), Seen(True, False, 700.0), MASS, "silent", id="most-are-silent-for-long"),

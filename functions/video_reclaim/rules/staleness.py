@@ -164,7 +164,8 @@ def _judge_worker(video: Video, seen: Seen, criteria: Criteria) -> Reason:
         return Reason.LEASE_EXPIRED
     if not seen.known:
         return Reason.HEARTBEAT_UNKNOWN
-    if seen.unchanged_s >= criteria.silent_after_s:
+    silent = seen.unchanged_s >= criteria.silent_after_s
+    if silent and not seen.may_be_deleted(criteria.silent_after_s):
         if criteria.mass_silence and seen.unchanged_s < criteria.mass_silence_s:
             return Reason.MASS_SILENCE
         return Reason.LEASE_EXPIRED if video.lease_expired else Reason.SILENT

@@ -48,6 +48,8 @@ def compare(videos: Sequence[Video], look: Look | None, criteria: Criteria) -> V
             look.recorded.get(video.id),
             now_s=video.now_s,
             redis_ms=look.redis_ms,
+            looked_at_s=look.looked_at_s,
+            deletable=video.at_work and not video.leased_by_claim,
         )
         if video.id in look.expires_ms
         else NOT_SEEN

@@ -10,19 +10,21 @@ _LONGEST_ID = 19  # digits of a bigint
 
 
 def write_sighting(sighting: Sighting) -> str:
-    """``<since, seconds> <expiry, milliseconds, or -> <digest>``."""
+    """``<since, seconds> <expiry, milliseconds, or -> <digest>``, and since when it is missing, if that matters."""
     expires = _NONE if sighting.expires_ms is None else str(sighting.expires_ms)
-    return f"{sighting.since_s:.3f} {expires} {sighting.identity}"
+    missing = "" if sighting.missing_since_s is None else f" {sighting.missing_since_s:.3f}"
+    return f"{sighting.since_s:.3f} {expires} {sighting.identity}{missing}"
 
 
 def parse_sighting(value: bytes | None) -> Sighting | None:
     """Read what `write_sighting` wrote."""
     since, _, rest = (value or b"").decode(errors="replace").partition(" ")
-    expires, _, identity = rest.partition(" ")
+    expires, _, rest = rest.partition(" ")
+    identity, _, missing = rest.partition(" ")
     since_s, expires_ms = parse_number(since), parse_number(expires)
     if since_s is None or (expires_ms is None and expires != _NONE):
         return None
-    return Sighting(since_s, None if expires_ms is None else int(expires_ms), identity)
+    return Sighting(since_s, None if expires_ms is None else int(expires_ms), identity, parse_number(missing))
 
 
 def parse_sightings(fields: Mapping[bytes, bytes | None]) -> dict[int, Sighting]:
