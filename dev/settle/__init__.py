@@ -1,0 +1,1 @@
+"""Settle on a real account what AWS's documents leave open."""
