@@ -235,16 +235,6 @@ def alarm(bench):
     return Alarm()
 
 
-def test_an_alarm_reads_only_its_own_dimensions(bench, alarm):
-    named = alarm.on("notBreaching", [("Worker", "Video")])
-    alarm.put(5, [("Worker", "AI")])
-    assert alarm.state(named) == "OK"
-
-    alarm.put(5, [("Worker", "Video")])
-
-    assert alarm.state(named) == "ALARM"
-
-
 def test_missing_data_is_treated_as_the_alarm_says(bench, alarm):
     states = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
     assert {missing: alarm.state(alarm.on(missing)) for missing in states} == states

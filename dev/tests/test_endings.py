@@ -113,21 +113,3 @@ def test_a_second_signal_does_not_break_the_cleanup_off():
 
     assert (said, ended.returncode) == ("cleaned up\n", 128 + signal.SIGTERM)
     assert len(errors.splitlines()) == 1
-
-
-def test_a_reader_that_ends_leaves_no_traceback():
-    script = (
-        "import sys\n"
-        "from dev.local.signals import run_interruptible\n"
-        "def command():\n"
-        "    while True:\n"
-        "        print('line', flush=True)\n"
-        "sys.exit(run_interruptible(command))\n"
-    )
-    with python("-c", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
-        program.stdout.readline()
-
-        program.stdout.close()
-
-        assert program.stderr.read() == ""
-        assert program.wait() == 1

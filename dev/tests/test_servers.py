@@ -15,7 +15,6 @@ import redis
 from dev.local.emulator import healthy
 from dev.local.files import scratch_folder
 from dev.local.identity import ChildFailed, ProcessIdentity, end
-from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.processes import Child
 from dev.local.valkey import Valkey
@@ -44,83 +43,54 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
-def test_postgres_keeps_what_was_committed_and_its_port(folder, how):
-    with Postgres(folder) as postgres:
+def test_postgres_keeps_what_was_committed_its_port_and_no_connection(folder):
+    with Postgres(folder) as postgres, closing(psycopg2.connect(postgres.dsn)) as connection:
         execute(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
         port, dsn = postgres.port, postgres.dsn
-        if how == "restart":
-            postgres.restart()
-        else:
-            getattr(postgres, how)()
-            assert not listens(port)
-            postgres.start()
-
-        assert (postgres.port, postgres.dsn) == (port, dsn)
-        assert execute(postgres, "SELECT answer FROM kept") == [(42,)]
-
-
-def test_a_killed_postgres_closes_its_connections(folder):
-    with Postgres(folder) as postgres, closing(psycopg2.connect(postgres.dsn)) as connection:
         postgres.kill()
-
         with pytest.raises(psycopg2.OperationalError), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        assert not listens(port)
+        postgres.start()
+        postgres.restart()
+        assert (postgres.port, postgres.dsn) == (port, dsn)
+        assert execute(postgres, "SELECT answer, current_user FROM kept") == [(42, "postgres")]
+    assert not listens(port)
 
 
-def test_the_platform_s_tables_have_its_indexes_and_constraints(folder):
-    with Postgres(folder) as postgres:
-        create_schema(postgres.dsn)
-        execute(postgres, "INSERT INTO core_tenant (id, code) VALUES (7, 'seven')")
-        execute(postgres, "INSERT INTO lectures_lecture (id, tenant_id) VALUES (1, 7)")
-        execute(postgres, "INSERT INTO lectures_session (id, lecture_id) VALUES (1, 1)")
-        execute(
-            postgres,
-            "INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)"
-            " VALUES (10000000000, 1, 'a/b.mp4', 'UPLOADED', '', now(), now())",
-        )
-        indexed = execute(postgres, "SELECT indexdef FROM pg_indexes WHERE tablename = 'video_video'")
-        defaults = execute(
-            postgres,
-            "SELECT column_name FROM information_schema.columns"
-            " WHERE table_name = 'video_video' AND column_default IS NOT NULL",
-        )
-
-        with pytest.raises(psycopg2.errors.ForeignKeyViolation):
-            execute(postgres, "UPDATE video_video SET session_id = 2")
-        with pytest.raises(psycopg2.errors.DuplicateTable):
-            create_schema(postgres.dsn)
-
+def test_the_platform_s_tables_have_its_indexes_and_constraints_and_no_defaults(one_academy):
+    indexed = one_academy.sql("SELECT indexdef FROM pg_indexes WHERE tablename = 'video_video'")
     columns = {definition.rpartition("(")[2] for (definition,) in indexed}
     assert {"status)", "status, updated_at)", "leased_until, status)"} <= columns
-    assert defaults == []
+    defaults = (
+        "SELECT column_name FROM information_schema.columns"
+        " WHERE table_name = 'video_video' AND column_default IS NOT NULL"
+    )
+    assert one_academy.sql(defaults) == []
+    one_academy.reset()
+    video = one_academy.add(id=10_000_000_000)
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        one_academy.sql("UPDATE video_video SET session_id = 2 WHERE id = %s", (video,))
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
-def test_valkey_is_empty_after_a_start_and_keeps_its_port(folder, how):
-    with Valkey(folder) as valkey, closing(client(valkey)) as connection:
-        connection.set("key", "value")
-        if how == "restart":
-            valkey.restart()
-        else:
-            getattr(valkey, how)()
-            assert not listens(valkey.port)
-            valkey.start()
-
-        with closing(client(valkey)) as afresh:
-            assert afresh.get("key") is None
-
-
-def test_a_paused_valkey_does_not_answer_until_resumed(folder):
-    with Valkey(folder) as valkey, closing(client(valkey)) as connection:
-        connection.set("key", "value")
+def test_valkey_is_empty_after_a_start_keeps_its_port_and_can_be_paused(folder):
+    with Valkey(folder) as valkey:
+        port = valkey.port
+        for begin_again in (valkey.restart, lambda: (valkey.kill(), valkey.start())):
+            with closing(client(valkey)) as connection:
+                connection.set("key", "value")
+            begin_again()
+            with closing(client(valkey)) as connection:
+                assert (valkey.port, connection.get("key")) == (port, None)
+        with closing(client(valkey)) as connection:
+            connection.set("key", "value")
+            valkey.pause()
+            with closing(client(valkey, socket_timeout=0.2)) as hasty, pytest.raises(redis.TimeoutError):
+                hasty.get("key")
+            valkey.resume()
+            assert connection.get("key") == b"value"
         valkey.pause()
-        with closing(client(valkey, socket_timeout=0.2)) as hasty, pytest.raises(redis.TimeoutError):
-            hasty.get("key")
-
-        valkey.resume()
-
-        assert connection.get("key") == b"value"
+    assert not listens(port)
 
 
 @pytest.mark.parametrize("kind", [Postgres, Valkey])

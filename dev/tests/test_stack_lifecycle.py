@@ -14,7 +14,6 @@ from awscli.customizations.overridesslcommonname import SSL_COMMON_NAMES
 from dev.local.emulator import REGION, healthy
 from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
-from dev.testing.emulator_bench import Bench
 from dev.testing.programs import ROOT, python
 
 FIELDS = {
@@ -161,18 +160,6 @@ def test_an_interrupt_leaves_nothing_running(home):
     assert said.splitlines()[-1].startswith("Interrupted: ")
     assert not any(process.alive for process in started.values())
     assert not scratch.exists()
-    assert home.left() == set()
-
-
-def test_a_killed_up_leaves_nothing_running_and_down_removes_its_files(home):
-    program, started = home.begin_up()
-    scratch = Path(home.ledger["scratch"])
-
-    program.kill()
-    program.communicate()
-
-    Bench.until(lambda: not any(process.alive for process in started.values()) and not scratch.exists())
-    home.run("down")
     assert home.left() == set()
 
 
