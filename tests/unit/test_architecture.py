@@ -115,7 +115,7 @@ def text_in(path):
 
 
 def test_one_module_of_the_product_names_tables_and_keys():
-    names = r"video_video|lectures_(session|lecture)|core_tenant|tenant:(?! )|job:encode|video-reclaim:\w"
+    names = r"video_video|lectures_(session|lecture)|core_tenant|tenant:(?! )|job:encode|video-reclaim:$"
     naming = [
         path
         for path in modules("functions", "cdk", "ops")
