@@ -32,7 +32,7 @@ MAX_QUARANTINES_AN_HOUR = reclaiming.MAX_QUARANTINES_AN_HOUR
 STAGE = "chaos"
 CLEARINGS = 1 + len(postgres_store._LOCKED_ROW_WAITS_S)
 """So often a locked row's handoff is tried to be cleared."""
-HEARD_KEY = platform.heard_key(STAGE)
+HEARD_KEY = platform.StageKey.HEARD.of(STAGE)
 """The mark of a Redis in which a heartbeat once moved."""
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {

@@ -34,9 +34,9 @@ def test_a_member_has_the_name_of_its_value():
 
 
 def test_keys():
-    assert platform.heartbeat_key(3, 7) == "tenant:3:video:7:heartbeat"
-    assert platform.cancel_key(3, 7) == "tenant:3:video:7:cancel_requested"
-    assert platform.status_key(3, 7) == "tenant:3:video:7:status"
+    assert platform.Key.HEARTBEAT.of(3, 7) == "tenant:3:video:7:heartbeat"
+    assert platform.Key.CANCEL.of(3, 7) == "tenant:3:video:7:cancel_requested"
+    assert platform.Key.STATUS.of(3, 7) == "tenant:3:video:7:status"
     assert platform.job_lock_key(7) == "job:encode:7:lock"
 
 

@@ -44,7 +44,7 @@ def test_what_is_presupposed_of_the_platform_is_listed():
     table = README.partition("\n| where | what must be there |\n")[2].partition("\n\n")[0]
     message = platform.message(platform.Job(1, "key", 1, "code", ""), attempt=1, at=datetime.now(UTC))
     tables = platform.VIDEOS, platform.SESSIONS, platform.LECTURES, platform.TENANTS
-    heartbeat = platform.heartbeat_key("{tenant_id}", "{video_id}")
+    heartbeat = platform.Key.HEARTBEAT.of("{tenant_id}", "{video_id}")
     for name in (*platform.Column, *tables, heartbeat, *message):
         assert f"`{name}`" in table
 

@@ -79,22 +79,17 @@ def message(job: Job, *, attempt: int, at: datetime) -> dict[str, object]:
     }
 
 
-# Keys of the platform
+class Key(StrEnum):
+    """The Redis keys of a video: the platform's, and ``reclaims``, the product's own."""
 
+    HEARTBEAT = "heartbeat"  # set by a worker every 20 s, to expire after 60 s, or 300 s; only read here
+    CANCEL = "cancel_requested"  # set by a user's retry for 300 s: a worker drops what it receives meanwhile
+    STATUS = "status"  # the public status, which the platform reads before the database
+    RECLAIMS = "reclaims"  # the claims that were found dead in the last 7 days, a sorted set by time
 
-def heartbeat_key(tenant_id: int | None, video_id: int) -> str:
-    """Key that a worker sets every 20 s while it holds the video, to expire after 60 s, or 300 s. Only read here."""
-    return f"tenant:{tenant_id}:video:{video_id}:heartbeat"
-
-
-def cancel_key(tenant_id: int | None, video_id: int) -> str:
-    """Key that the platform's retry sets for 300 s: a worker that receives a message meanwhile drops it."""
-    return f"tenant:{tenant_id}:video:{video_id}:cancel_requested"
-
-
-def status_key(tenant_id: int | None, video_id: int) -> str:
-    """Key that caches the public status, which the platform reads before the database."""
-    return f"tenant:{tenant_id}:video:{video_id}:status"
+    def of(self, tenant_id: int | None, video_id: int) -> str:
+        """Return the key of one video."""
+        return f"tenant:{tenant_id}:video:{video_id}:{self}"
 
 
 def job_lock_key(video_id: int) -> str:
@@ -102,24 +97,13 @@ def job_lock_key(video_id: int) -> str:
     return f"job:encode:{video_id}:lock"
 
 
-# Keys of the product. Those of a stage carry its name: another stage may use the same Redis.
+class StageKey(StrEnum):
+    """The product's keys of a stage: another stage may use the same Redis."""
 
+    SEEN = "seen"  # a hash: what was seen of each video, of the queue and of the workers, and since when
+    HEARD = "heartbeat-moved"  # set for 30 days; a wrong or a wiped Redis has no such key
+    QUARANTINES = "quarantines"  # how many began in the hour since the first of them
 
-def reclaims_key(tenant_id: int | None, video_id: int) -> str:
-    """The claims that were found dead in the last 7 days, a sorted set by time."""
-    return f"tenant:{tenant_id}:video:{video_id}:reclaims"
-
-
-def seen_key(stage: str) -> str:
-    """A hash: what was seen of each video and since when, and of the queue and the workers as a whole."""
-    return f"video-reclaim:{stage}:seen"
-
-
-def heard_key(stage: str) -> str:
-    """Set for 30 days when a heartbeat of the stage moved in this Redis; a wrong or a wiped one has no such key."""
-    return f"video-reclaim:{stage}:heartbeat-moved"
-
-
-def quarantines_key(stage: str) -> str:
-    """The number of videos that were quarantined in the hour that began with the first of them."""
-    return f"video-reclaim:{stage}:quarantines"
+    def of(self, stage: str) -> str:
+        """Return the key of one stage."""
+        return f"video-reclaim:{stage}:{self}"

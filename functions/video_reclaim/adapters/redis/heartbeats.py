@@ -12,17 +12,7 @@ import redis
 
 from video_reclaim.adapters.redis import values
 from video_reclaim.adapters.redis.session import Session
-from video_reclaim.rules.platform import (
-    Job,
-    cancel_key,
-    heard_key,
-    heartbeat_key,
-    job_lock_key,
-    quarantines_key,
-    reclaims_key,
-    seen_key,
-    status_key,
-)
+from video_reclaim.rules.platform import Job, Key, StageKey, job_lock_key
 from video_reclaim.rules.reclaiming import FOUND_DEAD, MAX_QUARANTINES_AN_HOUR, Tally, claims_found_dead
 from video_reclaim.rules.sightings import Look
 from video_reclaim.rules.staleness import Reason, Video
@@ -43,8 +33,8 @@ class Heartbeats:
 
     def __init__(self, settings: Redis, stage: str, **session: float) -> None:
         self._session = Session(settings, **session)
-        self._seen, self._heard = seen_key(stage), heard_key(stage)
-        self._quarantines = quarantines_key(stage)
+        self._seen, self._heard = StageKey.SEEN.of(stage), StageKey.HEARD.of(stage)
+        self._quarantines = StageKey.QUARANTINES.of(stage)
 
     def look(self, videos: Sequence[Video], *, whole: bool = True) -> Look | None:
         """Read the heartbeats of these videos and what is remembered, if ``whole`` of others too, in one round trip."""
@@ -62,10 +52,10 @@ class Heartbeats:
             pipeline = client.pipeline(transaction=False)
             pipeline.ttl(self._heard)
             pipeline.hgetall(self._seen) if whole else pipeline.hmget(self._seen, names)
-            pipeline.mget([self._heard, *(cancel_key(video.tenant_id, video.id) for video in waiting)])
+            pipeline.mget([self._heard, *(Key.CANCEL.of(video.tenant_id, video.id) for video in waiting)])
             pipeline.time()
             for video in keyed:
-                pipeline.pttl(heartbeat_key(video.tenant_id, video.id))
+                pipeline.pttl(Key.HEARTBEAT.of(video.tenant_id, video.id))
             heard_ttl_s, found, cancelled, (seconds, microseconds), *lives_ms = pipeline.execute()
             fields = found if whole else dict(zip(names, found, strict=True))
             redis_ms = seconds * 1000 + microseconds // 1000
@@ -140,7 +130,7 @@ class Heartbeats:
         def conversation(client: redis.Redis) -> Tally:
             pipeline = client.pipeline(transaction=False)
             for video in stale:
-                key = reclaims_key(video.tenant_id, video.id)
+                key = Key.RECLAIMS.of(video.tenant_id, video.id)
                 if reasons[video.id] == Reason.MESSAGE_LOST:
                     pipeline.hdel(self._seen, str(video.id))
                 elif video.id in claims:
@@ -170,14 +160,14 @@ class Heartbeats:
             numbered = zip(videos, numbers, strict=True)
             granted = [video for video, number in numbered if number <= MAX_QUARANTINES_AN_HOUR]
             if granted:
-                client.delete(*(reclaims_key(video.tenant_id, video.id) for video in granted))
+                client.delete(*(Key.RECLAIMS.of(video.tenant_id, video.id) for video in granted))
             return {video.id for video in granted}
 
         return (self._session.ask("quarantines", conversation) if videos else None) or set()
 
     def forget_status(self, videos: Sequence[Video]) -> None:
         """Delete the platform's cache of the public status, so that users see the row."""
-        keys = [status_key(video.tenant_id, video.id) for video in videos]
+        keys = [Key.STATUS.of(video.tenant_id, video.id) for video in videos]
         if keys:
             self._session.ask("forget status", lambda client: client.delete(*keys))
 
@@ -191,7 +181,7 @@ class Heartbeats:
         def conversation(client: redis.Redis) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             for job in jobs:
-                pipeline.pttl(cancel_key(job.tenant_id, job.video_id))
+                pipeline.pttl(Key.CANCEL.of(job.tenant_id, job.video_id))
             pipeline.delete(*[job_lock_key(job.video_id) for job in jobs])
             return pipeline.execute()
 
