@@ -3,7 +3,7 @@
 import pytest
 
 from dev.chaos.environment import Timing
-from dev.chaos.injection import RAISE
+from dev.chaos.injection import RAISE, inflict
 
 LIMIT = 3
 
@@ -128,14 +128,23 @@ def test_executions_that_overlap_count_a_stuck_claim_once_and_undo_nothing(stage
     assert attempts(stage) == [3]
 
 
-@pytest.mark.parametrize("call", ["count", "lease for handoff"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_or_a_lost_answer_neither_adds_nor_undoes_a_count(stage, academy, poison, call, when):
-    stage.inject_once(call, when, lambda invocation, _: invocation.die())
+@pytest.mark.parametrize(
+    ("call", "when", "fault"),
+    [
+        ("count", "before", "die"),
+        ("count", "after", "die"),
+        ("lease for handoff", "after", "die"),
+        ("lease for handoff", "before", "cut after"),
+    ],
+)
+def test_a_crash_or_a_lost_answer_neither_adds_nor_undoes_a_count(stage, poison, call, when, fault):
+    stage.inject_once(call, when, lambda *given: inflict(fault, *given))
     stage.execute()
     stage.calm()
     stage.pass_time(901)
     stage.execute()
+    stage.queue.purge()
+    stage.send(poison)
     stage.die(poison)
     stage.execute()
     assert attempts(stage) == [3]
@@ -149,18 +158,9 @@ def test_without_redis_nothing_is_counted_or_quarantined(stage, academy, poison)
         stage.die(poison)
 
 
-def test_thousand_videos_that_were_reclaimed_once_keep_no_other_s_count_alive(stage, academy, poison):
-    """They failed for other reasons; nobody ends their counts."""
-    for _ in range(1000):
-        academy.add(until=-1)
-    stage.execute()
-    academy.sql("UPDATE video_video SET status = 'FAILED' WHERE id <> %s", (poison,))
-    stage.queue.purge()
-    stage.pass_time(8 * 86_400)
-    academy.sql(
-        "UPDATE video_video SET status = 'PROCESSING', leased_by = 'w', leased_until = '2020-01-01' WHERE id = %s",
-        (poison,),
-    )
+def test_a_count_ends_after_seven_days(stage, academy, poison):
+    be_reclaimed(stage, poison, LIMIT)
+    stage.pass_time(7 * 86_400)
     stage.execute()
     assert attempts(stage) == [2]
 
