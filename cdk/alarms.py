@@ -1,6 +1,6 @@
 """The alarms: one per condition that would go unnoticed, each with an entry in the runbook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class OperatorAlarms(Construct):
         *,
         prefix: str,
         stage: Stage,
-        alarms: Sequence[Alarm],
+        watched: Watched,
         topics: Mapping[Severity, sns.ITopic | None],
     ) -> None:
         super().__init__(scope, id_)
@@ -80,7 +80,8 @@ class OperatorAlarms(Construct):
                 "the runbook and give its address",
             )
         self.by_name: dict[str, cloudwatch.CfnAlarm] = {}
-        for alarm in alarms:
+        self.thresholds = alarms(stage, watched)
+        for alarm in self.thresholds:
             topic = topics[alarm.severity]
             self.by_name[alarm.name] = cloudwatch.CfnAlarm(
                 self,

@@ -12,7 +12,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from .alarms import Alarm, Watched
+from .alarms import Alarm, OperatorAlarms, Watched
 from .metrics import METRICS
 from .queries import DECISIONS
 from .stage import Stage
@@ -61,20 +61,18 @@ class OperatorDashboard(Construct):
         prefix: str,
         stage: Stage,
         watched: Watched,
-        functions: Mapping[str, str],
-        alarms: Mapping[str, cloudwatch.CfnAlarm],
-        thresholds: Sequence[Alarm],
-        decisions_log: str,
+        steps: Sequence[str],
+        alarms: OperatorAlarms,
     ) -> None:
         super().__init__(scope, id_)
-        stack = Stack.of(self)
+        stack, functions = Stack.of(self), {step: f"{prefix}-{step}" for step in steps}
         graphs = [*_fleet(stage, watched), *_videos(stage, watched), *_runs(stage, watched, functions)]
         bottom = _TOP + -(-len(graphs) // _PER_ROW) * _HEIGHT
         widgets = [
-            _alarm_states(alarms),
+            _alarm_states(alarms.by_name),
             _current_values(stage, watched, stack.region),
-            *(_widget(graph, thresholds, stack.region, n) for n, graph in enumerate(graphs)),
-            _latest_decisions(decisions_log, stack.region, y=bottom),
+            *(_widget(graph, alarms.thresholds, stack.region, n) for n, graph in enumerate(graphs)),
+            _latest_decisions(f"/{prefix}/PublishBacklog", stack.region, y=bottom),
         ]
         body = {"start": "-PT6H", "periodOverride": "inherit", "widgets": widgets}
         self.dashboard = cloudwatch.CfnDashboard(

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partialmethod
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct, IConstruct
 
-from .alarms import OperatorAlarms, Watched, alarms
+from .alarms import OperatorAlarms, Severity, Watched
 from .dashboard import OperatorDashboard
 from .fields import is_token
 from .functions import ReclaimFunctions
@@ -34,10 +35,9 @@ from .refusals import (
     refuse_sharing,
     secrets_and_keys,
 )
-from .schedule import ReclaimSchedule
 from .sections import Database, Network, Redis, Workers
 from .stage import InvalidStage, Settings, Stage
-from .terminations import TerminationRule
+from .starts import ReclaimSchedule, TerminationRule
 from .workflow import ReclaimWorkflow
 
 _DEPLOYMENTS: WeakKeyDictionary[IConstruct, dict[str, Owned]] = WeakKeyDictionary()
@@ -204,23 +204,14 @@ class VideoReclaim(Construct):
             removal_policy=removal_policy,
         ).state_machine
         """The workflow."""
-        self.schedule = ReclaimSchedule(
-            self,
-            "Schedule",
-            prefix=self._prefix,
-            schedule=self._stage.schedule,
-            state_machine=self.state_machine,
-        )
+        started: dict[str, Any] = {
+            "prefix": self._prefix,
+            "stage": self._stage,
+            "state_machine": self.state_machine,
+        }
+        self.schedule = ReclaimSchedule(self, "Schedule", **started)
         """The schedule, with the dead-letter queue for starts that failed."""
-        TerminationRule(
-            self,
-            "Terminations",
-            prefix=self._prefix,
-            group_name=self._stage.workers.group_name,
-            enabled=self._stage.schedule.enabled,
-            state_machine=self.state_machine,
-            undelivered=self.schedule.undelivered,
-        )
+        TerminationRule(self, "Terminations", **started, undelivered=self.schedule.undelivered)
 
     def _observe(
         self, queues: PlatformQueues, alarm_topic: sns.ITopic | None, notify_topic: sns.ITopic | None
@@ -233,26 +224,16 @@ class VideoReclaim(Construct):
             worker_types=tuple(queues.by_worker_type),
             dimensions=stage.metrics.dimensions,
         )
-        thresholds = alarms(stage, watched)
-        self.alarms: Mapping[str, cloudwatch.CfnAlarm] = OperatorAlarms(
-            self,
-            "Alarms",
-            prefix=prefix,
-            stage=stage,
-            alarms=thresholds,
-            topics={"page": alarm_topic, "notify": notify_topic or alarm_topic},
-        ).by_name
+        topics: dict[Severity, sns.ITopic | None] = {
+            "page": alarm_topic,
+            "notify": notify_topic or alarm_topic,
+        }
+        observed: dict[str, Any] = {"prefix": prefix, "stage": stage, "watched": watched}
+        alarms = OperatorAlarms(self, "Alarms", **observed, topics=topics)
+        self.alarms: Mapping[str, cloudwatch.CfnAlarm] = alarms.by_name
         """The alarms by name."""
         self.dashboard: cloudwatch.CfnDashboard = OperatorDashboard(
-            self,
-            "Dashboard",
-            prefix=prefix,
-            stage=stage,
-            watched=watched,
-            functions={name: f"{prefix}-{name}" for name in self.functions},
-            alarms=self.alarms,
-            thresholds=thresholds,
-            decisions_log=f"/{prefix}/PublishBacklog",
+            self, "Dashboard", **observed, steps=list(self.functions), alarms=alarms
         ).dashboard
         """The operators' dashboard."""
         OperatorQueries(self, "Queries", prefix=prefix, log_groups=self.log_groups)
@@ -294,21 +275,14 @@ class VideoReclaim(Construct):
             }
         )
 
-    def metric_backlog_count(self, **options: Any) -> cloudwatch.Metric:  # noqa: ANN401 (MetricOptions)
-        """Return the number of videos that wait or are being transcoded."""
-        return self.metric("BacklogCount", **options)
-
-    def metric_oldest_backlog_age(self, **options: Any) -> cloudwatch.Metric:  # noqa: ANN401 (MetricOptions)
-        """Return the longest wait for a worker, in seconds."""
-        return self.metric("OldestBacklogAge", **options)
-
-    def metric_videos_reclaimed(self, **options: Any) -> cloudwatch.Metric:  # noqa: ANN401 (MetricOptions)
-        """Return the number of videos that were reclaimed."""
-        return self.metric("VideosReclaimed", **options)
-
-    def metric_desired_workers(self, **options: Any) -> cloudwatch.Metric:  # noqa: ANN401 (MetricOptions)
-        """Return the number of workers that the decision asks for."""
-        return self.metric("DesiredWorkers", **options)
+    metric_backlog_count = partialmethod(metric, "BacklogCount")
+    """Return the number of videos that wait or are being transcoded."""
+    metric_oldest_backlog_age = partialmethod(metric, "OldestBacklogAge")
+    """Return the longest wait for a worker, in seconds."""
+    metric_videos_reclaimed = partialmethod(metric, "VideosReclaimed")
+    """Return the number of videos that were reclaimed."""
+    metric_desired_workers = partialmethod(metric, "DesiredWorkers")
+    """Return the number of workers that the decision asks for."""
 
     def metric_queue_depth(self, worker_type: str = "Video", **options: Any) -> cloudwatch.Metric:  # noqa: ANN401
         """Return the number of visible messages in the queues of a worker type.
