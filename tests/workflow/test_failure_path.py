@@ -206,6 +206,17 @@ def test_a_function_that_times_out_after_its_work_sends_nothing_twice(workflow, 
     assert execution["record"]["skipped"] == {"movedOn": 1}
 
 
+def test_what_a_retry_sends_may_have_been_sent_before_and_is_counted_so(workflow, academy, stale):
+    def time_out_once(payload, call):
+        return call(payload) if payload["retries"] else timed_out(payload, call)
+
+    workflow.around["Enqueue"] = only([stale[1]], time_out_once)
+
+    record = workflow.run()["record"]
+
+    assert (record["enqueued"], record["duplicates"]) == (5, {"retried": 1})
+
+
 def test_metrics_that_cloudwatch_refuses_fail_nothing_and_are_in_the_record(workflow, academy, stale):
     workflow.aws.cloudwatch_fault = "InvalidParameterValue"
 
