@@ -355,9 +355,16 @@ def _iso(at):
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items):
+    """Keep the tests of this folder on one process: what they need takes seconds to make."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("workflow"))
+
+
+@pytest.fixture(scope="package")
 def one_workflow(postgres, valkey):
-    """Everything that takes a while to make, once for a file of tests."""
+    """Everything that takes a while to make, once for this folder."""
     running, expressions = [], Expressions()
 
     def invoke(_backend, function_name, qualifier, body, headers, response_headers):
