@@ -380,7 +380,8 @@ def test_what_failed_is_tried_again_before_the_run_looks_again(workflow, academy
     assert workflow.queue.take_ids() == stale
 
 
-def test_a_release_that_failed_is_tried_again(workflow, academy):
+@pytest.mark.parametrize("claimed_meanwhile", [False, True], ids=["as-it-was", "quarantined-again-meanwhile"])
+def test_a_release_that_failed_is_tried_again_for_the_same_quarantine(workflow, academy, claimed_meanwhile):
     video = academy.add("FAILED")
     reason = "Processing was interrupted too often: 6 times within 7 days."
     academy.sql("UPDATE video_video SET error_reason = %s WHERE id = %s", (reason, video))
@@ -390,9 +391,15 @@ def test_a_release_that_failed_is_tried_again(workflow, academy):
             raise Failure("StoreUnavailable", "not now")
         return call(payload)
 
+    def claim():
+        if claimed_meanwhile:
+            academy.sql("UPDATE video_video SET processing_started_at = now() WHERE id = %s", (video,))
+
     workflow.around["Reclaim"] = away_during_the_first_pass
+    mend_before_the_second_pass(workflow, claim)
 
     record = workflow.run({"release": [video]})["record"]
 
-    assert (record["recovered"], record["enqueued"]) == (1, 1)
-    assert workflow.queue.take_ids() == [video]
+    assert record["enqueued"] == (0 if claimed_meanwhile else 1)
+    assert workflow.queue.take_ids() == ([] if claimed_meanwhile else [video])
+    assert academy.state(video)[0] == ("FAILED" if claimed_meanwhile else "UPLOADED")
