@@ -17,19 +17,12 @@ REDIS_FORGETS = ("Redis is flushed", "Redis restarts empty", "Redis fails over")
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that was broken.
+    """A rule that was broken."""
 
-    Attributes:
-        rule: the rule's name.
-        video: the video's id; 0 for a rule on the whole run.
-        at: when, seconds since the epoch.
-        what: what was found.
-    """
-
-    rule: str
-    video: int
-    at: float
-    what: str
+    rule: str  # the rule's name
+    video: int  # the video's id; 0 for a rule on the whole run
+    at: float  # when, seconds since the epoch
+    what: str  # what was found
 
     def __str__(self) -> str:
         return f"{self.rule}: video {self.video} at {self.at:.3f}: {self.what}"
@@ -153,9 +146,19 @@ class Case:
         return bool(self.faults.get(invocation)) or ended is None or ended.details["error"] is not None
 
     def last_beat(self, video: int, before: float) -> float:
-        """Return when Redis last accepted a heartbeat of a video before a time; 0 for never."""
+        """Return when Redis last accepted a heartbeat of a worker that had claimed a video; 0 for never.
+
+        One whose claim is refused beats too, and deletes that heartbeat at once.
+        """
+        claimed = {(t["worker"], t.get("message")) for t in self.steps[video] if t["event"] == "claimed"}
         return max(
-            (t["at"] for t in self.steps[video] if t["event"] == "beat" and t["at"] < before), default=0.0
+            (
+                told["at"]
+                for told in self.steps[video]
+                if told["event"] == "beat" and told["at"] < before
+                if (told["worker"], told.get("message")) in claimed
+            ),
+            default=0.0,
         )
 
 

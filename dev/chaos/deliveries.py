@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dev.chaos.case import Case, Violation, begins_handoff
 from dev.chaos.duplicates import repeated
+from dev.chaos.history import SAVE
 
 
 def cleared_after_sending(case: Case) -> Iterator[Violation]:
@@ -29,7 +30,8 @@ def sent_once(case: Case) -> Iterator[Violation]:
     for video, messages in case.accepted.items():
         ours = [m for m in messages if m.details["sender"] in case.began]
         for first, second in itertools.pairwise(ours):
-            if any(begins_handoff(w) and first.at < w.at < second.at for w in case.writes[video]):
+            between = [w for w in case.writes[video] if first.at < w.at < second.at]
+            if any(begins_handoff(w) or w.who == SAVE for w in between):  # a save brings a handoff back
                 continue
             if not repeated(case, video, first, second):
                 what = f"{first.details['sender']} had sent it at {first.at:.3f}"

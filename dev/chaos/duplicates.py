@@ -24,8 +24,7 @@ from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 _COMMIT_S = 0.1
 """A write may be visible this much later than it was recorded."""
 
-_BETWEEN_LOOKS_S = 600
-"""The two looks at the queue that prove a loss are at most so far apart: gaps void the first."""
+_RECENTLY_S = 60
 
 
 class Cause(StrEnum):
@@ -42,7 +41,7 @@ class Cause(StrEnum):
     ANOTHER_MESSAGE = "a reclaim of a video that was claimed with another message"
     DURING_RESEND = "a resend, during which a user or an operator sent a message"
     PAUSED_WORKER = "a resend, while a worker paused between deleting a message and claiming its video"
-    GIVEN_BACK = "a resend, while a worker without the job's lock had given the message back"
+    IN_FLIGHT = "a resend, while its message was taken for one that the older path holds"
     SAVED = "a save of a whole row that brought back an earlier state"
     USER = "a user's retry or upload"
     REQUEUE = "a worker's requeue"
@@ -156,12 +155,22 @@ def _of_resend(case: Case, video: int, first: Event, taking: Write) -> Cause | N
     message = first.details["message"]
     if case.deleted.get(message, taking.at) < looked_at:
         return Cause.PAUSED_WORKER
-    given_back = [
-        told["at"]
-        for told in case.steps[video]
-        if told["event"] == "lockFailed" and told["message"] == message and told["at"] < looked_at
-    ]
-    return Cause.GIVEN_BACK if given_back and looked_at - given_back[-1] < _BETWEEN_LOOKS_S else None
+    (depth,) = (event.details["depth"] for event in list(case.answers(listing or "", "read depth"))[-1:])
+    seen = int(depth["ApproximateNumberOfMessages"]) + int(depth["ApproximateNumberOfMessagesDelayed"])
+    held = int(depth["ApproximateNumberOfMessagesNotVisible"])
+    return Cause.IN_FLIGHT if not seen and held <= _held_by_the_older_path(case, looked_at) else None
+
+
+def _held_by_the_older_path(case: Case, at: float) -> int:
+    """Return how many videos were at work under a claim without a lease, or were so within a minute."""
+    found = 0
+    for video, writes in case.writes.items():
+        claims = [t for t in case.steps[video] if t["event"] == "claimed" and t["at"] < at]
+        rows = [w.after for w in writes if w.at < at][-1:]
+        rows += [w.before for w in writes if at - _RECENTLY_S < w.at < at + _RECENTLY_S]
+        at_work = any(row is not None and row.status == "PROCESSING" for row in rows)
+        found += bool(at_work and claims and claims[-1].get("manner") == "older")
+    return found
 
 
 def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | None:

@@ -21,51 +21,32 @@ has just been answered, and the connection. It may raise, wait, or return a stat
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The product's settings and the limits around it, in seconds of the schedule.
+    """The product's settings and the limits around it, in seconds of the schedule."""
 
-    Attributes:
-        silent_after_s: how long a heartbeat must not have moved, unless it is mass silence.
-        mass_silence_s: how long, when more workers are silent than heard.
-        lost_after_s: how long a video must have waited before its message can count as lost.
-        handoff_s: length of a handoff lease.
-        max_reclaims: a video that was reclaimed more often is quarantined; 0 for no limit.
-        expired_but_beating: what is done about such videos: ``reclaim`` or ``spare``.
-        function_s: the function's time-out.
-        redis_patience_s: time-out of a call to Redis, in real seconds.
-    """
-
-    silent_after_s: int = 60
-    mass_silence_s: int = 600
-    lost_after_s: int = 300
-    handoff_s: int = 900
-    max_reclaims: int = 5
+    silent_after_s: int = 60  # how long a heartbeat must not have moved, unless it is mass silence
+    mass_silence_s: int = 600  # how long, when more workers are silent than heard
+    lost_after_s: int = 300  # how long a video must have waited before its message can count as lost
+    handoff_s: int = 900  # length of a handoff lease
+    max_reclaims: int = 5  # a video that was reclaimed more often is quarantined; 0 for no limit
+    # what is done about such videos: ``reclaim`` or ``spare``
     expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
-    function_s: float = 60
-    redis_patience_s: float = 0.5
+    function_s: float = 60  # the function's time-out
+    redis_patience_s: float = 0.5  # time-out of a call to Redis, in real seconds
 
 
 @dataclass
 class FaultyEnvironment:
-    """The services that the functions use, with the places where faults are injected.
+    """The services that the functions use, with the places where faults are injected."""
 
-    Attributes:
-        schedule: the time.
-        postgres_relay: the relay in front of the database.
-        redis_relay: the relay in front of Redis.
-        queue: the queue.
-        timing: the settings.
-        record: receives every event.
-        inject: see `Inject`; injects nothing by default.
-        pause_s: returns how long others go on before and after each call; none by default.
-        rng: chooses the error under which a dead function is reported.
-    """
-
-    schedule: Schedule
-    postgres_relay: Relay
-    redis_relay: Relay
-    queue: Queue
-    timing: Timing
-    record: Record
+    schedule: Schedule  # the time
+    postgres_relay: Relay  # the relay in front of the database
+    redis_relay: Relay  # the relay in front of Redis
+    queue: Queue  # the queue
+    timing: Timing  # the settings
+    record: Record  # receives every event
+    # see `Inject`; injects nothing by default
     inject: Inject = lambda _invocation, _call, _when, _connection: None
+    # returns how long others go on before and after each call; none by default
     pause_s: Callable[[], float] | None = None
+    # chooses the error under which a dead function is reported
     rng: random.Random = field(default_factory=lambda: random.Random(0))

@@ -39,23 +39,14 @@ FOR EACH ROW EXECUTE FUNCTION note_video();
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A video's row, as a write found or left it.
+    """A video's row, as a write found or left it."""
 
-    Attributes:
-        status: its status.
-        leased_by: '' without a lease.
-        leased_until: seconds since the epoch; None for no lease.
-        processing_started_at: as text; different for each claim.
-        error_reason: why it is FAILED.
-        rest: all other columns, JSON.
-    """
-
-    status: str
-    leased_by: str
-    leased_until: float | None
-    processing_started_at: str | None
-    error_reason: str | None
-    rest: str
+    status: str  # its status
+    leased_by: str  # '' without a lease
+    leased_until: float | None  # seconds since the epoch; None for no lease
+    processing_started_at: str | None  # as text; different for each claim
+    error_reason: str | None  # why it is FAILED
+    rest: str  # all other columns, JSON
 
     @property
     def handoff_token(self) -> str | None:
@@ -67,25 +58,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write to one row.
+    """One write to one row."""
 
-    Attributes:
-        seq: the order of all writes; those of one video are in the order of their commits.
-        at: when.
-        transaction_at: the transaction's ``now()``.
-        who: the writer's application name.
-        video: its id.
-        before: the row before; None for an insert.
-        after: the row after; None for a delete.
-    """
-
-    seq: int
-    at: float
-    transaction_at: float
-    who: str
-    video: int
-    before: Row | None
-    after: Row | None
+    seq: int  # the order of all writes; those of one video are in the order of their commits
+    at: float  # when
+    transaction_at: float  # the transaction's ``now()``
+    who: str  # the writer's application name
+    video: int  # its id
+    before: Row | None  # the row before; None for an insert
+    after: Row | None  # the row after; None for a delete
 
     def __str__(self) -> str:
         def brief(row: Row | None) -> str:
@@ -96,17 +77,11 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One recorded event.
+    """One recorded event."""
 
-    Attributes:
-        at: when it was over, seconds since the epoch.
-        kind: its kind; see `History`.
-        details: what belongs to this kind.
-    """
-
-    at: float
-    kind: str
-    details: dict[str, Any]
+    at: float  # when it was over, seconds since the epoch
+    kind: str  # its kind; see `History`
+    details: dict[str, Any]  # what belongs to this kind
 
     def __str__(self) -> str:
         return f"{self.at:.3f} {self.kind} {self.details}"
@@ -126,18 +101,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything recorded of a run.
+    """Everything recorded of a run."""
 
-    Attributes:
-        writes: to videos, by all parties, in order.
-        events: of the product's calls (``call``), the queue (``accepted``, ``received``, ``deleted``,
-            ``dead``), the injected faults (``fault``) and the functions (``began``, ``ended``).
-        workers: the steps that workers reported, in order.
-    """
-
-    writes: list[Write]
+    writes: list[Write]  # to videos, by all parties, in order
+    # of the product's calls (``call``), the queue (``accepted``, ``received``, ``deleted``, ``dead``),
+    # the injected faults (``fault``) and the functions (``began``, ``ended``)
     events: list[Event]
-    workers: list[dict[str, Any]]
+    workers: list[dict[str, Any]]  # the steps that workers reported, in order
 
 
 def install(dsn: str) -> None:

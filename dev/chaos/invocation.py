@@ -33,25 +33,15 @@ class LambdaError(Exception):
 
 @dataclass
 class Invocation:
-    """One invocation of a function.
+    """One invocation of a function."""
 
-    Attributes:
-        id: unique.
-        step: the function's name.
-        event: the function's input.
-        sandbox: the process that serves it.
-        deadline: when the function times out.
-        answer: what Step Functions receives, once it has: a JSON value or a `LambdaError`.
-        faults: the faults injected so far.
-    """
-
-    id: str
-    step: str
-    event: dict[str, Any]
-    sandbox: "Sandbox"
-    deadline: float
-    answer: Any = None
-    faults: list[str] = field(default_factory=list)
+    id: str  # unique
+    step: str  # the function's name
+    event: dict[str, Any]  # the function's input
+    sandbox: "Sandbox"  # the process that serves it
+    deadline: float  # when the function times out
+    answer: Any = None  # what Step Functions receives, once it has: a JSON value or a `LambdaError`
+    faults: list[str] = field(default_factory=list)  # the faults injected so far
 
     def reach(self, call: str, when: When, connection: Any = None, **details: Any) -> str | None:  # noqa: ANN401
         """Record a call and inject what is due; return a statement to run instead, or None.

@@ -22,13 +22,12 @@ from video_reclaim.adapters.postgres import store as postgres_store
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis import session as redis_session
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
-from video_reclaim.rules import platform, reclaiming
+from video_reclaim.rules import platform
 from video_reclaim.settings import Database, Redis
 
 STATE_MACHINE = Path(__file__).resolve().parents[2] / "state_machines/reclaim_videos.asl.json"
 QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
-MAX_QUARANTINES_AN_HOUR = reclaiming.MAX_QUARANTINES_AN_HOUR
 STAGE = "chaos"
 CLEARINGS = 1 + len(postgres_store._LOCKED_ROW_WAITS_S)
 """So often a locked row's handoff is tried to be cleared."""

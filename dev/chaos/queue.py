@@ -19,9 +19,7 @@ from typing import Any, Literal, Self
 
 from dev.chaos.sqs_server import Answer, Handler, Server, Silence
 
-SendFault = Literal[
-    "refuses some", "refuses all", "throttles", "denies", "is away", "answer lost", "times out", "unheard"
-]
+SendFault = Literal["refuses some", "throttles", "is away", "answer lost", "times out", "unheard"]
 PATIENCE_S = 0.4
 """The product's time-out for an answer, seconds; a call that `times out` takes 1.5 times as long."""
 
@@ -50,23 +48,16 @@ class _Message:
 
 @dataclass
 class Queue:
-    """One queue with its dead-letter queue.
+    """One queue with its dead-letter queue."""
 
-    Attributes:
-        now: returns the time, seconds since the epoch.
-        visibility_s: how long a received message is hidden.
-        tell: called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``.
-        away: every call fails with 503 while this is set.
-        faults: by invocation, the fault of its next send; removed once it has occurred.
-        dead: the dead-letter queue's bodies.
-    """
-
-    now: Callable[[], float] = time.time
-    visibility_s: float = 300.0
+    now: Callable[[], float] = time.time  # returns the time, seconds since the epoch
+    visibility_s: float = 300.0  # how long a received message is hidden
+    # called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``
     tell: Tell = lambda _event, **_details: None
-    away: bool = False
+    away: bool = False  # every call fails with 503 while this is set
+    # by invocation, the fault of its next send; removed once it has occurred
     faults: dict[str, SendFault] = field(default_factory=dict)
-    dead: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)  # the dead-letter queue's bodies
     _waiting: deque[_Message] = field(default_factory=deque)
     _delayed: list[_Message] = field(default_factory=list)
     _hidden: dict[str, _Message] = field(default_factory=dict)
@@ -170,19 +161,14 @@ class Queue:
         if len(set(ids)) < len(ids) or not all(_ENTRY_ID.fullmatch(id_) for id_ in ids):
             raise Answer(400, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", ", ".join(ids))
         fault = self.faults.get(invocation)
-        if fault in ("throttles", "denies", "is away", "unheard"):
-            if fault == "unheard":
-                self.faults.pop(invocation)
-                raise Silence
-            status, code = {
-                "throttles": (400, "ThrottlingException"),
-                "denies": (403, "AccessDeniedException"),
-                "is away": (503, "ServiceUnavailable"),
-            }[fault]
-            raise Answer(status, code, f"SQS {fault}")
-        refused: list[str] = []
-        if fault in ("refuses some", "refuses all"):
-            refused = ids if fault == "refuses all" else ids[:: 2 if len(ids) > 1 else 1]
+        if fault == "unheard":
+            self.faults.pop(invocation)
+            raise Silence
+        if fault == "throttles":
+            raise Answer(400, "ThrottlingException", "Rate exceeded")
+        if fault == "is away":
+            raise Answer(503, "ServiceUnavailable", "Service is unavailable")
+        refused = ids[:: 2 if len(ids) > 1 else 1] if fault == "refuses some" else []
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for entry in entries:
             if entry["Id"] in refused:

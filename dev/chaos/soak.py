@@ -192,7 +192,7 @@ class Soak:
         counts.update(verdicts.steps(case))
         counts["messages"] = sum(event.kind == "accepted" for event in told.events)
         counts.update(f"workers: {event['event']}" for event in told.workers)
-        lines = story(case, found[0]) if found and found[0].video else []
+        lines = [line for violation in found[:3] for line in (str(violation), *story(case, violation))]
         return Outcome(self._tally.faults, counts, duplicates.duplicates(case), found, lines)
 
 

@@ -35,7 +35,6 @@ from dev.chaos.deliveries import (
 from dev.chaos.duplicates import duplicates_have_cause
 from dev.chaos.history import SAVE, Row, Write
 
-_HOUR_S = 3_600
 _BETWEEN_BEATS_S = 20
 
 
@@ -230,19 +229,6 @@ def _upload(write: Write) -> object:
     return json.loads(write.after.rest).get("file_key") if write.after else None
 
 
-def few_quarantines_an_hour(case: Case) -> Iterator[Violation]:
-    """At most so many videos are quarantined in an hour that begins with the first, unless Redis lost the count.
-
-    So at most twice as many in any hour: at the end of one, and at the beginning of the next.
-    """
-    found = sorted((write for _, _, write in case.by_product() if quarantines(write)), key=lambda w: w.at)
-    most = 2 * product.MAX_QUARANTINES_AN_HOUR
-    for first, last in zip(found, found[most:], strict=False):
-        wiped = any(first.at - _HOUR_S < at < last.at for at in case.wiped)
-        if last.at - first.at < _HOUR_S and not wiped:
-            yield Violation("few_quarantines_an_hour", last.video, last.at, f"{most} since {first}")
-
-
 RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     only_its_columns,
     known_steps,
@@ -255,7 +241,6 @@ RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     duplicates_have_cause,
     one_owner,
     quarantined_after_reclaims,
-    few_quarantines_an_hour,
     messages_complete,
     not_sent_into_a_cancel,
     nothing_lost,

@@ -22,23 +22,14 @@ _COMPLETE_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The EC2 instance that a worker runs on.
+    """The EC2 instance that a worker runs on."""
 
-    Attributes:
-        id: its id.
-        group: the name of its Auto Scaling group.
-        hook: the name of the group's termination lifecycle hook.
-        autoscaling: a client for Auto Scaling.
-        metadata_url: address of the instance metadata service.
-        beat_every_s: real seconds between heartbeats of the lifecycle action; a fraction of the hook's
-            HeartbeatTimeout.
-    """
-
-    id: str
-    group: str
-    hook: str
-    autoscaling: "AutoScalingClient"
-    metadata_url: str = _ON_EC2
+    id: str  # its id
+    group: str  # the name of its Auto Scaling group
+    hook: str  # the name of the group's termination lifecycle hook
+    autoscaling: "AutoScalingClient"  # a client for Auto Scaling
+    metadata_url: str = _ON_EC2  # address of the instance metadata service
+    # real seconds between heartbeats of the lifecycle action; a fraction of the hook's HeartbeatTimeout
     beat_every_s: float = 60
 
     def is_leaving(self) -> bool:

@@ -45,23 +45,14 @@ class RealClock:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The times of the contract in seconds, and their scale.
+    """The times of the contract in seconds, and their scale."""
 
-    Attributes:
-        time_scale: real seconds per second of the contract; with 1/60 a minute lasts a second.
-        lease_s: length of a lease.
-        beat_every_s: time between heartbeats.
-        beat_ttl_s: time to live of a heartbeat.
-        encode_s: duration of one video.
-        slowness: factor for the time between heartbeats and the duration of a video.
-    """
-
-    time_scale: float = 1.0
-    lease_s: float = 14_400
-    beat_every_s: float = 20
-    beat_ttl_s: float = 60
-    encode_s: float = 60
-    slowness: float = 1.0
+    time_scale: float = 1.0  # real seconds per second of the contract; with 1/60 a minute lasts a second
+    lease_s: float = 14_400  # length of a lease
+    beat_every_s: float = 20  # time between heartbeats
+    beat_ttl_s: float = 60  # time to live of a heartbeat
+    encode_s: float = 60  # duration of one video
+    slowness: float = 1.0  # factor for the time between heartbeats and the duration of a video
 
     def real_s(self, seconds: float) -> float:
         """Return how long a time of the contract really is."""
@@ -74,25 +65,15 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A received message.
+    """A received message."""
 
-    Attributes:
-        video_id: the video to encode.
-        tenant_id: the tenant of the video, which is part of the Redis keys.
-        attempt: 1 for the message of the upload, and for old messages without the field.
-        receipt: the receipt handle of the message.
-        message: the id of the message.
-        request: the id that the worker gave to this receipt of the message.
-        body: the message as it was sent.
-    """
-
-    video_id: int
-    tenant_id: int
-    attempt: int
-    receipt: str
-    message: str
-    request: str
-    body: dict[str, Any] = field(default_factory=dict)
+    video_id: int  # the video to encode
+    tenant_id: int  # the tenant of the video, which is part of the Redis keys
+    attempt: int  # 1 for the message of the upload, and for old messages without the field
+    receipt: str  # the receipt handle of the message
+    message: str  # the id of the message
+    request: str  # the id that the worker gave to this receipt of the message
+    body: dict[str, Any] = field(default_factory=dict)  # the message as it was sent
 
     @property
     def heartbeat_key(self) -> str:
