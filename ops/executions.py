@@ -58,7 +58,7 @@ class Execution:
             started=shown["startDate"],
             stopped=shown.get("stopDate"),
             redrives=shown.get("redriveCount", 0),
-            output=shown.get("output") or "",
+            output=shown.get("output") or "" if shown["status"] == "SUCCEEDED" else "",
             error=shown.get("error") or "",
             cause=message_of(shown.get("cause") or ""),
             why_not_redrivable=shown.get("redriveStatusReason") or "",
@@ -148,7 +148,7 @@ def remarks(record: RunRecord) -> list[str]:
         f"heartbeats are not trusted: {DISTRUST[record.distrust or 'redisAway']}": record.heartbeats_trusted
         is False,
         f"{many} left alone ({named}): `stuck` tells which": left,
-        f"PostgreSQL refused {record.refused} rows: `stuck` tells which": record.refused,
+        f"rows that PostgreSQL refused: {record.refused}, `stuck` tells which": record.refused,
         f"{over} put back although they ask for quarantine: a bad release of the workers?": record.over_limit,
         "more than 50,000 videos may be stuck: the rest is for the next runs": record.listing_full,
         f"the metrics were not published: {record.metrics_error}": record.metrics_error,
@@ -163,12 +163,7 @@ def videos(count: int) -> str:
 
 
 def redrive_refusal(execution: Execution, last_state: str) -> str:
-    """Return why a redrive can't help a failed execution; '' if it can.
-
-    Args:
-        execution: the failed execution.
-        last_state: name of the state that it entered last, outside of Maps.
-    """
+    """Return why a redrive can't help a failed execution that entered this state last; '' if it can."""
     if execution.error == "InvalidInput":
         return "its input is wrong: a redrive would use the same input"
     if last_state == "NotListed":

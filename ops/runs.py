@@ -26,9 +26,7 @@ POLL_S = 0.5
 _VIDEOS_SHOWN = 20
 _LOG_DELAY_S = 10
 _HOURS = timedelta(hours=2)
-Ids = Annotated[
-    list[str] | None, typer.Option("--release", help="Quarantined videos: ids, separated by commas.")
-]
+Ids = Annotated[list[str] | None, typer.Option("--release", help="Quarantined videos: ids with commas.")]
 Executions = Annotated[list[str] | None, typer.Argument(help="Names or ARNs; without any, all since.")]
 
 
@@ -60,11 +58,7 @@ def run(
 
 
 def execution_input(*, dry_run: bool, limit: int | None, release: list[str]) -> dict[str, Any]:
-    """Return the input of an execution, checked by the rule that the functions use.
-
-    Raises:
-        OpsError: with exit status USAGE; names the field.
-    """
+    """Return the input of an execution. Raises OpsError for one that the functions would refuse; it names the field."""
     try:
         ids = [int(part) for text in release for part in text.split(",") if part.strip()]
     except ValueError as exc:
@@ -121,7 +115,7 @@ def _ended_lines(deployment: Deployment, ended: Execution) -> Iterable[str]:
         then = f"A redrive can't help: {refusal}." if refusal else "Once it is mended:"
         yield from wrap(f"What to do is in the runbook, {RUNBOOK}#error-names. {then}")
         if not refusal:
-            yield f"  {PROGRAM} redrive --stage {deployment.stage} {ended.name}"
+            yield from (f"  {PROGRAM} redrive --stage {deployment.stage} \\", f"      {ended.name}")
 
 
 def _record_lines(record: RunRecord) -> Iterable[str]:
@@ -172,12 +166,9 @@ def redrive(
 
 
 def redrive_one(deployment: Deployment, execution: Execution, *, dry_run: bool) -> tuple[bool | None, str]:
-    """Redrive a failed execution, if that can help, and wait for its end.
+    """Redrive a failed execution, if that can help, and wait for its end; return whether it succeeded, in words too.
 
-    A refusal by AWS counts as a failure and is not raised, so that the other executions are still tried.
-
-    Returns:
-        Whether it succeeded, or None if it was left alone; and a clause about it.
+    None is one that was left alone. A refusal by AWS is a failure and not raised: the others are still tried.
     """
     try:
         if refusal := redrive_refusal(execution, deployment.last_state(execution.arn)):

@@ -14,8 +14,7 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LONGEST = timedelta(days=366)
 _WIDEST = 110  # columns; longer lines are hard to read
-TIME = 21
-"""Columns of a time and the space after it."""
+TIME = 21  # columns of a time and the space after it
 
 
 def _duration(text: str | timedelta) -> timedelta:

@@ -162,7 +162,7 @@ def unwell(shown: Shown, recorded: Execution | None) -> Iterable[tuple[str, str,
         if what == "error":
             yield "queues", f"the queues can't be read: {count}", None
         elif count:
-            yield "dead letters", f"{count} dead letters of {what}: `dead-letters` shows them", None
+            yield "dead letters", f"dead letters of {what}: {count}, `dead-letters` shows them", None
     if "problem" in (shown["override"] or {}):
         yield "override", "the override can't be understood: nothing is scaled in", None
     if not shown["schedule"]["enabled"]:

@@ -70,11 +70,7 @@ def resume(stage: Stage, json_: Json = False) -> None:
 
 
 def order(mode: str, duration: timedelta, reason: str, *, at: datetime, desired: int | None = None) -> str:
-    """Return the text of an override, checked by the rule that the functions use.
-
-    Raises:
-        OpsError: with exit status USAGE; the functions would not understand it.
-    """
+    """Return the text of an override. Raises OpsError for one that the functions would not understand."""
     until = (at + duration + timedelta(seconds=1)).replace(microsecond=0)  # to the second, and no less
     given = {"mode": mode, "desired": desired, "until": until.isoformat(), "reason": reason.strip()}
     text = json.dumps({name: value for name, value in given.items() if value is not None})

@@ -161,11 +161,9 @@ def still_quarantined(lines: Iterable[TraceLine]) -> list[TraceLine]:
 
 
 def left_alone(lines: Iterable[TraceLine], spared: Mapping[str, int] | None) -> list[TraceLine]:
-    """Return the last word on each video that one execution left alone.
+    """Return the last word on each video that the execution of these lines left as stuck as it was.
 
-    Args:
-        lines: of this execution, oldest first. It may have looked twice, and only the second look counts.
-        spared: by reason, the videos that its record counts, which is of its last look; None without a record.
+    It may have looked twice, and only the second look counts. ``spared`` is what its record counts, None without one.
     """
     last: dict[int, TraceLine] = {}
     looks = [line.look for line in lines if line.message == "left alone"]

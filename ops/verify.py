@@ -6,7 +6,7 @@ what a stage's file says and nobody has deployed, `make diff` shows.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -58,9 +58,7 @@ class Checked:
         return {one[name]: one for one in found if str(one.get(name, "")).startswith(prefix)}
 
 
-Check = Callable[[Checked], Iterator[str]]
-NOTE = "note: "
-"""How a finding begins that may be meant."""
+NOTE = "note: "  # how a finding begins that may be meant
 
 
 def _stack(checked: Checked) -> Iterator[str]:
@@ -175,10 +173,7 @@ def _schedule(checked: Checked) -> Iterator[str]:
                 yield f"is {there[field]}, as deployed {wanted[field]}: somebody changed it: `start`, `stop`, or deploy"
 
 
-CHECKS: Mapping[str, Check] = {
-    **{"stack": _stack, "roles": _roles, "dry run": _dry_run, "metrics": _metrics, "alarms": _alarms},
-    **{"topics": _topics, "schedule": _schedule},
-}
+CHECKS = (_stack, _roles, _dry_run, _metrics, _alarms, _topics, _schedule)
 
 
 def verify(stage: Stage, json_: Json = False) -> None:
@@ -186,24 +181,19 @@ def verify(stage: Stage, json_: Json = False) -> None:
 
     It writes nothing but a dry run, and one value into the namespace VideoReclaim/Verify.
     """
-    findings = []
-    for finding in findings_of(Checked(connect(stage))):
-        findings.append(finding)
-        if not json_:
-            text = "{check}: {text}".format(**finding).rstrip(": ")
-            print(*wrap(text, label=finding["kind"], indent=5), sep="\n", flush=True)
-    answer({"findings": findings}, [], as_json=json_)
-    if any(finding["kind"] == "FAIL" for finding in findings):
-        raise typer.Exit(Exit.NOT_DONE)
-
-
-def findings_of(checked: Checked) -> Iterator[dict[str, str]]:
-    """Check one thing after the other. A service that refuses to answer is a problem of its check."""
-    for check, problems in CHECKS.items():
+    checked, findings = Checked(connect(stage)), list[dict[str, str]]()
+    for problems in CHECKS:
         try:
             found = list(problems(checked)) or [""]
-        except Exception as exc:
+        except Exception as exc:  # a service that refuses to answer is a problem of its check
             found = [f"can't be checked: {exc}"]
         for text in found:
             kind = "ok" if not text else "note" if text.startswith(NOTE) else "FAIL"
-            yield {"check": check, "kind": kind, "text": text.removeprefix(NOTE)}
+            check = problems.__name__.strip("_").replace("_", " ")
+            findings.append({"check": check, "kind": kind, "text": text.removeprefix(NOTE)})
+            if not json_:
+                said = f"{check}: {text.removeprefix(NOTE)}".rstrip(": ")
+                print(*wrap(said, label=kind, indent=5), sep="\n", flush=True)
+    answer({"findings": findings}, [], as_json=json_)
+    if any(finding["kind"] == "FAIL" for finding in findings):
+        raise typer.Exit(Exit.NOT_DONE)

@@ -101,11 +101,8 @@ def _tell(video: int, deployment: Deployment, since: timedelta, *, as_json: bool
     found = read_trace(deployment.log_lines(f"{{ $.video = {video} }}", since=since))
     own = [line for line in found if line.video == video]  # a pattern compares numbers with less precision
     if not own:
-        raise OpsError(
-            f"No trace of video {video} within {show_duration(since)}: no run found anything wrong with it, or there "
-            "is no such video. To look back further: --since 30d.",
-            Exit.NOT_DONE,
-        )
+        nothing = f"No trace of video {video} in {show_duration(since)}"
+        raise OpsError(f"{nothing}: nothing was wrong with it, or there is none.", Exit.NOT_DONE)
     told = [
         {**group[-1].shown(), "first": group[0].at, "times": len(group)}
         for group in repetitions(own if whole else answer_why(own))

@@ -60,7 +60,9 @@ def decided(**fields):
 
 
 def execution(name, status="SUCCEEDED", *, error="", cause="", **record):
-    output = {"output": json.dumps({**RECORD, **record})} if status == "SUCCEEDED" else {}
+    output = {
+        "output": json.dumps({**RECORD, **record} if status == "SUCCEEDED" else {})
+    }  # the emulator's has one
     arn = f"arn:aws:states:eu-west-1:{ACCOUNT}:execution:{PREFIX}-reclaim-videos:{name}"
     times = {"startDate": AT, "stopDate": AT + timedelta(seconds=3)}
     return {"executionArn": arn, "status": status, "error": error, "cause": cause, **times, **output}

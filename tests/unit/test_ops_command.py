@@ -186,7 +186,7 @@ class TestStatus:
             ({"heartbeatsTrusted": False, "distrust": "massSilence"}, "most workers are silent"),
             ({"overLimit": 2}, "2 videos put back although they ask for quarantine"),
             ({"listingFull": True}, "more than 50,000"),
-            ({"refused": 3}, "refused 3 rows"),
+            ({"refused": 3}, "PostgreSQL refused: 3"),
             (
                 {"spared": {"tenantUnknown": 2, "beating": 7, "suspect": 1}},
                 "2 videos left alone (2 tenantUnknown)",
@@ -219,7 +219,7 @@ class TestStatus:
         aws.answers["get_queue_attributes"] = {"Attributes": {"ApproximateNumberOfMessages": "3"}}
         aws.schedule = {**aws.schedule, "State": "DISABLED"}
         told = self.unwell(ops)
-        assert "3 dead letters of starts" in told["dead letters"] and {"override", "schedule"} < set(told)
+        assert "dead letters of starts: 3" in told["dead letters"] and {"override", "schedule"} < set(told)
 
     def test_a_video_queue_that_is_gone_hides_nothing_else(self, aws, ops):
         aws.answers["get_queue_attributes"] = refusal("NonExistentQueue", "GetQueueAttributes")
@@ -337,7 +337,7 @@ class TestRun:
         aws.outcome = {"status": "FAILED", "error": "StoreUnavailable", "cause": "away"}
         aws.entered(state)
         said = ops("run", status=Exit.NOT_DONE)
-        assert "StoreUnavailable: away" in said and ("redrive --stage mine started" in said) is helps
+        assert "StoreUnavailable: away" in said and ("redrive --stage mine \\ started" in said) is helps
 
     def test_a_release_says_which_videos_were_not_quarantined(self, aws, ops):
         aws.outcome = {"stale": {"released": 2}, "spared": {"movedOn": 1}, "skipped": {"movedOn": 1}}
