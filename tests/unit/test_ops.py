@@ -8,15 +8,13 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from ops.errors import describe_aws_error
-from ops.executions import Execution, meaning, message_of, summary
+from ops.executions import Execution, message_of, summary
 from ops.screen import parse_duration, show_duration
 from ops.status import describe_fleet, fleet
-from ops.steering import order
-from ops.trace import TraceLine, answer_why, evidence, explain, read_trace, repetitions, still_quarantined
+from ops.trace import TraceLine, answer_why, evidence, explain, read_trace, still_quarantined
 from video_reclaim.rules.enqueueing import Sent, outcomes
 from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Reason
-from video_reclaim.scaling.override import parse_override
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -71,12 +69,6 @@ def test_the_trace_is_read_oldest_first_and_other_lines_are_left_out():
     ]
 
 
-@pytest.mark.parametrize("message", ["reclaimed", "stale", "left alone", "skipped", "quarantined", "new"])
-def test_the_reason_is_part_of_the_sentence_also_one_of_another_version(message):
-    for reason in (*Reason, "solarFlare"):
-        assert meaning(reason) in explain(line(message, reason=str(reason)))
-
-
 def test_each_outcome_is_a_sentence_of_its_own_with_the_error():
     messages = (
         "reclaimed",
@@ -119,11 +111,6 @@ def test_why_shows_the_last_touch_with_what_led_to_it_and_what_followed():
     assert answer_why([later]) == [later]
 
 
-def test_the_lines_of_retries_are_shown_once():
-    lines = [line("not enqueued", minute=m, error="away") for m in (0, 1)] + [line("enqueued", minute=2)]
-    assert [len(group) for group in repetitions(lines)] == [2, 1]
-
-
 def test_released_videos_are_no_longer_quarantined_until_they_are_quarantined_again():
     happened = {
         1: ["quarantined", "released"],
@@ -142,14 +129,6 @@ def test_a_record_of_another_version_is_no_record():
 def test_a_cause_is_the_message_of_the_function_s_error():
     assert message_of('{"errorMessage": "no grant", "errorType": "StoreRefused"}') == "no grant"
     assert (message_of("Lambda is away"), message_of("[1]")) == ("Lambda is away", "[1]")
-
-
-@pytest.mark.parametrize(("mode", "desired"), [("hold", None), ("fixed", 7)])
-def test_an_override_is_one_that_the_functions_understand_and_lasts_as_long_as_was_asked(mode, desired):
-    read, problem = parse_override(order(mode, timedelta(hours=2), " launch ", at=AT, desired=desired), AT)
-    assert problem is None
-    assert (read.mode, read.desired, read.reason) == (mode, desired, "launch")
-    assert timedelta(hours=2) <= read.until - AT <= timedelta(hours=2, seconds=1)
 
 
 def test_an_instance_that_is_being_terminated_drains():
