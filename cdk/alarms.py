@@ -212,7 +212,7 @@ def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
             "WorkersIdle",
             "notify",
             "IdleWorkersWhileWaiting",
-            hours | {"periods": 2, "period_s": max(300, round_s)},
+            hours | {"period_s": max(300, round_s)},
         ),
         own("DecisionHeld", "notify", "DecisionHeld", hours),
         own("AtMaximum", "notify", "WaitingAtMaximum", hours),
@@ -230,7 +230,7 @@ _DESCRIPTIONS = {
     "TenantUnknown": "Videos are stuck that have no tenant: neither their heartbeat's key nor their message can be "
     "named.",
     "OverrideUnclear": "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
-    "WorkersIdle": "For ten minutes videos have waited and instances in service have not taken them: no worker came "
+    "WorkersIdle": "For fifteen minutes videos have waited and instances in service took none: no worker came "
     "up there.",
     "DecisionHeld": "For three hours each round withheld a change of the fleet, by an order or for want of knowledge.",
     "AtMaximum": "For three hours videos have waited although the worker group is at its maximum.",

@@ -186,7 +186,7 @@ def test_the_conditions_cover_every_alarm(deployed):
 
 
 LASTING = [
-    ({"idle": 1}, 10, "WorkersIdle"),
+    ({"idle": 1}, 15, "WorkersIdle"),
     ({"held": True}, 180, "DecisionHeld"),
     ({"beyond": 1}, 180, "AtMaximum"),
 ]
