@@ -202,11 +202,11 @@ def decision_inputs(seen: Measurement, at: datetime) -> Inputs:
         override_problem=override_problem,
     )
     read_back = partial(cloudwatch.maxima, read(Metrics).namespace, at=at)
-    own = series("BacklogCount", read(Metrics).dimensions)
+    own, wanted = (series(name, read(Metrics).dimensions) for name in ("BacklogCount", "DesiredWorkers"))
     if backlog is None:
-        messages = read_back(series("QueueDepth", {WORKER_TYPE: VIDEO}), window_s=OUTAGE_S)
-        last = last_known(read_back(own, window_s=OUTAGE_S), messages, visible)
-        return msgspec.structs.replace(inputs, last_known=last)
+        of_queue = series("QueueDepth", {WORKER_TYPE: VIDEO})
+        published = (read_back(one, window_s=OUTAGE_S) for one in (own, wanted, of_queue))
+        return msgspec.structs.replace(inputs, last_known=last_known(*published, visible))
     return msgspec.structs.replace(
         inputs,
         held_by_draining=sum(backlog.by_instance.get(id_, 0) for id_ in (group.draining if group else ())),

@@ -100,37 +100,17 @@ class TestReadingBack:
     def read(self, metric=BACKLOG, window_s=1200):
         return cloudwatch.maxima(NAMESPACE, metric, at=NOW, window_s=window_s)
 
-    def test_points_come_oldest_first_with_their_minutes_maximum(self, aws):
-        self.put(2, 5)
-        self.put(2, 7)
-        self.put(4, 3)
+    def test_points_of_the_window_come_oldest_first_with_their_minutes_maximum(self, aws):
+        for minutes_ago, value in ((2, 5), (2, 7), (0, 3), (20, 1), (21, 9)):
+            self.put(minutes_ago, value)
+        assert self.read() == (), "none is readable yet, which is no error"
         aws.settle()
-        assert self.read() == (
-            Point(MINUTE - timedelta(minutes=4), 3.0),
-            Point(MINUTE - timedelta(minutes=2), 7.0),
+        expected = {20: 1.0, 2: 7.0, 0: 3.0}
+        assert self.read() == tuple(
+            Point(MINUTE - timedelta(minutes=ago), at) for ago, at in expected.items()
         )
-
-    def test_a_point_that_is_not_readable_yet_is_absent_and_no_error(self, aws):
-        self.put(0, 5)
-        assert self.read() == ()
-
-    def test_the_window_ends_with_the_minute_at_hand(self, aws):
-        for minutes_ago in (0, 20, 21):
-            self.put(minutes_ago, 1 + minutes_ago)
-        aws.settle()
-        assert [point.value for point in self.read()] == [21.0, 1.0]
-
-    @pytest.mark.parametrize(
-        "other",
-        [
-            pytest.param(Series("BacklogCount", "Seconds", ()), id="unit"),
-            pytest.param(series("BacklogCount", {"Stage": "test"}), id="dimensions"),
-        ],
-    )
-    def test_finds_only_what_was_put_alike(self, aws, other):
-        self.put(1, 5)
-        aws.settle()
-        assert self.read(other) == ()
+        for other in (Series("BacklogCount", "Seconds", ()), series("BacklogCount", {"Stage": "test"})):
+            assert self.read(other) == ()
 
     def test_follows_every_page(self, aws):
         aws.points_per_page = 3
@@ -361,16 +341,17 @@ class TestDeciding:
     ):
         calm.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=4)
         queue = series("QueueDepth", {"WorkerType": "Video"})
-        for minutes_ago, backlog, visible in ((290, 4, 1), (289, None, 6), (3, None, 2)):
+        wanted = series("DesiredWorkers", {})
+        for minutes_ago, *values_ in ((290, 5, 4, 1), (289, None, 9, 6), (3, None, 9, 2)):
             at = calm.at - timedelta(minutes=minutes_ago)
-            cloudwatch.put(NAMESPACE, {BACKLOG: backlog, queue: visible}, at=at)
+            cloudwatch.put(NAMESPACE, dict(zip((BACKLOG, wanted, queue), values_, strict=True)), at=at)
         calm.points[(NAMESPACE, "BacklogCount", (), "Count")][:20] = []
         calm.settle()
         calm.sqs.send_message(QueueUrl=calm.urls["Video"][0], MessageBody="{}")
         environment.setenv("DATABASE_PORT", "1")
         answer = published(calm)
         last = answer["run"]["decision"]["inputs"]["lastKnown"]
-        assert last == {"backlog": 4, "visible": 1, "peakVisible": 6}
+        assert last == {"backlog": 5, "desired": 4, "visible": 1, "peakVisible": 6}
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 4 + 5 + 1}
 
     def test_an_order_is_obeyed(self, academy, aws):
@@ -415,60 +396,56 @@ class TestDeciding:
         assert (answer["run"]["enqueued"], aws.points) == (2, {})
 
 
+ABANDON = {"DefaultResult": "ABANDON", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING"}
+RETAIN = {"InstanceLifecyclePolicy": {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}}
+ZONES, UNPROTECTED = {"AvailabilityZones": ["a", "b"]}, {"NewInstancesProtectedFromScaleIn": False}
+
+
 class TestDescribingTheGroup:
     """moto's group, with what AWS can say of one."""
 
-    @pytest.fixture
-    def hook(self, aws):
-        def put(result="ABANDON", transition="autoscaling:EC2_INSTANCE_TERMINATING"):
-            aws.autoscaling.put_lifecycle_hook(
-                LifecycleHookName="drain",
-                AutoScalingGroupName=GROUP,
-                LifecycleTransition=transition,
-                DefaultResult=result,
-            )
-
-        yield put
-        aws.autoscaling.delete_lifecycle_hook(LifecycleHookName="drain", AutoScalingGroupName=GROUP)
-
     @pytest.mark.parametrize(
-        ("changes", "safety"),
+        ("changes", "hook", "safety"),
         [
-            pytest.param({}, "protected", id="protected"),
-            pytest.param({"NewInstancesProtectedFromScaleIn": False}, "unprotected", id="no-protection"),
-            pytest.param({"AvailabilityZones": ["a", "b"]}, "unprotected", id="zones-are-rebalanced"),
+            pytest.param({}, None, "protected", id="protected"),
+            pytest.param(UNPROTECTED, None, "unprotected", id="no-protection"),
+            pytest.param(ZONES, None, "unprotected", id="zones-are-rebalanced"),
             pytest.param(
-                {"AvailabilityZones": ["a", "b"], "SuspendedProcesses": [{"ProcessName": "AZRebalance"}]},
+                ZONES | {"SuspendedProcesses": [{"ProcessName": "AZRebalance"}]},
+                None,
                 "protected",
                 id="rebalancing-is-suspended",
             ),
-        ],
-    )
-    def test_protection_must_hold_against_rebalancing_too(self, described, changes, safety):
-        assert described({}, **changes) == (Group(1, 20, 1, 0, safety), None)
-
-    @pytest.mark.parametrize(
-        ("given", "policy", "safety"),
-        [
-            pytest.param({}, "retain", "hooked", id="abandons-and-is-retained"),
-            pytest.param({}, "terminate", "unprotected", id="is-not-retained"),
-            pytest.param({}, None, "unprotected", id="has-no-policy"),
-            pytest.param({"result": "CONTINUE"}, "retain", "unprotected", id="continues"),
+            pytest.param(UNPROTECTED | RETAIN, ABANDON, "hooked", id="hook-abandons-and-is-retained"),
+            pytest.param(UNPROTECTED, ABANDON, "unprotected", id="is-not-retained"),
+            pytest.param(UNPROTECTED | RETAIN, None, "unprotected", id="has-no-hook"),
             pytest.param(
-                {"transition": "autoscaling:EC2_INSTANCE_LAUNCHING"},
-                "retain",
+                UNPROTECTED
+                | {"InstanceLifecyclePolicy": {"RetentionTriggers": {"TerminateHookAbandon": "terminate"}}},
+                ABANDON,
+                "unprotected",
+                id="is-terminated",
+            ),
+            pytest.param(
+                UNPROTECTED | RETAIN, ABANDON | {"DefaultResult": "CONTINUE"}, "unprotected", id="continues"
+            ),
+            pytest.param(
+                UNPROTECTED | RETAIN,
+                ABANDON | {"LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"},
                 "unprotected",
                 id="launch-hook",
             ),
         ],
     )
-    def test_a_termination_hook_lets_a_busy_instance_finish_if_the_group_retains_it(
-        self, described, hook, given, policy, safety
-    ):
-        hook(**given)
-        kept = {"RetentionTriggers": {"TerminateHookAbandon": policy} if policy else {}}
-        group, _ = described(NewInstancesProtectedFromScaleIn=False, InstanceLifecyclePolicy=kept)
-        assert group.safety == safety
+    def test_what_becomes_of_a_busy_instance(self, aws, described, changes, hook, safety):
+        """Protection must hold against rebalancing too; a hook must abandon, and the group retain the instance."""
+        named = {"LifecycleHookName": "drain", "AutoScalingGroupName": GROUP}
+        if hook:
+            aws.autoscaling.put_lifecycle_hook(**named, **hook)
+        try:
+            assert described({}, **changes) == (Group(1, 20, 1, 0, safety), None)
+        finally:
+            aws.autoscaling.delete_lifecycle_hook(**named)
 
     @pytest.mark.parametrize(
         ("changes", "why"),
@@ -525,9 +502,7 @@ class TestDescribingTheGroup:
         for call in ("describe_lifecycle_hooks", "describe_instance_refreshes"):
             environment.setattr(autoscaling.aws.client("autoscaling"), call, denied)
         assert described()[1] is None
-        group, problem = described(
-            InstanceLifecyclePolicy={"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
-        )
+        group, problem = described(**RETAIN)
         assert group is None
         assert "AccessDenied" in problem
         assert "AccessDenied" in autoscaling.why_not_to_shrink(GROUP)

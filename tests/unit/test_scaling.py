@@ -77,9 +77,7 @@ IN = [
     case("calm", inputs(**NINE), 1),
     case("peak of both windows", inputs(**NINE, window=points(m1=3)), 3),
     case("short peak and the spare", inputs(**NINE, window=points(m2=3, m9=6)), 4),
-    case(
-        "no spare above an empty short window", inputs(**NINE, window=points(m3=3, m9=6), spare_workers=2), 1
-    ),
+    case("spare of one above nothing", inputs(**NINE, window=points(m3=3, m9=6)), 1),
     case("two spares", inputs(**NINE, window=points(m2=3, m9=6), spare_workers=2), 5),
     case("no spare", inputs(**NINE, window=points(m2=3, m9=6), spare_workers=0), 3),
     case("spare up to the oldest minute", inputs(**NINE, window=points(m2=3, m20=4)), 4),
@@ -89,6 +87,11 @@ IN = [
     case("the value measured now counts", inputs(4, **NINE), 4),
     case("whole workers", inputs(**NINE, window=points(6), videos_per_worker=4), 2),
     case("to nothing", inputs(group={"min": 0, "desired": 4}), 0),
+    case(
+        "to the short peak alone, from a minimum of 0",
+        inputs(window=points(m2=3, m9=6), group={"min": 0, "desired": 9}),
+        3,
+    ),
     case("not to nothing while a deletion waits", inputs(visible=1, group={"min": 0, "desired": 4}), 1),
     case("below the maximum that was lowered", inputs(group=25), 1),
     case(
@@ -141,20 +144,26 @@ STAY = [
 ]
 
 
-def blind(visible, last=None, **changes):
-    return inputs(UNKNOWN, UNKNOWN, visible, last_known=last and LastKnown(*last), **changes)
+def blind(visible, last=None, wanted=None, **changes):
+    """Give inputs without the database; `last` has the backlog and the messages then, and most messages since."""
+    known = last and LastKnown(last[0], wanted, *last[1:])
+    return inputs(UNKNOWN, UNKNOWN, visible, last_known=known, **changes)
 
 
 BLIND = [
     case("no message", blind(0, **NINE), 9, held=True),
     case("queue unknown too", blind(UNKNOWN, **NINE), 9, held=True),
-    case("nothing was ever published: each message, and a spare", blind(3), 4),
+    case("nothing was ever published: each message, and a spare", blind(3, group=2), 4),
     case("messages since, and a spare", blind(3, (4, 1, 3), group=4), 7),
     case("messages that were there before", blind(3, (4, 3, 3), group=4), 4, held=True),
     case("what has been taken meanwhile still counts", blind(1, (3, 0, 7), group=4), 11),
-    case("growth that a cap withheld", blind(9, (12, 9, 9), group=2, max_step_out=5), 7),
+    case("growth that a cap withheld", blind(9, (12, 9, 9), group=2, max_step_out=3), 5),
     case("whole workers", blind(5, (0, 0, 5), videos_per_worker=2, group=2), 4),
-    case("a first worker for deletions", blind(4, (0, 4, 4), group=ZERO), 1),
+    case("what draining instances held then", blind(3, (20, 1, 3), wanted=10, group=10), 13),
+    case("what a window kept then", blind(3, (2, 1, 3), wanted=10, group=10), 10, held=True),
+    case("thrice the instances in service at most", blind(15, (0, 0, 15), group=2), 6),
+    case("a first worker", blind(15, (0, 0, 15), group=ZERO), 1),
+    case("a first worker for messages that were there before", blind(4, (0, 4, 4), group=ZERO), 1),
     case("never smaller", blind(1, (0, 1, 1), **NINE), 9, held=True),
     case("larger than the maximum", blind(90, **NINE), 20),
 ]
@@ -235,7 +244,7 @@ def test_the_same_messages_ask_for_no_more_when_the_instances_that_they_asked_fo
         (inputs(**order("fixed", 99)), ["fire drill", "fixed at 99", "limits 1 to 20"]),
         (
             blind(3, (4, 1, 3), group=4),
-            ["waiting: 3", "backlog 4", "2 more", "1 spare", "7 wanted", "desired 4"],
+            ["waiting: 3", "backlog 4", "2 more", "1 spare", "7 wanted", "the 4 in service", "desired 4"],
         ),
         (blind(UNKNOWN, **NINE), ["waiting: unknown", "desired 9"]),
         (blind(0, **NINE), ["waiting: 0"]),
@@ -276,11 +285,12 @@ def test_what_rings(given, idle, beyond):
 
 
 def test_what_was_last_known():
-    visible = points(**{"m9": 8, "m5": 2, "m3": 6, "m1": 4}, minutes=())
-    assert last_known(points(minutes=(), m7=3, m5=4), visible, 1) == LastKnown(4, 2, 6)
-    assert last_known(points(minutes=(), m7=3), visible, 9) == LastKnown(3, 0, 9)
-    assert last_known(points(minutes=[7]), (), None) == LastKnown(0, 0, 0)
-    assert last_known((), visible, 1) is None
+    visible = points(m9=8, m5=2, m3=6, m1=4, minutes=())
+    desired = points(m7=9, m5=5, m3=12, minutes=())
+    assert last_known(points(minutes=(), m7=3, m5=4), desired, visible, 1) == LastKnown(4, 5, 2, 6)
+    assert last_known(points(minutes=(), m8=3), desired, visible, 9) == LastKnown(3, None, 0, 9)
+    assert last_known(points(minutes=[7]), desired, (), None) == LastKnown(0, 9, 0, 0)
+    assert last_known((), desired, visible, 1) is None
 
 
 # The operator's order

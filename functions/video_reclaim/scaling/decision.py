@@ -1,7 +1,6 @@
 """How many workers the backlog asks for, and whether the group may be brought there now (docs/scaling.md)."""
 
 from math import ceil
-from typing import NamedTuple
 
 from video_reclaim.scaling.records import Action, Decision, Group, Inputs, Override
 from video_reclaim.scaling.window import by_minute, has_hole, peak
@@ -9,12 +8,8 @@ from video_reclaim.scaling.window import by_minute, has_hole, peak
 __all__ = ["decide", "idle_while_waiting", "waiting_at_maximum"]
 
 
-class _Size(NamedTuple):
-    """A capacity, whether a change is withheld, and why."""
-
-    desired: int
-    held: bool
-    reason: str
+_Size = tuple[int, bool, str]
+"""A capacity, whether a change is withheld, and why."""
 
 
 def decide(inputs: Inputs) -> Decision:
@@ -35,13 +30,13 @@ def decide(inputs: Inputs) -> Decision:
         return Decision(_action(fixed, group.desired), fixed, reason, False, inputs)
     stay = group.clamp(group.desired)
     if inputs.uploaded is None or inputs.processing is None:
-        size = _blind(inputs, group, stay)
+        desired, held, reason = _blind(inputs, group, stay)
     else:
-        size = _known(inputs, group, stay, inputs.uploaded, inputs.processing)
-    action = _action(size.desired, stay)
+        desired, held, reason = _known(inputs, group, stay, inputs.uploaded, inputs.processing)
+    action = _action(desired, stay)
     if why := _forbidden(inputs, order, action):
-        return Decision("hold", stay, f"{why} {action} to {size.desired}. {size.reason}", True, inputs)
-    return Decision(action, size.desired, size.reason, size.held, inputs)
+        return Decision("hold", stay, f"{why} {action} to {desired}. {reason}", True, inputs)
+    return Decision(action, desired, reason, held, inputs)
 
 
 def idle_while_waiting(inputs: Inputs) -> int | None:
@@ -76,21 +71,26 @@ def _forbidden(inputs: Inputs, order: Override | None, action: Action) -> str | 
 def _blind(inputs: Inputs, group: Group, stay: int) -> _Size:
     """Return the size while the database is unknown: never a smaller one.
 
-    Nothing that growth itself changes takes part. So instances that come up and find no work, because the
-    database is away for them too, ask for no more of their kind.
+    Nothing that growth itself changes takes part in what is wanted. So instances that come up and find no work,
+    because the database is away for them too, ask for no more of their kind. No more than three times the instances in
+    service at once: the messages may be deletions, which the first ones take within a minute.
     """
     settings, last, visible = inputs.settings, inputs.last_known, inputs.visible
     if not visible:
         known = "unknown" if visible is None else 0
-        return _Size(stay, True, f"The database is unknown, messages waiting: {known}; {_place(group)}.")
+        return (stay, True, f"The database is unknown, messages waiting: {known}; {_place(group)}.")
     backlog, rise = (last.backlog, max(last.peak_visible - last.visible, 0)) if last else (0, visible)
+    before = _workers(backlog, inputs)
+    if last is not None and last.desired is not None:  # the backlog has what draining instances held, too
+        before = min(before, ceil(last.desired))
     spare = settings.spare_workers if rise else 0
-    asked = max(_workers(backlog + rise, inputs) + spare, 1)
-    want = max(stay, group.clamp(asked))
+    asked = max(before + _workers(rise, inputs) + spare, 1)
+    want = max(stay, group.clamp(min(asked, max(3 * group.in_service, 1))))
     reason = (
-        f"The database is unknown, messages waiting: {visible}; last known backlog {_number(backlog)}, since then "
-        f"{_number(rise)} more messages; {settings.videos_per_worker} per worker, {spare} spare: {asked} wanted; "
-        f"{_place(group)}."
+        f"The database is unknown, messages waiting: {visible}; last known backlog {_number(backlog)}, for which "
+        f"{before} were wanted, since then "
+        f"{_number(rise)} more messages; {settings.videos_per_worker} per worker, {spare} spare: {asked} wanted, at "
+        f"most three times the {group.in_service} in service; {_place(group)}."
     )
     return _out(inputs, want, stay, reason, held=want == stay)
 
@@ -110,24 +110,25 @@ def _known(inputs: Inputs, group: Group, stay: int, uploaded: int, processing: i
     if want >= stay:
         return _out(inputs, want, stay, reason, held=False)
     if inputs.visible is None:
-        return _Size(stay, True, f"{reason} Not in: the queue is unknown.")
+        return (stay, True, f"{reason} Not in: the queue is unknown.")
     if group.safety == "unprotected" and (uploaded or processing or inputs.visible):
-        return _Size(stay, False, f"{reason} Not in: the group may end a busy instance.")
+        return (stay, False, f"{reason} Not in: the group may end a busy instance.")
     values, window_s = by_minute(inputs.window, inputs.at), settings.scale_in_window_seconds
+    if group.min == 0:  # an idle instance costs more there than a wait
+        window_s = settings.peak_window_seconds
     if has_hole(values, window_s=window_s, measured_every_s=inputs.measured_every_s):
-        return _Size(stay, True, f"{reason} Not in: the last {_minutes(window_s)} have a hole.")
+        return (stay, True, f"{reason} Not in: the last {_minutes(window_s)} have a hole.")
     short = peak(values, uploaded + processing, settings.peak_window_seconds) - left_out
     long = peak(values, uploaded + processing, window_s) - left_out
-    needed = _workers(short, inputs)
-    spared = min(needed + settings.spare_workers, _workers(long, inputs)) if needed else 0
+    spared = min(_workers(short, inputs) + settings.spare_workers, _workers(long, inputs))
     keep = group.clamp(max(asked, spared))
     peaks = (
         f"peak {_number(short)} in {_minutes(settings.peak_window_seconds)}, {_number(long)} in {_minutes(window_s)}; "
         f"{settings.spare_workers} spare"
     )
     if keep >= stay:
-        return _Size(stay, False, f"{reason} Not in yet: {peaks}.")
-    return _Size(keep, False, f"{reason} In to {keep}: {peaks}.")
+        return (stay, False, f"{reason} Not in yet: {peaks}.")
+    return (keep, False, f"{reason} In to {keep}: {peaks}.")
 
 
 def _at_work(inputs: Inputs, processing: int) -> int:
@@ -143,8 +144,8 @@ def _workers(videos: float, inputs: Inputs) -> int:
 def _out(inputs: Inputs, want: int, stay: int, reason: str, *, held: bool) -> _Size:
     step = inputs.settings.max_step_out
     if step is not None and want > stay + step:
-        return _Size(stay + step, held, f"{reason} Out to {stay + step}: at most {step} at once.")
-    return _Size(want, held, f"{reason} Out to {want}." if want > stay else reason)
+        return (stay + step, held, f"{reason} Out to {stay + step}: at most {step} at once.")
+    return (want, held, f"{reason} Out to {want}." if want > stay else reason)
 
 
 def _action(desired: int, now: int) -> Action:

@@ -83,9 +83,13 @@ class Scaling(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LastKnown(msgspec.Struct, frozen=True, rename="camel"):
-    """What was last published, while the database is unknown: backlog and messages, and the most messages since."""
+    """What was last published, while the database is unknown: with the backlog, and the most messages since.
+
+    ``backlog`` has what draining instances held, too; ``desired`` is None if nothing was decided then.
+    """
 
     backlog: float
+    desired: float | None
     visible: float
     peak_visible: float
 

@@ -40,14 +40,16 @@ def peak(values: dict[int, float], now: int, window_s: int) -> float:
     return max([now, *(value for ago, value in values.items() if ago <= window_s // _MINUTE_S)])
 
 
-def last_known(backlog: Sequence[Point], visible: Sequence[Point], now: int | None) -> LastKnown | None:
-    """Return what was last published of the backlog, and of the messages since; None if there is no point.
+def last_known(
+    backlog: Sequence[Point], desired: Sequence[Point], visible: Sequence[Point], now: int | None
+) -> LastKnown | None:
+    """Return what was published with the last backlog, and the most messages since; None if there is no point.
 
     The points are oldest first; ``now`` is the number of messages that wait now.
     """
     if not backlog:
         return None
     last = backlog[-1]
-    then = next((point.value for point in visible if point.at == last.at), 0.0)
+    wanted, then = ({point.at: point.value for point in points}.get(last.at) for points in (desired, visible))
     since = [point.value for point in visible if point.at >= last.at]
-    return LastKnown(last.value, then, max([*since, now or 0, 0]))
+    return LastKnown(last.value, wanted, then or 0, max([*since, now or 0, 0]))
