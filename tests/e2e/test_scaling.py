@@ -1,4 +1,4 @@
-"""The decision at work on the whole stack: a size that is refused, and an instance that drains."""
+"""The decision at work on the whole stack: an instance that drains."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -31,20 +31,6 @@ def decision(deployed):
 def send(deployed, video):
     body = json.dumps({"video_id": video, "tenant_id": 1})
     deployed.clients.sqs.send_message(QueueUrl=deployed.stack.queue_url, MessageBody=body)
-
-
-def test_a_size_that_the_group_refuses_is_recorded_and_fails_nothing(deployed):
-    for _ in range(25):
-        deployed.academy.add("UPLOADED")
-    # As if the group's maximum had been lowered between the decision and its execution.
-    deployed.relay.change_answer = lambda _action, body: body.replace(b"<MaxSize>20<", b"<MaxSize>40<")
-
-    execution = deployed.run()
-
-    assert execution["status"] == "SUCCEEDED"
-    assert execution["record"]["decision"]["desired"] == 25
-    assert execution["record"]["scalingError"].startswith("AutoScaling.")
-    assert deployed.desired() == 1
 
 
 @pytest.fixture
