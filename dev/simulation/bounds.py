@@ -1,55 +1,39 @@
 """What no policy can beat at the service of a fleet that always runs at its maximum.
 
-**Clairvoyant.** It knows every upload and every encode, so each instance is ready when its first video comes.
-Videos start as they would with the maximum running all the time: nobody waits unless all are busy. Then the
-number of busy workers over time is given, and the cheapest fleet that covers it falls apart into levels: the
-k-th instance must run whenever at least k are busy; between two such times it either stays, or ends and boots
-again, whichever costs less. (Lu, Chen, Andrew: "Simple and Effective Dynamic Provisioning for
-Power-Proportional Data Centers", 2013, prove that the levels are independent.) The group's minimum always
-runs, the maximum never is exceeded, a boot costs its mean time.
-
-**Blind.** The same, but nothing may be ended while anything is PROCESSING, dead rows included: what an
-unprotected group without a hook must keep to, if no busy worker may be ended. A level then runs on until the
-next moment without any.
+It knows every upload and every encode, so each instance is ready when its first video comes. Videos start as they
+would with the maximum running all the time: nobody waits unless all are busy. Then the number of busy workers over
+time is given, and the cheapest fleet that covers it falls apart into levels: the k-th instance must run whenever at
+least k are busy; between two such times it either stays, or ends and boots again, whichever costs less. (Lu, Chen,
+Andrew: "Simple and Effective Dynamic Provisioning for Power-Proportional Data Centers", 2013, prove that the levels
+are independent.) The group's minimum always runs, the maximum never is exceeded, a boot costs its mean time.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from heapq import heapreplace
 from typing import NamedTuple
 
-from dev.simulation.group import BOOT_S, MAX_WORKERS, MIN_WORKERS
+from dev.simulation.group import BOOT_S, MAX_WORKERS
 from dev.simulation.traces import Trace
 
 BOOT_MEAN_S = sum(BOOT_S) / 2
+Spans = list[tuple[float, float]]
 
 
-class Bounds(NamedTuple):
-    """Instance-seconds of the two, and the encoding done within the trace."""
+class Bound(NamedTuple):
+    """Instance-seconds of the clairvoyant, and the encoding done within the trace."""
 
-    clairvoyant_s: float
-    blind_s: float
+    instance_s: float
     work_s: float
 
 
-def bounds(trace: Trace, low: int = MIN_WORKERS, high: int = MAX_WORKERS) -> Bounds:
-    """Compute both bounds of a trace."""
+def clairvoyant(trace: Trace, high: int = MAX_WORKERS) -> Bound:
+    """Compute the bound of a trace."""
     busy = _busy(trace, high)
-    rows = busy + [(from_s, min(to_s, trace.length_s)) for from_s, to_s in trace.phantoms_s]
-    levels = _levels(busy)[low:]
-    idle_s = _idle_moments(rows, trace.length_s)
-    blind = [[(from_s, idle_s[bisect_left(idle_s, to_s)]) for from_s, to_s in level] for level in levels]
-    base_s = low * trace.length_s
-    return Bounds(
-        base_s + sum(map(_cost, levels)),
-        base_s + sum(map(_cost, blind)),
-        sum(to_s - from_s for from_s, to_s in busy),
-    )
-
-
-Spans = list[tuple[float, float]]
+    low = trace.conditions.low
+    instance_s = low * trace.length_s + sum(map(_cost, _levels(busy)[low:]))
+    return Bound(instance_s, sum(to_s - from_s for from_s, to_s in busy))
 
 
 def _busy(trace: Trace, high: int) -> Spans:
@@ -64,15 +48,11 @@ def _busy(trace: Trace, high: int) -> Spans:
     return spans
 
 
-def _changes(spans: Spans) -> list[tuple[float, int]]:
-    return sorted([(to_s, -1) for _, to_s in spans] + [(from_s, 1) for from_s, _ in spans])
-
-
 def _levels(spans: Spans) -> list[Spans]:
     """Give for each k when at least k + 1 spans are open."""
     levels: list[Spans] = []
     since_s: list[float] = []
-    for at_s, change in _changes(spans):
+    for at_s, change in sorted([(to_s, -1) for _, to_s in spans] + [(from_s, 1) for from_s, _ in spans]):
         if change > 0:
             since_s.append(at_s)
             if len(since_s) > len(levels):
@@ -81,16 +61,6 @@ def _levels(spans: Spans) -> list[Spans]:
             from_s = since_s.pop()
             levels[len(since_s)].append((from_s, at_s))
     return levels
-
-
-def _idle_moments(spans: Spans, length_s: float) -> list[float]:
-    """Give the moments at which the last open span ends, ascending, and the end."""
-    moments, open_spans = [], 0
-    for at_s, change in _changes(spans):
-        open_spans += change
-        if open_spans == 0:
-            moments.append(at_s)
-    return [*moments, length_s]
 
 
 def _cost(spans: Sequence[tuple[float, float]]) -> float:

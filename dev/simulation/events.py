@@ -12,12 +12,7 @@ Handlers = Mapping[str, Callable[[Any], None]]
 
 
 class Events:
-    """Events in the order of their time; those of the same second in the order in which they were added.
-
-    Attributes:
-        now_s: Seconds since the trace began.
-        handlers: One for each kind of event that is ever added.
-    """
+    """Events in the order of their time; those of the same second in the order in which they were added."""
 
     __slots__ = ("_order", "_pending", "handlers", "now_s")
 
@@ -42,7 +37,3 @@ class Events:
             self.now_s, _, kind, subject = heappop(pending)
             handlers[kind](subject)
         self.now_s = until_s
-
-    def pending(self) -> list[tuple[str, object]]:
-        """Give kind and subject of each event that has not happened, in no order."""
-        return [(kind, subject) for _, _, kind, subject in self._pending]

@@ -12,21 +12,18 @@ from collections import deque
 import numpy as np
 
 from dev.simulation.events import Events
-from dev.simulation.group import DELETION, MAX_WORKERS, MIN_WORKERS, SAFETIES, Worker, WorkerGroup
-from dev.simulation.outcome import Outcome
+from dev.simulation.group import DELETION, MAX_WORKERS, Outcome, Worker, WorkerGroup
 from dev.simulation.policies import PAD_MINUTES, ScalingPolicy, View, point_of
 from dev.simulation.traces import HOUR_S, MINUTE_S, Trace
-from video_reclaim.scaling.records import Point, Safety
+from video_reclaim.scaling.records import Safety
 
-__all__ = ["MAX_WORKERS", "SAFETIES", "FleetSimulation"]  # the group's too, for the figures
-
-SILENCE_S = (120.0, 240.0)
-"""From a worker's death to its video being UPLOADED again: heartbeat gone, then confirmed."""
+SILENCE_S = (120.0, 240.0)  # from a worker's death to its video being UPLOADED again
 DELETION_S = 10.0
-RESTART_S = 30.0
-"""A worker process that died is started again on its instance."""
-DEATH_MEAN_S = 500 * HOUR_S
-"""Mean encoding time between deaths of a worker process."""
+RESTART_S = 30.0  # a worker process that died is started again on its instance
+DEATH_MEAN_S = 500 * HOUR_S  # encoding time between deaths of a worker process
+RINGS_AFTER = 15  # minutes that the alarm WorkersIdle takes
+Published = tuple[float, int, tuple[float | None, float, float]]
+"""When a run's points can be read, their minute, and BacklogCount, DesiredWorkers and the queue's depth."""
 
 
 class FleetSimulation:
@@ -39,31 +36,28 @@ class FleetSimulation:
         safety: Safety,
         seed: int,
         *,
-        low: int = MIN_WORKERS,
         high: int = MAX_WORKERS,
         start: int | None = None,
         failures: bool = True,
-        record: bool = False,
     ) -> None:
-        self.trace, self.policy = trace, policy
-        self.low, self.high = low, high
-        self.failures, self.record = failures, record
+        self.trace, self.policy, self.high, self.failures = trace, policy, high, failures
+        self.low = trace.conditions.low
         self.random = random.Random(seed)
         self.waiting: deque[int] = deque()
-        self.uploaded = 0
-        self.begun_s = [-1.0] * len(trace.arrivals_s)
-        self.encoding = 0
+        self.uploaded = self.encoding = 0
         self.ownerless = 0  # rows in PROCESSING without a worker
+        self.lingering = 0  # those of them whose dead instance is still in Terminating:Wait
+        self.begun_s = [-1.0] * len(trace.arrivals_s)
         self.outcome = Outcome(length_s=trace.length_s)
         self.events = Events()
         self.group = WorkerGroup(
             self.events,
             self.outcome,
             self.random,
-            self._abandon,
+            self._lose_instance,
             safety=safety,
-            low=low,
-            start=low if start is None else start,
+            conditions=trace.conditions,
+            start=self.low if start is None else start,
             failures=failures,
             idle_timeout_s=policy.idle_timeout_s,
         )
@@ -75,15 +69,11 @@ class FleetSimulation:
             "ready": self._boot,
             "reclaimed": self._reclaim,
             "phantom": self._count_phantom,
+            "lingered": self._count_lingering,
+            "database back": self._resume,
             **self.group.handlers(),
         }
         self._script()
-        self.group.start()
-
-    @property
-    def now_s(self) -> float:
-        """Seconds since the trace began."""
-        return self.events.now_s
 
     def _script(self) -> None:
         """Add what the trace says."""
@@ -95,71 +85,82 @@ class FleetSimulation:
         for from_s, to_s in trace.phantoms_s:
             at(from_s, "phantom", 1)
             at(to_s, "phantom", -1)
-        for from_s, to_s in trace.shortages_s:
-            at(from_s, "shortage", True)
-            at(to_s, "shortage", False)
+        at(trace.conditions.everybody_s[1], "database back", None)
 
     def run(self) -> Outcome:
         """Go from the first second to the last."""
-        trace, outcome, group, events = self.trace, self.outcome, self.group, self.events
-        points: list[Point | None] = [None] * (int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2)
-        view = View(points=points, safety=group.safety, low=self.low, high=self.high)
-        late: list[tuple[float, int, float]] = []
-        visible = 0
+        trace, group, events = self.trace, self.group, self.events
+        padded = int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2
+        view = View(safety=group.safety, low=self.low, high=self.high)
+        view.points, view.wanted, view.depths = ([None] * padded for _ in range(3))
+        late: list[Published] = []
+        visible = idle_minutes = 0
         for at_s, database, queue, cloudwatch, readable_s, queue_lags, apply_after_s in trace.runs:
             events.advance(at_s)
-            backlog = self.uploaded + self.encoding + self.ownerless
-            minute = int(at_s // MINUTE_S) + PAD_MINUTES
-            if late:
-                late = self._arrive(late, points)
-            view.at_s, view.minute, view.desired, view.draining = at_s, minute, group.desired, group.draining
-            view.in_service = len(group.members) - group.booting()
+            late = self._arrive(late, view)
+            processing = self.encoding + self.ownerless
+            view.at_s, view.minute = at_s, int(at_s // MINUTE_S) + PAD_MINUTES
+            view.desired, view.in_service = group.desired, group.in_service()
             view.uploaded = self.uploaded if database else None
-            view.processing = self.encoding + self.ownerless if database else None
+            view.processing = processing if database else None
+            view.held_by_draining = self.lingering + sum(worker.encodes() for worker in group.draining)
             if not queue_lags:
                 visible = len(self.waiting)
             view.visible = visible if queue else None
             visible = len(self.waiting)
-            view.in_flight = (self.encoding if self.policy.holds_messages else 0) if queue else None
             view.readable = cloudwatch
             asked = self.policy.ask(view)
             if asked != group.desired:
                 events.at(at_s + apply_after_s, "apply", asked)
             if readable_s < trace.length_s:
-                late.append((readable_s, minute, float(backlog)))
-            if self.record:
-                instances = len(group.members) + group.draining
-                outcome.series.append((at_s, backlog, group.desired, instances))
+                backlog = float(self.uploaded + processing) if database else None
+                late.append((readable_s, view.minute, (backlog, float(asked), view.visible or 0.0)))
+            busy = processing - view.held_by_draining
+            idle_minutes = idle_minutes + database if self.uploaded and view.in_service > busy else 0
+            self.outcome.rung += idle_minutes == RINGS_AFTER and bool(database)
+            self.outcome.series.append((group.desired, len(group.members) + len(group.draining)))
         events.advance(trace.length_s)
         self._close()
-        return outcome
+        return self.outcome
 
-    def _arrive(
-        self, late: list[tuple[float, int, float]], points: list[Point | None]
-    ) -> list[tuple[float, int, float]]:
+    def _arrive(self, late: list[Published], view: View) -> list[Published]:
         """Put what can be read by now among the points; give the rest."""
-        for readable_s, minute, value in late:
+        for readable_s, minute, values in late:
             if readable_s <= self.events.now_s:
-                present = points[minute]
-                if present is None or present.value < value:
-                    points[minute] = point_of(minute, value)
+                for points, value in zip((view.points, view.wanted, view.depths), values, strict=True):
+                    present = points[minute]
+                    if value is not None and (present is None or present.value < value):
+                        points[minute] = point_of(minute, value)
         return [point for point in late if point[0] > self.events.now_s]
 
-    # Videos and workers
+    def _away(self) -> bool:
+        """Tell whether the database is away for the workers."""
+        from_s, to_s = self.trace.conditions.everybody_s
+        return from_s <= self.events.now_s < to_s
 
     def _upload(self, job: int) -> None:
         self.uploaded += 1
         self._receive(job)
 
     def _reclaim(self, job: int) -> None:
-        self.ownerless -= 1
-        self._upload(job)
+        if self._away():
+            self.events.at(self.trace.conditions.everybody_s[1], "reclaimed", job)
+        else:
+            self.ownerless -= 1
+            self._upload(job)
 
     def _count_phantom(self, change: int) -> None:
         self.ownerless += change
 
+    def _count_lingering(self, change: int) -> None:
+        self.lingering += change
+
+    def _resume(self, _: object) -> None:
+        while self.waiting and self.group.idle:
+            self._begin(self.group.idle.popleft(), self.waiting.popleft())
+
     def _receive(self, job: int) -> None:
-        if self.group.idle:
+        if self.group.idle and not self._away():
             self._begin(self.group.idle.popleft(), job)
         else:
             self.waiting.append(job)
@@ -183,28 +184,36 @@ class FleetSimulation:
     def _finish(self, worker: Worker) -> None:
         if worker.gone:
             return
+        if self._away():  # what it has done can't be written yet
+            self.events.at(self.trace.conditions.everybody_s[1], "done", worker)
+            return
         if worker.job != DELETION:
-            self.outcome.work_s += self.events.now_s - worker.begun_s
+            self.outcome.work_s += self.trace.jobs_s[worker.job or 0]
             self.encoding -= 1
         worker.job = None
         self._free(worker)
 
     def _die(self, worker: Worker) -> None:
-        if worker.gone:
-            return
-        self._abandon(worker)
-        self.outcome.broken += 1
-        worker.ready = False
-        self.events.after(RESTART_S, "ready", worker)
+        if not worker.gone:
+            self._abandon(worker)
+            worker.ready = False
+            self.events.after(RESTART_S, "ready", worker)
 
-    def _abandon(self, worker: Worker) -> None:
-        """Leave the video's row in PROCESSING without a worker."""
-        assert worker.job is not None
+    def _lose_instance(self, worker: Worker) -> None:
+        """Lose the video of an instance that has ended."""
+        silent_s = self._abandon(worker)
+        if linger_s := min(self.trace.conditions.linger_s, silent_s):
+            self.lingering += 1
+            self.events.after(linger_s, "lingered", -1)
+
+    def _abandon(self, worker: Worker) -> float:
+        """Leave the video's row in PROCESSING without a worker; return for how long."""
+        silent_s = self.random.uniform(*SILENCE_S)
         self.encoding -= 1
         self.ownerless += 1
-        self.outcome.lost_s += self.events.now_s - worker.begun_s
-        self.events.after(self.random.uniform(*SILENCE_S), "reclaimed", worker.job)
+        self.events.after(silent_s, "reclaimed", worker.job)
         worker.job = None
+        return silent_s
 
     def _boot(self, worker: Worker) -> None:
         if not worker.gone:
@@ -215,7 +224,7 @@ class FleetSimulation:
         """Go if chosen; else take the next message; without one stay idle."""
         if worker.draining:
             self.group.end(worker)
-        elif self.waiting:
+        elif self.waiting and not self._away():
             self._begin(worker, self.waiting.popleft())
         else:
             self.group.rest(worker)
@@ -223,21 +232,12 @@ class FleetSimulation:
     def _close(self) -> None:
         """Count what is still open at the end."""
         outcome, trace = self.outcome, self.trace
-        paid = {id(worker): worker for worker in self.group.members}
-        for kind, what in self.events.pending():
-            if kind in ("done", "died", "ready") and isinstance(what, Worker) and not what.gone:
-                paid[id(what)] = what  # the draining ones too
-        for worker in paid.values():
-            outcome.instance_s += self.events.now_s - worker.born_s
+        for worker in (*self.group.members, *self.group.draining):
+            outcome.instance_s += self.events.now_s - max(worker.born_s, 0)
             if worker.encodes():
                 outcome.work_s += self.events.now_s - worker.begun_s
-        begun_s = np.array(self.begun_s)
+        begun_s, arrivals_s = np.array(self.begun_s), np.array(trace.arrivals_s)
         begun_s = np.where(begun_s < 0, trace.length_s, begun_s)
-        outcome.waits_s = begun_s - np.array(trace.arrivals_s)
-        burst_of, arrivals_s = np.array(trace.burst_of), np.array(trace.arrivals_s)
-        outcome.drains_s = np.array(
-            [
-                begun_s[burst_of == burst].max() - arrivals_s[burst_of == burst].min()
-                for burst in range(max(trace.burst_of, default=-1) + 1)
-            ]
-        )
+        outcome.waits_s = begun_s - arrivals_s
+        bursts = [np.array(trace.burst_of) == burst for burst in range(max(trace.burst_of, default=-1) + 1)]
+        outcome.drains_s = np.array([begun_s[one].max() - arrivals_s[one].min() for one in bursts])

@@ -1,8 +1,8 @@
 """An Auto Scaling group: launching, choosing and ending instances as AWS does.
 
 Sources in AWS's documentation (EC2 Auto Scaling User Guide): "Control which Auto Scaling instances terminate
-during scale in" (the default policy ends an instance of the fullest zone, busy or not), "Use instance scale-in
-protection", "Amazon EC2 Auto Scaling lifecycle hooks", "Suspend and resume processes" (AZRebalance).
+during scale in" (the group is blind to who is busy), "Use instance scale-in protection", "Amazon EC2 Auto Scaling
+lifecycle hooks". Zones are left out: rebalancing ends instances whatever the desired capacity is.
 """
 
 from __future__ import annotations
@@ -10,50 +10,71 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dev.simulation.events import Events, Handlers
-from dev.simulation.outcome import Outcome
-from dev.simulation.traces import HOUR_S
+from dev.simulation.traces import Conditions
 from video_reclaim.scaling.records import Safety
 
+PENDING_S = 40.0
+"""From launch to InService. The worker comes up later: an instance in service is not a worker at work."""
 BOOT_S = (150.0, 240.0)
-REBALANCE_S = 120.0
-"""From zones being uneven to Auto Scaling launching an instance in the smaller one."""
-SPOT_MEAN_S = 500 * HOUR_S
-"""Mean instance time between Spot interruptions."""
+"""From launch to the worker's first receive."""
+HOOK_TIMEOUT_S = 600.0
+"""An instance without a worker completes no hook: it is paid for until then, and retained for somebody to end."""
 
-ZONES = 3
-MIN_WORKERS = 1
 MAX_WORKERS = 20
-
 SAFETIES: tuple[Safety, ...] = ("protected", "hooked", "unprotected")
 """What becomes of a busy instance at a scale-in.
 
-protected: instances launch protected and are unprotected only while idle, so a busy one can't be chosen.
-Protection does not hold against zone rebalancing, which is suspended. hooked: a termination lifecycle hook
-lets a chosen instance finish its encode; it no longer counts towards desired and is paid for until it goes.
-unprotected: it ends.
+protected: instances launch protected and are unprotected only while idle, so a busy one can't be chosen. hooked: a
+termination lifecycle hook lets a chosen instance finish its encode; it no longer counts towards desired and is paid for
+until it goes. unprotected: it ends.
 """
 
 DELETION = -1
 """The job of a worker that deletes a file; a video's job is its number in the trace."""
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        waits_s: for each video, from upload to its first begin, or to the end.
+        drains_s: for each burst: from its first upload until the last of its videos was begun, or to the end.
+        instance_s: instance-seconds paid, boots and draining included.
+        work_s: encoding done, without what was lost.
+        killed: busy workers ended by a scale-in.
+        rung: times that the alarm WorkersIdle would have been raised.
+        series: per scaling run: desired, and instances.
+    """
+
+    waits_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    drains_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    instance_s: float = 0.0
+    work_s: float = 0.0
+    killed: int = 0
+    length_s: float = 0.0
+    rung: int = 0
+    series: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
 class Worker:
-    """An instance with one worker."""
+    """An instance with one worker; ``job`` is a video's number, or a deletion."""
 
-    __slots__ = ("begun_s", "born_s", "draining", "gone", "idle_spells", "job", "ready", "zone")
-
-    def __init__(self, born_s: float, zone: int) -> None:
-        self.born_s = born_s
-        self.zone = zone
-        self.ready = False
-        self.gone = False
-        self.draining = False
-        self.job: int | None = None  # a video's number, or a deletion
-        self.begun_s = 0.0
-        self.idle_spells = 0
+    born_s: float
+    ready: bool = False
+    gone: bool = False
+    draining: bool = False
+    dead: bool = False
+    job: int | None = None
+    begun_s: float = 0.0
+    idle_spells: int = 0
 
     def encodes(self) -> bool:
         """Tell whether it works on a video."""
@@ -61,13 +82,12 @@ class Worker:
 
 
 class WorkerGroup:
-    """The group, its instances and its zones.
+    """The group and its instances.
 
     Attributes:
-        desired: The desired capacity.
-        members: What counts towards desired: draining instances do not.
-        idle: Ready workers without a job, those that have been idle for longest first.
-        draining: Number of chosen instances that finish an encode.
+        members: what counts towards desired: draining instances do not.
+        idle: ready workers without a job, those that have been idle for longest first.
+        draining: chosen instances that finish an encode, or that have no worker to let them go.
     """
 
     def __init__(
@@ -78,43 +98,35 @@ class WorkerGroup:
         lose: Callable[[Worker], None],
         *,
         safety: Safety,
-        low: int,
+        conditions: Conditions,
         start: int,
         failures: bool,
         idle_timeout_s: float | None,
     ) -> None:
         self.events, self.outcome, self.random, self.lose = events, outcome, chance, lose
-        self.safety, self.low, self.desired = safety, low, start
+        self.safety, self.conditions, self.desired = safety, conditions, start
         self.failures, self.idle_timeout_s = failures, idle_timeout_s
-        self.rebalances = failures and safety != "protected" and idle_timeout_s is None
         self.members: list[Worker] = []
         self.idle: deque[Worker] = deque()
-        self.draining = 0
-        self.direction = 0
-        self.rebalancing = False
-        self.short = False  # the first zone has no instances to give
+        self.draining: list[Worker] = []
+        for _ in range(start):  # as if they had booted before the trace began
+            worker = self._launch()
+            worker.ready = True
+            worker.born_s = -PENDING_S
+            self.idle.append(worker)
 
     def handlers(self) -> Handlers:
         """Give the kinds of event that the group takes care of."""
         return {
             "apply": self.apply,
             "spot": self.interrupt,
-            "uneven": self._rebalance,
-            "rebalanced": self._end_rebalanced,
             "idle": self._end_idle,
-            "shortage": self._set_shortage,
+            "released": self._release,
         }
 
-    def start(self) -> None:
-        """Launch the desired instances as if they had booted before the trace began."""
-        for _ in range(self.desired):
-            worker = self._launch()
-            worker.ready = True
-            self.idle.append(worker)
-
-    def booting(self) -> int:
-        """Count the instances that are not ready yet."""
-        return sum(not worker.ready for worker in self.members)
+    def in_service(self) -> int:
+        """Count the instances in service, whether or not their worker is up."""
+        return sum(worker.born_s + PENDING_S <= self.events.now_s for worker in self.members)
 
     def rest(self, worker: Worker) -> None:
         """Keep a worker for which there is no message, or end it if the group has too many."""
@@ -129,120 +141,72 @@ class WorkerGroup:
         """Set the desired capacity, and launch or end instances accordingly."""
         if asked == self.desired:
             return
-        self._set_desired(asked)
+        self.desired = asked
         while len(self.members) < asked:
             self._launch_booting()
         while len(self.members) > asked:
-            victim = self._choose_victim()
-            if victim is None:
+            candidates = list(self.idle) if self.safety == "protected" else self.members
+            if not candidates:
                 break  # all are protected: each goes when it next is idle
-            self._choose(victim, "killed")
+            self._choose(self.random.choice(candidates))
 
     def end(self, worker: Worker) -> None:
         """End an instance; the video that it works on is lost."""
         worker.gone = True
-        self.outcome.instance_s += self.events.now_s - worker.born_s
-        if worker.draining:
-            self.draining -= 1
-        else:
-            self.members.remove(worker)
+        self.outcome.instance_s += self.events.now_s - max(worker.born_s, 0)
+        (self.draining if worker.draining else self.members).remove(worker)
         if worker.job is None:
             if worker in self.idle:
                 self.idle.remove(worker)
         elif worker.encodes():
             self.lose(worker)
-        self._check_zones()
 
     def interrupt(self, worker: Worker) -> None:
         """Take a Spot instance away; the group replaces it."""
         if worker.gone:
             return
-        self.outcome.broken += worker.encodes()
         self.end(worker)
         while len(self.members) < self.desired:
             self._launch_booting()
 
-    def _set_desired(self, asked: int) -> None:
-        direction = 1 if asked > self.desired else -1
-        if self.direction and direction != self.direction:
-            self.outcome.turns += 1
-        self.direction = direction
-        self.desired = asked
-
     def _launch_booting(self) -> None:
         worker = self._launch()
-        self.events.after(self.random.uniform(*BOOT_S), "ready", worker)
+        boot_s = self.random.uniform(*BOOT_S)
+        if self.conditions.dead_boots and self.random.random() < self.conditions.dead_boots:
+            worker.dead = True
+        else:
+            self.events.after(boot_s, "ready", worker)
 
     def _launch(self) -> Worker:
-        """Launch where the fewest are, among the zones that have instances to give."""
-        sizes = self._zone_sizes()
-        zone = min(range(1 if self.short else 0, ZONES), key=sizes.__getitem__)
-        worker = Worker(self.events.now_s, zone)
+        worker = Worker(self.events.now_s)
         self.members.append(worker)
         if self.failures:
-            self.events.after(self.random.expovariate(1 / SPOT_MEAN_S), "spot", worker)
+            self.events.after(self.random.expovariate(1 / self.conditions.spot_mean_s), "spot", worker)
         return worker
 
-    def _zone_sizes(self) -> list[int]:
-        sizes = [0] * ZONES
-        for worker in self.members:
-            sizes[worker.zone] += 1
-        return sizes
-
-    def _choose_victim(self) -> Worker | None:
-        """Choose as the group does: in the fullest zone that has a candidate, blind to who is busy."""
-        candidates = list(self.idle) if self.safety == "protected" else self.members
-        if not candidates:
-            return None
-        sizes = self._zone_sizes()
-        fullest = max(sizes[worker.zone] for worker in candidates)
-        return self.random.choice([worker for worker in candidates if sizes[worker.zone] == fullest])
-
-    def _choose(self, worker: Worker, counter: Literal["killed", "rebalanced"]) -> None:
+    def _choose(self, worker: Worker) -> None:
         """End an instance that the group has chosen, or let it finish first."""
-        if worker.job is not None and self.safety == "hooked":
+        if self.safety == "hooked" and (worker.job is not None or worker.dead):
             self.members.remove(worker)
-            self.draining += 1
+            self.draining.append(worker)
             worker.draining = True
+            if worker.dead:
+                self.events.after(HOOK_TIMEOUT_S, "released", worker)
             return
-        if worker.encodes():
-            setattr(self.outcome, counter, getattr(self.outcome, counter) + 1)
+        self.outcome.killed += worker.encodes()
         self.end(worker)
 
-    def _set_shortage(self, short: bool) -> None:
-        self.short = short
-        self._check_zones()
-
-    def _check_zones(self) -> None:
-        if self.rebalances and not self.rebalancing and self._uneven():
-            self.rebalancing = True
-            self.events.after(REBALANCE_S, "uneven", None)
-
-    def _uneven(self) -> bool:
-        sizes = self._zone_sizes()
-        return not self.short and max(sizes) - min(sizes) > 1
-
-    def _rebalance(self, _: object) -> None:
-        """Launch in the smallest zone before ending one in the fullest."""
-        if self._uneven():
-            self._launch_booting()
-            self.events.after(BOOT_S[1], "rebalanced", None)
-        else:
-            self.rebalancing = False
-
-    def _end_rebalanced(self, _: object) -> None:
-        self.rebalancing = False
-        if len(self.members) > self.desired and (victim := self._choose_victim()) is not None:
-            self._choose(victim, "rebalanced")
-        self._check_zones()
+    def _release(self, worker: Worker) -> None:
+        if not worker.gone:
+            self.end(worker)
 
     def _end_idle(self, spell: tuple[Worker, int]) -> None:
         """Let an instance that was idle for its policy's time end itself and take desired down by one."""
         worker, number = spell
         if worker.gone or worker.job is not None or worker.idle_spells != number:
             return
-        if self.desired > self.low:
-            self._set_desired(self.desired - 1)
+        if self.desired > self.conditions.low:
+            self.desired -= 1
             self.end(worker)
         elif self.idle_timeout_s is not None:
             self.events.after(self.idle_timeout_s, "idle", spell)

@@ -1,137 +1,101 @@
-"""From runs to figures: pooled over all runs, with confidence intervals by a bootstrap over the seeds.
-
-A percentile is that of all videos or bursts of all seeds together, a rate is a sum over a sum. The interval
-comes from drawing the seeds anew, with replacement, and computing the pooled figure of each draw: runs of one
-seed belong together, since they share a trace.
-"""
+"""From runs to figures, pooled over the seeds, and the runs themselves, spread over processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dev.simulation.bounds import Bounds
-from dev.simulation.outcome import Outcome
-from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S
-
-RESAMPLES = 400
-
-Floats = NDArray[np.float64]
+from dev.simulation.bounds import Bound, clairvoyant
+from dev.simulation.fleet import FleetSimulation
+from dev.simulation.group import Outcome
+from dev.simulation.policies import BLIND, DEFAULT, MAKERS, RECLAIM, Reclaim
+from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, OUTAGES, make_trace
+from video_reclaim.scaling.records import Safety, Scaling
 
 
-class Interval(NamedTuple):
-    """A figure and its confidence interval; NaN where there is nothing to measure."""
+class Run(NamedTuple):
+    """What ran on what, our own decision with ``settings``; without ``outage`` a trace of `OUTAGES` has none."""
 
-    value: float
-    low: float
-    high: float
+    trace: str
+    contender: str
+    safety: Safety
+    settings: Scaling = DEFAULT
+    outage: bool = True
 
 
-class Measure(NamedTuple):
-    """One figure of a policy.
+class Figures(NamedTuple):
+    """What came of a run over all seeds; NaN where there is nothing to measure.
 
     Attributes:
-        key: Its name in code.
-        title: Its column.
-        digits: How many decimals it is printed with.
+        wait, cost: mean wait in minutes, and instance-hours per work-hour over those of the clairvoyant bound; each
+            with half of its 95 % interval, by the seeds.
+        drain: mean and 95th percentile of a burst's drain, minutes.
+        killed: busy workers ended a day.
+        rings: times a day that WorkersIdle is raised.
+        instance_h: instance-hours a seed.
     """
 
-    key: str
-    title: str
-    digits: int
+    wait: tuple[float, float]
+    drain: tuple[float, float]
+    cost: tuple[float, float]
+    killed: float
+    rings: float
+    instance_h: float
 
 
-MEASURES = (
-    Measure("wait_mean_min", "mean wait, min", 2),
-    Measure("wait_p95_min", "wait p95, min", 1),
-    Measure("drain_p95_min", "drain p95, min", 1),
-    Measure("cost", "instance-hours per work-hour", 2),
-    Measure("over_clairvoyant", "cost / clairvoyant", 2),
-    Measure("over_blind", "cost / blind bound", 2),
-    Measure("killed", "busy ended a day by scale-in", 2),
-    Measure("rebalanced", "by rebalancing", 2),
-    Measure("lost_h", "work-hours lost a day", 2),
-    Measure("turns", "turns an hour", 2),
-)
+def summarize(outcomes: Sequence[Outcome], bounds: Sequence[Bound]) -> Figures:
+    """Pool the runs of all seeds: a percentile is that of all of them, a rate a sum over a sum."""
+    waits = [outcome.waits_s / MINUTE_S for outcome in outcomes]
+    drains = np.concatenate([outcome.drains_s for outcome in outcomes]) / MINUTE_S
+    length_s = sum(outcome.length_s for outcome in outcomes)
+    spent, done = ([getattr(one, name) for one in outcomes] for name in ("instance_s", "work_s"))
+    least, due = ([getattr(one, name) for one in bounds] for name in ("instance_s", "work_s"))
+    by_seed = [a / b / (c / d) for a, b, c, d in zip(spent, done, least, due, strict=True)]
+    nan = float("nan")
+    return Figures(
+        (float(np.concatenate(waits).mean()), _half_interval([float(one.mean()) for one in waits])),
+        (float(drains.mean()), float(np.percentile(drains, 95))) if drains.size else (nan, nan),
+        (sum(spent) / sum(done) / (sum(least) / sum(due)), _half_interval(by_seed)),
+        sum(outcome.killed for outcome in outcomes) / length_s * DAY_S,
+        sum(outcome.rung for outcome in outcomes) / length_s * DAY_S,
+        sum(spent) / HOUR_S / len(outcomes),
+    )
 
 
-class SeedRuns(NamedTuple):
-    """What one seed gave: its runs, and the bounds of each run's trace."""
-
-    outcomes: tuple[Outcome, ...]
-    bounds: tuple[Bounds, ...]
+def _half_interval(values: Sequence[float]) -> float:
+    return float(1.96 * np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 
-def summarize(by_seed: Sequence[SeedRuns]) -> dict[str, Interval]:
-    """Give each figure of ``MEASURES``."""
-    counts = _draws(len(by_seed))
-    waits_s = [np.concatenate([outcome.waits_s for outcome in seed.outcomes]) for seed in by_seed]
-    drains_s = [np.concatenate([outcome.drains_s for outcome in seed.outcomes]) for seed in by_seed]
-    length_s = _sums(by_seed, "length_s")
-    instances_s, work_s = _sums(by_seed, "instance_s"), _sums(by_seed, "work_s")
-    bound_work_s = _bound_sums(by_seed, "work_s")
-    cost = counts @ instances_s / (counts @ work_s)
-    of_bound = {
-        name: counts @ _bound_sums(by_seed, f"{name}_s") / (counts @ bound_work_s)
-        for name in ("clairvoyant", "blind")
-    }
-    days = counts @ length_s / DAY_S
-    waits = counts @ np.array([seed_s.sum() for seed_s in waits_s])
-    videos = counts @ np.array([float(seed_s.size) for seed_s in waits_s])
-    figures = {
-        "wait_mean_min": waits / videos / MINUTE_S,
-        "wait_p95_min": _percentiles(waits_s, 95, counts) / MINUTE_S,
-        "drain_p95_min": _percentiles(drains_s, 95, counts) / MINUTE_S,
-        "cost": cost,
-        "over_clairvoyant": cost / of_bound["clairvoyant"],
-        "over_blind": cost / of_bound["blind"],
-        "killed": counts @ _sums(by_seed, "killed") / days,
-        "rebalanced": counts @ _sums(by_seed, "rebalanced") / days,
-        "lost_h": counts @ _sums(by_seed, "lost_s") / HOUR_S / days,
-        "turns": counts @ _sums(by_seed, "turns") / days / 24,
-    }
-    return {key: interval(values) for key, values in figures.items()}
+def run_all(
+    runs: Iterable[Run], *, seeds: int, processes: int, at_most_days: int | None = None
+) -> dict[Run, Figures]:
+    """Run everything with every seed. A trace is drawn once for all that run on it."""
+    by_trace: dict[tuple[str, bool], list[Run]] = {}
+    for run in dict.fromkeys(runs):
+        by_trace.setdefault((run.trace, run.outage), []).append(run)
+    tasks = [(runs, seed, at_most_days) for runs in by_trace.values() for seed in range(seeds)]
+    outcomes: dict[Run, list[Outcome]] = {}
+    bounds: dict[tuple[str, bool], list[Bound]] = {}
+    # Spawned, not forked: the same on every system, and no threads of the parent's are copied.
+    with get_context("spawn").Pool(processes) as pool:
+        for done, bound in pool.imap(_work, tasks):
+            for run, outcome in done:
+                outcomes.setdefault(run, []).append(outcome)
+            bounds.setdefault((done[0][0].trace, done[0][0].outage), []).append(bound)
+    return {run: summarize(found, bounds[run.trace, run.outage]) for run, found in outcomes.items()}
 
 
-def bootstrap(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Give the mean of one value a seed; the same values always give the same interval."""
-    return interval(_draws(len(values)) @ np.array(values) / len(values), confidence)
-
-
-def interval(values: Floats, confidence: float = 0.95) -> Interval:
-    """Give the first value, and the interval of the others: those of the draws."""
-    if np.isnan(values).any():
-        return Interval(float("nan"), float("nan"), float("nan"))
-    tail = (1 - confidence) / 2 * 100
-    low, high = np.percentile(values[1:], [tail, 100 - tail])
-    return Interval(float(values[0]), float(low), float(high))
-
-
-def _draws(seeds: int) -> Floats:
-    """Give how often each seed counts: once in the first row, as drawn in the others."""
-    drawn = np.random.default_rng(7).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
-    return np.vstack([np.ones(seeds), drawn])
-
-
-def _percentiles(by_seed: Sequence[Floats], percent: float, counts: Floats) -> Floats:
-    """Give for each draw the smallest value that is at least so high in the pool (nearest rank)."""
-    values = np.concatenate(by_seed)
-    if not values.size:
-        return np.full(len(counts), np.nan)
-    order = np.argsort(values, kind="stable")
-    seed_of = np.repeat(np.arange(len(by_seed)), [part.size for part in by_seed])[order]
-    ranks = counts[:, seed_of].cumsum(axis=1)
-    reached = ranks >= ranks[:, -1:] * (percent / 100)
-    found: Floats = values[order][reached.argmax(axis=1)]
-    return found
-
-
-def _sums(by_seed: Sequence[SeedRuns], name: str) -> Floats:
-    return np.array([float(sum(getattr(outcome, name) for outcome in seed.outcomes)) for seed in by_seed])
-
-
-def _bound_sums(by_seed: Sequence[SeedRuns], name: str) -> Floats:
-    return np.array([float(sum(getattr(bound, name) for bound in seed.bounds)) for seed in by_seed])
+def _work(task: tuple[list[Run], int, int | None]) -> tuple[list[tuple[Run, Outcome]], Bound]:
+    runs, seed, at_most_days = task
+    trace = make_trace(runs[0].trace, seed, at_most_days, outage=runs[0].outage)
+    done = []
+    for run in runs:
+        makers = BLIND if run.trace in OUTAGES else MAKERS
+        policy = Reclaim(run.settings) if run.contender == RECLAIM else makers[run.contender]()
+        # Without failures of instances, what the outage cost is not hidden by chance.
+        failures = run.trace not in OUTAGES
+        done.append((run, FleetSimulation(trace, policy, run.safety, seed, failures=failures).run()))
+    return done, clairvoyant(trace)

@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-DAY_S = 86_400
-HOUR_S = 3_600
-MINUTE_S = 60
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 OUTAGE_S = 45 * 60
 SOURCES = ("database", "queue", "cloudwatch")
 
-JOB_MEDIAN_S = 30 * 60
-JOB_SIGMA = 0.9
+JOB_MEDIAN_S, JOB_SIGMA = 30 * 60, 0.9
 """Log-normal encodes: half take under 30 minutes, the mean is 45, one in a hundred takes over four hours."""
 
-START_JITTER_S = 60.0
-"""EventBridge Scheduler invokes with 60 second precision (AWS, "Schedule types on EventBridge Scheduler")."""
-MEASURE_AFTER_S = (3.0, 12.0)
-"""From a run's start to its measurement: the steps before it, cold starts included."""
-APPLY_AFTER_S = (2.0, 30.0)
-"""From the measurement to SetDesiredCapacity having ended or launched instances."""
-LAG_MEAN_S = 25.0
-"""From PutMetricData to the point being readable. AWS documents no bound."""
-LOST = 0.002
-"""Share of puts, and of reads, that fail by themselves outside of the outages."""
-QUEUE_LAGS = 0.5
-"""Share of the queue's counts that are a minute old: SQS's counts are approximate and settle within one."""
-
-SHORTAGE_S = 2 * HOUR_S
-"""Once a day one zone has no instances to give; afterwards the zones are uneven."""
-
-DELETIONS_PER_HOUR = 1.0
-DELETION_BATCH = 15
-"""Deletion messages travel in the video queue: single ones, and once a day a whole course."""
+START_JITTER_S = 60.0  # the precision of AWS, "Schedule types on EventBridge Scheduler"
+MEASURE_AFTER_S = (3.0, 12.0)  # from a run's start, cold starts included
+APPLY_AFTER_S = (2.0, 30.0)  # from the measurement until SetDesiredCapacity has ended or launched instances
+LAG_MEAN_S = 25.0  # from PutMetricData until the point is readable; AWS documents no bound
+LOST = 0.002  # share of puts, and of reads, that fail by themselves outside of the outages
+QUEUE_LAGS = 0.5  # share of the queue's counts that are a minute old: they settle within one
+DELETION_BATCH = 15  # deletion messages travel in the video queue: one an hour, and a whole course a day
 
 
 class ScheduledRun(NamedTuple):
-    """One run of the schedule.
+    """One run of the schedule: when it measures, what it can read, and when its point and its decision arrive.
 
-    Attributes:
-        at_s: When it measures.
-        database, queue, cloudwatch: Whether each can be read.
-        readable_s: When its point can be read back; infinite if the put was lost.
-        queue_lags: The queue's counts are those of the run before.
-        apply_after_s: From measuring to the group having been changed.
+    The put is lost if ``readable_s`` is infinite. If ``queue_lags``, the counts are those of the run before.
     """
 
     at_s: float
@@ -61,21 +40,31 @@ class ScheduledRun(NamedTuple):
     apply_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A stretch of days, the same for every policy.
+class Conditions(NamedTuple):
+    """What is special about a trace's world.
 
     Attributes:
-        name: Its name.
-        length_s: How long it is.
-        arrivals_s: When each video is uploaded, ascending.
-        jobs_s: How long each takes to encode.
-        burst_of: The number of the burst that each belongs to; -1: none.
-        phantoms_s: From when to when a row is PROCESSING although nobody works on it.
-        deletions_s: When a deletion message is sent.
-        outages_s: For each source, from when to when it cannot be read.
-        shortages_s: From when to when the first zone launches nothing.
-        runs: The scaling runs, by the time of their measurement.
+        low: the group's minimum.
+        dead_boots: share of the boots that never bring a worker.
+        spot_mean_s: mean instance time between Spot interruptions.
+        linger_s: how long an interrupted instance stays in Terminating:Wait, dead.
+        everybody_s: from when to when the database is away for the workers as well.
+    """
+
+    low: int = 1
+    dead_boots: float = 0.0
+    spot_mean_s: float = 500.0 * HOUR_S
+    linger_s: float = 0.0
+    everybody_s: tuple[float, float] = (inf, inf)
+
+
+class Trace(NamedTuple):
+    """A stretch of days, the same for every policy; all times in seconds since it began, ascending.
+
+    Attributes:
+        burst_of: the number of the burst that each upload belongs to; -1: none.
+        phantoms_s: from when to when a row is PROCESSING although nobody works on it.
+        outages_s: for each source, from when to when this project cannot read it.
     """
 
     name: str
@@ -86,27 +75,31 @@ class Trace:
     phantoms_s: tuple[tuple[float, float], ...] = ()
     deletions_s: tuple[float, ...] = ()
     outages_s: tuple[tuple[str, float, float], ...] = ()
-    shortages_s: tuple[tuple[float, float], ...] = ()
     runs: tuple[ScheduledRun, ...] = ()
+    conditions: Conditions = Conditions()
 
 
-Bursts = list[NDArray[np.float64]]
-Uploads = Callable[[np.random.Generator, int], tuple[NDArray[np.float64], Bursts]]
+Floats = NDArray[np.float64]
+Uploads = Callable[[np.random.Generator, int], tuple[Floats, list[Floats]]]
+"""The scattered uploads of so many days, and the bursts."""
 
 
-def _poisson(rng: np.random.Generator, per_hour: float, from_s: float, to_s: float) -> NDArray[np.float64]:
-    count = rng.poisson(per_hour * (to_s - from_s) / HOUR_S)
-    return rng.uniform(from_s, to_s, count)
+def _poisson(rng: np.random.Generator, per_hour: float, from_s: float, to_s: float) -> Floats:
+    return rng.uniform(from_s, to_s, rng.poisson(per_hour * (to_s - from_s) / HOUR_S))
 
 
-def _burst(rng: np.random.Generator, at_s: float, count: int, within_s: float) -> NDArray[np.float64]:
+def _burst(rng: np.random.Generator, at_s: float, count: int, within_s: float = 180) -> Floats:
     return at_s + rng.uniform(0, within_s, count)
 
 
-def _diurnal(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], Bursts]:
+def _scattered(per_hour: float) -> Uploads:
+    return lambda rng, days: (_poisson(rng, per_hour, 0, days * DAY_S), [])
+
+
+def _diurnal(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
     """Nights near silence, afternoons of ten an hour, and two courses a day uploaded in one go."""
-    parts: Bursts = []
-    bursts: Bursts = []
+    parts: list[Floats] = []
+    bursts: list[Floats] = []
     for day in range(days):
         start = day * DAY_S
         candidates = _poisson(rng, 10.5, start, start + DAY_S)
@@ -114,73 +107,81 @@ def _diurnal(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], 
         share = np.where((hours > 7) & (hours < 21), np.maximum(np.sin((hours - 7) / 14 * np.pi), 0.05), 0.05)
         parts.append(candidates[rng.uniform(size=candidates.size) < share])
         bursts += [
-            _burst(rng, start + hour * HOUR_S, int(rng.integers(5, 11)), 180)
-            for hour in rng.uniform(8, 20, 2)
+            _burst(rng, start + hour * HOUR_S, int(rng.integers(5, 11))) for hour in rng.uniform(8, 20, 2)
         ]
     return np.concatenate(parts), bursts
 
 
-def _trickle(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], Bursts]:
-    """Five an hour for ever, after one early burst: a fleet that waits for emptiness stays large."""
-    return _poisson(rng, 5.0, 0, days * DAY_S), [_burst(rng, rng.uniform(1, 3) * HOUR_S, 12, 180)]
+def _trickle(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
+    return _poisson(rng, 5.0, 0, days * DAY_S), [_burst(rng, rng.uniform(1, 3) * HOUR_S, 12)]
 
 
-def _mass_upload(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], Bursts]:
-    """A whole catalogue at once: many times what the largest fleet can work on."""
+def _mass_upload(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
     return _poisson(rng, 2.0, 0, days * DAY_S), [_burst(rng, rng.uniform(2, 8) * HOUR_S, 160, 1800)]
 
 
-def _quiet_week(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], Bursts]:
-    """Holidays: six videos a day."""
-    return _poisson(rng, 0.25, 0, days * DAY_S), []
+def _ordinary(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
+    return _poisson(rng, 3.0, 0, days * DAY_S), [_burst(rng, rng.uniform(8, 16) * HOUR_S, 10)]
 
 
-def _ordinary(rng: np.random.Generator, days: int) -> tuple[NDArray[np.float64], Bursts]:
-    """Three an hour and a burst; the phantoms are added apart."""
-    return _poisson(rng, 3.0, 0, days * DAY_S), [_burst(rng, rng.uniform(8, 16) * HOUR_S, 10, 180)]
+def _hourly(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
+    return np.zeros(0), [_burst(rng, hour * HOUR_S, 6) for hour in range(1, 24 * days)]
 
 
-TRACES: dict[str, tuple[int, Uploads]] = {
-    "diurnal with bursts": (7, _diurnal),
-    "endless trickle": (2, _trickle),
-    "mass upload": (1, _mass_upload),
-    "quiet week": (7, _quiet_week),
-    "phantom rows": (2, _ordinary),
+def _outage(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
+    return _poisson(rng, 3.0, 0, days * DAY_S), [_burst(rng, OUTAGE_FROM_S + 300, 8)]
+
+
+OUTAGE_FROM_S = 8 * HOUR_S
+OUTAGES = {"the database is away for us alone": inf, "the database is away for everybody": OUTAGE_FROM_S}
+TRACES: dict[str, tuple[int, Uploads, Conditions]] = {
+    "diurnal with bursts": (7, _diurnal, Conditions()),
+    "endless trickle": (2, _trickle, Conditions()),
+    "mass upload": (1, _mass_upload, Conditions()),
+    "quiet week": (7, _scattered(0.25), Conditions()),
+    "phantom rows": (2, _ordinary, Conditions()),
+    "hourly bursts": (2, _hourly, Conditions()),
+    "long encodes": (3, _scattered(1.5), Conditions()),
+    "sparse, minimum 0": (7, _scattered(0.25), Conditions(low=0)),
+    "Spot, slow to go": (2, _ordinary, Conditions(spot_mean_s=10.0 * HOUR_S, linger_s=600.0)),
+    "boots without a worker": (2, _diurnal, Conditions(dead_boots=0.05)),
+    **{
+        name: (1, _outage, Conditions(everybody_s=(from_s, from_s + OUTAGE_S)))
+        for name, from_s in OUTAGES.items()
+    },
 }
-"""Each trace's days and its uploads: the scattered ones, and the bursts."""
+"""Each trace's days, uploads and conditions."""
 
 
-def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
-    """Draw one trace; the same arguments always give the same.
-
-    Raises:
-        KeyError: There is no trace of that name.
-    """
-    days, uploads = TRACES[name]
+def make_trace(name: str, seed: int, at_most_days: int | None = None, *, outage: bool = True) -> Trace:
+    """Draw one trace; the same arguments always give the same. Without ``outage`` one of `OUTAGES` has none."""
+    days, uploads, conditions = TRACES[name]
     days = days if at_most_days is None else min(days, at_most_days)
-    rng = np.random.default_rng([seed, list(TRACES).index(name)])
+    in_outage = name in OUTAGES
+    rng = np.random.default_rng([seed, 10 if in_outage else list(TRACES).index(name)])
     scattered, bursts = uploads(rng, days)
     at = np.concatenate([scattered, *bursts])
-    burst_of = np.concatenate(
-        [np.full(part.size, index - 1) for index, part in enumerate([scattered, *bursts])]
-    )
+    burst_of = np.repeat(np.arange(-1, len(bursts)), [scattered.size, *(burst.size for burst in bursts)])
     order = np.argsort(at, kind="stable")
     at, burst_of = at[order], burst_of[order]
-    jobs = rng.lognormal(np.log(JOB_MEDIAN_S), JOB_SIGMA, at.size)
+    if name == "long encodes":
+        jobs = np.exp(rng.uniform(np.log(HOUR_S), np.log(8 * HOUR_S), at.size))
+    else:
+        jobs = rng.lognormal(np.log(JOB_MEDIAN_S), JOB_SIGMA, at.size)
     phantoms: list[tuple[float, float]] = []
     if name == "phantom rows":
         for _ in range(6 * days):  # most are found by their silence, some only when the lease runs out
             start = rng.uniform(0, days * DAY_S)
             phantoms.append((start, start + (4 * HOUR_S if rng.uniform() < 0.25 else rng.uniform(120, 300))))
-    outages, shortages = [], []
-    deletions = [_poisson(rng, DELETIONS_PER_HOUR, 0, days * DAY_S)]
+    outages = []
+    deletions = [_poisson(rng, 1.0 if conditions.low else 0.0, 0, days * DAY_S)]
     for day in range(days):
         deletions.append(_burst(rng, day * DAY_S + rng.uniform(8, 20) * HOUR_S, DELETION_BATCH, 30))
         for source in SOURCES:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
-        start = day * DAY_S + rng.uniform(0, DAY_S - SHORTAGE_S)
-        shortages.append((start, start + SHORTAGE_S))
+    if in_outage:
+        outages = [("database", OUTAGE_FROM_S, OUTAGE_FROM_S + OUTAGE_S)] if outage else []
     return Trace(
         name=name,
         length_s=days * DAY_S,
@@ -190,8 +191,8 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         phantoms_s=tuple(phantoms),
         deletions_s=tuple(np.sort(np.concatenate(deletions)).tolist()),
         outages_s=tuple(outages),
-        shortages_s=tuple(shortages),
         runs=schedule(days * DAY_S, tuple(outages), rng),
+        conditions=conditions if outage else Conditions(),
     )
 
 
@@ -207,7 +208,7 @@ def schedule(
     for source, from_s, to_s in outages_s:
         known[source] &= (at_s < from_s) | (at_s > to_s)
     readable_s = at_s + rng.exponential(LAG_MEAN_S, at_s.size)
-    put = known["cloudwatch"] & known["database"] & (rng.uniform(size=at_s.size) >= LOST)
+    put = known["cloudwatch"] & (rng.uniform(size=at_s.size) >= LOST)
     known["cloudwatch"] &= rng.uniform(size=at_s.size) >= LOST
     columns = (
         at_s,
