@@ -232,11 +232,12 @@ def _math(expression: str, label: str) -> Series:
 
 
 def _widget(graph: Graph, thresholds: Sequence[Alarm], region: str, position: int) -> Widget:
-    lines: list[Any] = []
+    names: dict[float, list[str]] = {}
     for alarm in (alarm for alarm in thresholds if alarm.name in graph.alarms):
-        condition = "" if alarm.name in graph.at else f" {alarm.comparison} {alarm.threshold:g}"
-        value = graph.at.get(alarm.name, alarm.threshold)
-        lines.append({"label": f"{alarm.name}{condition}", "value": value, "color": _ALARM_COLOR})
+        names.setdefault(graph.at.get(alarm.name, alarm.threshold), []).append(alarm.name)
+    lines: list[Any] = [
+        {"label": ", ".join(each), "value": value, "color": _ALARM_COLOR} for value, each in names.items()
+    ]
     if graph.normal is not None:
         lines.append([{"label": "normal", "value": 0, "color": _NORMAL_COLOR}, {"value": graph.normal}])
     return {

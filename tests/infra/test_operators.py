@@ -147,7 +147,8 @@ class TestDashboard:
             metrics = {name for (_, name, _), _ in series_in(graph)}
             for line in graph["properties"].get("annotations", {}).get("horizontal", ()):
                 if isinstance(line, dict):
-                    lines.setdefault(line["label"].split()[0], []).append((line["value"], metrics))
+                    for name in line["label"].split(", "):
+                        lines.setdefault(name, []).append((line["value"], metrics))
         assert set(lines) == set(alarms_of(resources)) - {NOT_DRAWN}
         for name, alarm in alarms_of(resources).items():
             if name != NOT_DRAWN:
