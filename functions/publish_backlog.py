@@ -205,8 +205,9 @@ def decision_inputs(seen: Measurement, at: datetime) -> Inputs:
     own, wanted = (series(name, read(Metrics).dimensions) for name in ("BacklogCount", "DesiredWorkers"))
     if backlog is None:
         of_queue = series("QueueDepth", {WORKER_TYPE: VIDEO})
-        published = (read_back(one, window_s=OUTAGE_S) for one in (own, wanted, of_queue))
-        return msgspec.structs.replace(inputs, last_known=last_known(*published, visible))
+        then, wanted_then, messages = (read_back(one, window_s=OUTAGE_S) for one in (own, wanted, of_queue))
+        last = last_known(then, wanted_then, messages, visible)
+        return msgspec.structs.replace(inputs, last_known=last)
     return msgspec.structs.replace(
         inputs,
         held_by_draining=sum(backlog.by_instance.get(id_, 0) for id_ in (group.draining if group else ())),

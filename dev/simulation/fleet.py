@@ -92,7 +92,7 @@ class FleetSimulation:
         trace, group, events = self.trace, self.group, self.events
         padded = int(trace.length_s // MINUTE_S) + PAD_MINUTES + 2
         view = View(safety=group.safety, low=self.low, high=self.high)
-        view.points, view.wanted, view.depths = ([None] * padded for _ in range(3))
+        view.points, view.wanted, view.depths = [None] * padded, [None] * padded, [None] * padded
         late: list[Published] = []
         visible = idle_minutes = 0
         for at_s, database, queue, cloudwatch, readable_s, queue_lags, apply_after_s in trace.runs:

@@ -110,8 +110,8 @@ class Reclaim(_Rival):
         """Put the view into a record and decide."""
         last = None
         if view.uploaded is None:
-            published = (view.back(points, 360) for points in (view.points, view.wanted, view.depths))
-            last = last_known(*published, view.visible)
+            backlog, wanted, depth = (view.back(one, 360) for one in (view.points, view.wanted, view.depths))
+            last = last_known(backlog, wanted, depth, view.visible)
         decision = decide(
             Inputs(
                 at=EPOCH + timedelta(minutes=view.minute),
