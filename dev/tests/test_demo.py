@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from dev.testing.programs import ROOT
+from video_reclaim.rules.staleness import Reason
 
 
 @pytest.mark.long
@@ -15,6 +16,6 @@ def test_every_act_ends_as_it_should_and_the_last_one_tells_why_a_video_was_recl
     )
 
     assert played.returncode == 0, played.stdout + played.stderr
-    last_act = played.stdout.partition("-m ops why")[2]
-    assert "its heartbeat was not renewed for too long under the same lease" in last_act
+    last_act = " ".join(played.stdout.partition("-m ops why")[2].split())
+    assert Reason.SILENT.meaning in last_act
     assert "leased by worker-" in last_act
