@@ -8,6 +8,7 @@ nothing depends on how fast the machine is.
 import contextlib
 import heapq
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -103,6 +104,7 @@ class Schedule:
         self._due: list[tuple[float, int, Party]] = []
         self._waiting: list[tuple[Callable[[], bool], Party]] = []
         self._order = itertools.count()
+        self._random = random.Random(0)  # fractions of seconds, which tell one claim from another
         self._switch = threading.Semaphore(0)
         self._owner = threading.current_thread()
         self._session: Any = None
@@ -217,7 +219,7 @@ class Schedule:
                 self._push(party, party.not_before)
                 continue
             if at > self.now():
-                self.pass_time(at - self.now())
+                self.pass_time(min(at + self._random.random(), until) - self.now())
             party.take_turn()
             for waiting in [waiting for waiting in self._waiting if waiting[0]()]:
                 self._waiting.remove(waiting)
