@@ -89,6 +89,7 @@ def _fleet(stage: Stage, watched: Watched) -> list[Graph]:
     held = own("DecisionHeld", stat="Average", label="share of the decisions of 15 minutes")
     return [
         Graph("Backlog: videos that wait or are being transcoded", [own("BacklogCount")]),
+        Graph("Messages in the video queue, deletions among them", [own("VideoMessages")]),
         Graph("Longest wait: seconds", [own("OldestBacklogAge")], ["OldestWait"]),
         Graph(
             "Workers: together what was decided",

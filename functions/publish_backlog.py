@@ -121,6 +121,7 @@ def measured(metrics: Metrics, seen: Measurement, given: PublishEvent) -> dict[S
     looked = not given.pass_.retried and given.run.heartbeats_trusted is not msgspec.UNSET
     values = {
         "BacklogCount": None if backlog is None else backlog.uploaded + backlog.processing,
+        "VideoMessages": None if (video := seen.depths.get(VIDEO)) is None else video.visible,
         "OldestBacklogAge": _known(given.run.longest_wait_s),
         "VideosReclaimed": did.reclaimed,
         "VideosEnqueued": did.enqueued,
@@ -202,11 +203,11 @@ def decision_inputs(seen: Measurement, at: datetime) -> Inputs:
         override_problem=override_problem,
     )
     read_back = partial(cloudwatch.maxima, read(Metrics).namespace, at=at)
-    own, wanted = (series(name, read(Metrics).dimensions) for name in ("BacklogCount", "DesiredWorkers"))
+    names = ("BacklogCount", "DesiredWorkers", "VideoMessages")
+    own, *others = (series(name, read(Metrics).dimensions) for name in names)
     if backlog is None:
-        of_queue = series("QueueDepth", {WORKER_TYPE: VIDEO})
-        then, wanted_then, messages = (read_back(one, window_s=OUTAGE_S) for one in (own, wanted, of_queue))
-        last = last_known(then, wanted_then, messages, visible)
+        then, wanted, messages = (read_back(one, window_s=OUTAGE_S) for one in (own, *others))
+        last = last_known(then, wanted, messages, visible)
         return msgspec.structs.replace(inputs, last_known=last)
     return msgspec.structs.replace(
         inputs,

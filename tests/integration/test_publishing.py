@@ -148,6 +148,7 @@ class TestMeasuring:
         own = {
             **{
                 "BacklogCount": 3,
+                "VideoMessages": 2,
                 "OldestBacklogAge": 90.5,
                 "VideosReclaimed": 3,
                 "VideosEnqueued": 6,
@@ -340,7 +341,7 @@ class TestDeciding:
         self, calm, environment
     ):
         calm.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=4)
-        queue = series("QueueDepth", {"WorkerType": "Video"})
+        queue = series("VideoMessages", {})
         wanted = series("DesiredWorkers", {})
         for minutes_ago, *values_ in ((290, 5, 4, 1), (289, None, 9, 6), (3, None, 9, 2)):
             at = calm.at - timedelta(minutes=minutes_ago)
