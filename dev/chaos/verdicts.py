@@ -36,6 +36,9 @@ from dev.chaos.duplicates import duplicates_have_cause
 from dev.chaos.history import SAVE, Row, Write
 
 _BETWEEN_BEATS_S = 20
+_LISTING_S = 25
+"""So long a listing may take from its rows to its look at Redis, all of which counts as silence. A living worker's
+last heartbeat is never as old as what is left, 35 s."""
 
 
 def only_its_columns(case: Case) -> Iterator[Violation]:
@@ -94,7 +97,7 @@ def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
                 )
             continue
         beat = case.last_beat(video, looked_at)
-        if looked_at - beat > case.timing.silent_after_s - SAME_MOMENT_S:
+        if looked_at - beat > case.timing.silent_after_s - _LISTING_S:
             continue
         if (before.handoff_token or before.status == "FAILED") and _lost_since(case, video, beat, looked_at):
             continue
@@ -133,15 +136,17 @@ def mass_silence_waits(case: Case) -> Iterator[Violation]:
         looked_at = case.asked_at(listing, "look") if listing else None
         if looked_at is None or _is_given_up(case, video, write):
             continue
-        silent_s = looked_at - max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at))
+        silent_s = looked_at - _moved_at(case, video, looked_at)
         if silent_s < case.timing.mass_silence_s and _most_are_silent(case, looked_at):
             what = f"silent for {silent_s:.1f} s, like most others: {write}"
             yield Violation("mass_silence_waits", video, write.at, what)
 
 
-def _changed_at(case: Case, video: int, before: float) -> float:
+def _moved_at(case: Case, video: int, before: float) -> float:
+    """Return when anybody last changed what is seen of a video."""
     writes = (w for w in case.writes[video] if w.at < before and identity(w.before) != identity(w.after))
-    return max((write.at for write in writes), default=0.0)
+    beats = (told["at"] for told in case.steps[video] if told["event"] in ("beat", "beatDeleted"))
+    return max((*(write.at for write in writes), *(at for at in beats if at < before)), default=0.0)
 
 
 def _most_are_silent(case: Case, looked_at: float) -> bool:
@@ -159,7 +164,7 @@ def _most_are_silent(case: Case, looked_at: float) -> bool:
         row = next((w.after for w in reversed(writes) if w.at < looked_at), None)
         if row is None or row.status != "PROCESSING" or (row.leased_until or looked_at) < looked_at:
             continue
-        quiet = max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at)) < max(earlier)
+        quiet = _moved_at(case, video, looked_at) < max(earlier)
         silent, heard = silent + quiet, heard + (not quiet)
     return silent >= 3 and silent > heard
 
