@@ -157,7 +157,7 @@ def read_deployment(stage: str = "existing") -> Deployment:
         for graph in widgets(template)
         for series in graph["properties"].get("metrics", ())
     }
-    ours = [series for series in shown if series[0] == variables["METRICS_NAMESPACE"]]
+    ours = [series for series in shown if series[:1] == (variables["METRICS_NAMESPACE"],)]
     return Deployment(
         runs_a_day=24 * 60 // int(schedule["ScheduleExpression"].split("(")[1].split()[0]),
         memory_gb=max(one["MemorySize"] for one in functions) / 1024,

@@ -39,6 +39,7 @@ from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from dev.testing.messages import Queue
+from dev.testing.sections import of_function
 from dev.testing.servers import common_settings, forget_clients
 from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from video_reclaim.adapters.postgres.store import store
@@ -55,13 +56,6 @@ MODULES = {
     "Reclaim": "reclaim",
     "Enqueue": "enqueue",
     "PublishBacklog": "publish_backlog",
-}
-# The sections of the settings that each function is given; tests/infra compares the template with the settings.
-SECTIONS = {
-    "ListStaleVideos": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "SCHEDULE", "QUEUES"),
-    "Reclaim": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "SCHEDULE"),
-    "Enqueue": ("DATABASE", "REDIS", "STAGE", "RECLAIMING", "QUEUES"),
-    "PublishBacklog": ("DATABASE", "QUEUES", "METRICS", "SCALING", "WORKERS", "SCHEDULE"),
 }
 OTHER_QUEUES = ("academy-ai-jobs-lite", "academy-ai-jobs-basic", "academy-messaging-jobs")
 
@@ -275,10 +269,7 @@ class Workflow:
             "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
             "WORKERS_GROUP_NAME": GROUP,
         }
-        return {
-            function: {name: value for name, value in known.items() if name.partition("_")[0] in sections}
-            for function, sections in SECTIONS.items()
-        }
+        return {function: of_function(function, known) for function in MODULES}
 
     def _keep_warm(self, function):
         """Let a function keep its connections, unless its settings lead elsewhere than the last one's."""
