@@ -167,7 +167,7 @@ class TestChange:
 
     def test_another_definition_changes_the_state_machine_alone(self, monkeypatch, tmp_path):
         other = tmp_path / "changed.asl.json"
-        other.write_text(DEFINITION.read_text().replace('"MaxAttempts": 6', '"MaxAttempts": 5', 1))
+        other.write_text(DEFINITION.read_text().replace('"MaxAttempts": 10', '"MaxAttempts": 9', 1))
         monkeypatch.setattr(workflow, "DEFINITION", other)
         assert {kind for kind, _ in self.changed()} == {"AWS::StepFunctions::StateMachine"}
 
