@@ -315,7 +315,7 @@ def test_postgresql_down_publishes_what_is_known_and_fails_with_the_error_of_the
     [
         pytest.param("StoreRefused", 1, id="not-retried"),
         pytest.param("Runtime.ExitError", 3, id="out-of-memory"),
-        pytest.param("Lambda.TooManyRequestsException", 7, id="throttled"),
+        pytest.param("Lambda.TooManyRequestsException", 11, id="throttled"),
         pytest.param("KeyError", 1, id="a-defect"),
     ],
 )
