@@ -108,7 +108,9 @@ def _work(name: str, stack: Stack) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     pace = Pace(encode_s=WINDOW_S + 2 * GIVE_UP_S)
     sqs, dsn, redis_url = Clients(stack.endpoint_url).sqs, stack.postgres_dsn, stack.redis_url
-    Worker(name, sqs=sqs, queue_url=stack.queue_url, dsn=dsn, redis_url=redis_url, pace=pace).run(max_jobs=1)
+    Worker(
+        name, sqs=sqs, queue_url=stack.queue_url, dsn=dsn, redis_url=redis_url, pace=pace, manner="fast"
+    ).run(max_jobs=1)
 
 
 def _end_with(parent: int) -> None:
@@ -120,7 +122,8 @@ def _end_with(parent: int) -> None:
 def _wait_until_claimed(stack: Stack, workers: int) -> dict[str, int]:
     """Return the video of every worker once each has one."""
     give_up_s = time.monotonic() + GIVE_UP_S
-    statement = "SELECT leased_by, id FROM video_video WHERE status = 'PROCESSING'"
+    name = "regexp_replace(leased_by, '-[0-9a-f]{8}$', '')"  # without the request's id
+    statement = f"SELECT {name}, id FROM video_video WHERE status = 'PROCESSING'"
     while len(videos := dict(academy.query(stack.postgres_dsn, statement))) < workers:
         if time.monotonic() > give_up_s:
             raise RuntimeError(f"only {len(videos)} of {workers} workers have claimed a video")
