@@ -36,15 +36,17 @@ def dependency_layer(target: Literal["aws", "host"], python: str = AWS_PYTHON) -
     Raises:
         subprocess.CalledProcessError: pip failed; its output is on standard error.
     """
-    requirements, wheels = recipe(target, python)
-    here = "" if target == "aws" else f"{sysconfig.get_platform()} {sys.version_info[:2]}"
+    aws = target == "aws"
+    requirements = needed(LOCK.read_text(), _aws_environment(python) if aws else {})
+    wheels = _aws_wheels(python) if aws else []
+    here = "" if aws else f"{sysconfig.get_platform()} {sys.version_info[:2]}"
     ingredients = repr((requirements, wheels, here, _OF_THIS_MACHINE))
     folder = CACHE / f"layer-{target}-{hashlib.sha256(ingredients.encode()).hexdigest()[:12]}"
     if folder.exists():
         return folder
     partial = folder.with_suffix(f".{os.getpid()}.partial")
-    unpack(partial / "python", requirements, wheels)
-    if target == "host":
+    _unpack(partial / "python", requirements, wheels)
+    if not aws:
         compileall.compile_dir(
             partial / "python", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
         )
@@ -76,14 +78,6 @@ def certificates(given: Sequence[str]) -> Path:
     return folder
 
 
-def recipe(target: Literal["aws", "host"], python: str) -> tuple[str, list[str]]:
-    """Return the requirements of a layer, and pip's options that choose their wheels."""
-    lock = LOCK.read_text()
-    if target == "host":
-        return needed(lock, {}), []
-    return needed(lock, _aws_environment(python)), _aws_wheels(python)
-
-
 def needed(lock: str, environment: Mapping[str, str]) -> str:
     """Return the requirements of a lock that an environment needs, without their markers.
 
@@ -105,14 +99,14 @@ def needed(lock: str, environment: Mapping[str, str]) -> str:
     return "\n".join(kept)
 
 
-def unpack(folder: Path, requirements: str, wheels: list[str], interpreter: str = sys.executable) -> None:
-    """Unpack the wheels of requirements into a folder, by an interpreter's pip, without what depends on it."""
+def _unpack(folder: Path, requirements: str, wheels: list[str]) -> None:
+    """Unpack the wheels of requirements into a folder, without what depends on the interpreter."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / "requirements.txt"
     file.write_text(requirements)
     pip = "-m pip install --quiet --no-compile --no-deps --only-binary=:all: --require-hashes"
     where = ["--requirement", str(file), "--target", str(folder)]
-    subprocess.run([interpreter, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
+    subprocess.run([sys.executable, *pip.split(), "--disable-pip-version-check", *where, *wheels], check=True)
     file.unlink()
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for name in _OF_THIS_MACHINE:
@@ -130,18 +124,16 @@ def _aws_wheels(python: str) -> list[str]:
 
 def _aws_environment(python: str) -> dict[str, str]:
     """Return the values of every marker on Lambda; the patch release is Lambda's own choice."""
+    release = f"{python}.0"
     return {
-        "implementation_name": "cpython",
-        "implementation_version": f"{python}.0",
-        "os_name": "posix",
-        "platform_machine": "aarch64",
-        "platform_python_implementation": "CPython",
-        "platform_release": "",
-        "platform_system": "Linux",
-        "platform_version": "",
-        "python_full_version": f"{python}.0",
-        "python_version": python,
-        "sys_platform": "linux",
+        **{"implementation_name": "cpython", "implementation_version": release, "os_name": "posix"},
+        **{
+            "platform_machine": "aarch64",
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+        },
+        **{"platform_system": "Linux", "platform_version": "", "python_full_version": release},
+        **{"python_version": python, "sys_platform": "linux"},
     }
 
 

@@ -36,7 +36,6 @@ def _token_or(value: Any, valid: Callable[[Any], Any]) -> Any:  # noqa: ANN401 (
 TokenOr = WrapValidator(_token_or)
 Seconds = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65_535), TokenOr]
-Arn = Annotated[str, Field(pattern=r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:.+$"), TokenOr]
 # Secrets Manager puts six random characters behind a secret's name: a grant without them covers nothing.
 SecretArn = Annotated[
     str, Field(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:.+-[\w?]{6}$"), TokenOr

@@ -11,14 +11,9 @@ LIST = ROOT / "functions" / "video_reclaim" / "metrics.json"
 
 @dataclass(frozen=True)
 class Metric:
-    """An entry of the list.
+    """An entry of the list; ``dimension`` is the one that it has, None for those of the stage.
 
-    Attributes:
-        name: metric name.
-        unit: CloudWatch's unit.
-        statistic: CloudWatch's statistic, by which alarms and the dashboard combine the values of a period.
-        dimension: the one dimension that it has; None for the dimensions of the stage.
-        meaning: one line for people.
+    Alarms and the dashboard combine the values of a period by ``statistic``.
     """
 
     name: str

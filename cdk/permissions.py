@@ -7,8 +7,6 @@ from constructs import Construct
 from .queues import PlatformQueues
 from .stage import Stage
 
-_OF_A_GROUP = ["AutoScalingGroups", "InstanceRefreshes", "LifecycleHooks"]
-
 
 def allow(
     actions: list[str], resources: list[str], conditions: dict[str, dict[str, str]] | None = None
@@ -52,6 +50,7 @@ def observe(scope: Construct, stage: Stage, queues: PlatformQueues) -> list[iam.
     parameter = Stack.of(scope).format_arn(
         service="ssm", resource="parameter", resource_name=stage.scaling.override_parameter.lstrip("/")
     )
+    of_a_group = ("AutoScalingGroups", "InstanceRefreshes", "LifecycleHooks")
     namespace = {"StringEquals": {"cloudwatch:namespace": stage.metrics.namespace}}
     measured = [queue.queue_arn for members in queues.by_worker_type.values() for queue in members]
     return [
@@ -59,7 +58,7 @@ def observe(scope: Construct, stage: Stage, queues: PlatformQueues) -> list[iam.
         allow(["ssm:GetParameter"], [parameter]),
         allow(["cloudwatch:PutMetricData"], ["*"], namespace),  # the namespace is its only bound
         allow(["cloudwatch:GetMetricData"], ["*"]),  # takes neither resource nor condition
-        allow([f"autoscaling:Describe{what}" for what in _OF_A_GROUP], ["*"]),  # they take no resource
+        allow([f"autoscaling:Describe{what}" for what in of_a_group], ["*"]),  # they take no resource
     ]
 
 

@@ -14,14 +14,7 @@ from .sections import Network
 
 @dataclass(frozen=True)
 class Placement:
-    """A VPC with subnets and security groups, or the ids of subnets and security groups, or nothing.
-
-    Attributes:
-        vpc: the VPC; None where it is given by ids, or where there is none.
-        subnets: which subnets of ``vpc``; None for its private subnets.
-        security_groups: the functions' security groups.
-        network: ids in place of ``vpc``.
-    """
+    """A VPC with subnets (None: its private ones) and security groups, or ``network``, their ids, or nothing."""
 
     vpc: ec2.IVpc | None = None
     subnets: ec2.SubnetSelection | None = None
@@ -61,10 +54,6 @@ class Placement:
 
 
 _INTERFACES = [
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
+    *("ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
+    *("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses"),
 ]

@@ -1,4 +1,7 @@
-"""Refuse what can't work where it is deployed: things of another region, account or deployment."""
+"""Refuse what can't work where it is deployed: things of another region, account or deployment.
+
+Each function raises ValueError with a message that begins with the key, or the argument, that is to be changed.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -27,22 +30,14 @@ def secrets_and_keys(database: Database, redis: Redis) -> list[tuple[str, str | 
 
 
 def refuse_other_regions(arns: Iterable[tuple[str, str | None]], region: str) -> None:
-    """Refuse ARNs of another region; a name and a token have none.
-
-    Raises:
-        ValueError: the message begins with the key.
-    """
+    """Refuse ARNs of another region; a name and a token have none."""
     for key, arn in arns:
         if arn and arn.startswith("arn:") and not is_token(region) and arn.split(":")[3] != region:
             raise ValueError(f"{key}: {arn} is not in the region of the functions, {region}")
 
 
 def refuse_foreign_dead_letters(queue: str, account: str | None, region: str | None) -> None:
-    """Refuse a dead-letter queue that may be in another account or region, where no alarm sees its metrics.
-
-    Raises:
-        ValueError: the message begins with the key.
-    """
+    """Refuse a dead-letter queue that may be in another account or region, where no alarm sees its metrics."""
     if not queue.startswith("arn:"):
         return
     if account is None or region is None:
@@ -56,11 +51,7 @@ def refuse_foreign_dead_letters(queue: str, account: str | None, region: str | N
 def refuse_queues(
     video: "IQueue", dead_letters: "IQueue", others: Mapping[str, object], stack: "Stack"
 ) -> None:
-    """Refuse queues that the workflow can't send to or that its alarms can't see.
-
-    Raises:
-        ValueError: the message begins with the argument.
-    """
+    """Refuse queues that the workflow can't send to or that its alarms can't see."""
     if video.fifo:
         raise ValueError("video_queue: must not be a FIFO queue")
     if "Video" in others:
@@ -74,9 +65,6 @@ def refuse_missing_roots(database: Database, region: str) -> None:
     """Refuse a database that could not be verified, because the shipped roots don't cover its region.
 
     A region that is only known when the stack is deployed is accepted.
-
-    Raises:
-        ValueError: the message begins with the key.
     """
     verified = database.ssl_mode.startswith("verify")
     if not verified or database.ssl_root_cert != SHIPPED_ROOTS or is_token(region):
@@ -93,11 +81,7 @@ Owned = Mapping[str, tuple[object, ...]]
 
 
 def refuse_sharing(mine: Owned, others: Mapping[str, Owned]) -> None:
-    """Refuse a deployment that works on the same things as another.
-
-    Raises:
-        ValueError: the message begins with the key that they share.
-    """
+    """Refuse a deployment that works on the same things as another."""
     for other, theirs in sorted(others.items()):
         for key, there in theirs.items():
             if all(

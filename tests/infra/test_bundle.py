@@ -5,12 +5,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from importlib.metadata import distributions
 
 import pytest
 
-from cdk.bundle import AWS_PYTHON, LOCK, dependency_layer, needed, recipe, unpack
+from cdk.bundle import LOCK, certificates, dependency_layer, needed
 from tests.infra.conftest import ROOT
 from tests.infra.test_shapes import SHAPES
 
@@ -58,33 +57,14 @@ def test_its_files_are_the_same_wherever_it_is_built(layer):
     assert content(layer) == SNAPSHOT.read_text().strip()
 
 
-def other_interpreter():
-    """The oldest Python on this machine that the app supports and that does not run this test."""
-    listed = [sys.executable, "-m", "uv", "python", "list", "--only-installed", "--output-format", "json"]
-    found = json.loads(subprocess.run(listed, capture_output=True, text=True, check=False).stdout or "[]")
-    versions = {tuple(map(int, one["version"].split("."))): one["path"] for one in found if is_release(one)}
-    return versions[min(versions)] if versions else None
-
-
-def is_release(found):
-    version = found["version"]
-    own = ".".join(map(str, sys.version_info[:3]))
-    return (
-        found["implementation"] == "cpython"
-        and re.fullmatch(r"3\.1[1-9]\.\d+", version) is not None
-        and version != own
-    )
-
-
-def test_another_interpreter_builds_the_same(layer, tmp_path):
-    other = other_interpreter()
-    if other is None:
-        pytest.skip("this machine has no other Python from 3.11 on")
-    try:
-        unpack(tmp_path / "layer" / "python", *recipe("aws", AWS_PYTHON), other)
-    except subprocess.CalledProcessError:
-        pytest.skip("it has no pip, or no package registry answers")
-    assert content(tmp_path / "layer") == content(layer)
+def test_roots_of_one_s_own_have_names_of_their_own(tmp_path):
+    for name in ("database", "redis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ca.pem").write_text(name)
+    one, other = (str(tmp_path / name / "ca.pem") for name in ("database", "redis"))
+    assert (certificates([one, one]) / "ca.pem").read_text() == "database"
+    with pytest.raises(ValueError, match="must have different names"):
+        certificates([one, other])
 
 
 PINNED = """\

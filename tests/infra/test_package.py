@@ -97,3 +97,8 @@ def test_the_operator_s_command_is_beside_it_with_its_runbook(installed):
     assert "video-reclaim = video_reclaim_ops.__main__:main" in script.read_text()
     runbook = installed / "video_reclaim_ops" / "runbook.md"
     assert runbook.read_bytes() == (ROOT / "docs" / "runbook.md").read_bytes()
+
+
+def test_it_brings_pip_which_environments_of_uv_have_not(installed):
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    assert "Requires-Dist: pip" in metadata.read_text()
