@@ -38,12 +38,9 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 class Deployment:
     """One deployed stage.
 
-    Every method makes AWS calls and may raise botocore's errors; reads can be repeated at any time.
-
-    Attributes:
-        stage: its name, which is also the name of a construct that another app deployed.
-        prefix: what the names of its resources begin with.
-        client: makes boto3's client for a service; not thread-safe for one that is not made yet.
+    Every method makes AWS calls and may raise botocore's errors; reads can be repeated at any time. ``stage`` is its
+    name, which may be that of a construct in another app, and ``prefix`` what the names of its resources begin with.
+    ``client`` makes boto3's client for a service, and is not thread-safe for one that is not made yet.
     """
 
     def __init__(self, stage: str, session: boto3.Session, endpoint_url: str | None) -> None:

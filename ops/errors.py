@@ -2,14 +2,7 @@
 
 from enum import IntEnum
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-)
+import botocore.exceptions as aws
 
 
 class Exit(IntEnum):
@@ -29,16 +22,16 @@ class OpsError(Exception):
         self.status = status
 
 
-def describe_aws_error(exc: BotoCoreError | ClientError) -> str:
+def describe_aws_error(exc: aws.BotoCoreError | aws.ClientError) -> str:
     """Return one line that says what AWS or its client library refused, and what to do where that is known."""
-    if isinstance(exc, ClientError):
+    if isinstance(exc, aws.ClientError):
         error = exc.response.get("Error", {})
         message = " ".join(error.get("Message", "").split())
         return f"AWS refused {exc.operation_name}: {error.get('Code', 'unknown error')}: {message}"
-    if isinstance(exc, NoCredentialsError):
+    if isinstance(exc, aws.NoCredentialsError):
         return "No AWS credentials: set AWS_PROFILE, or sign in with `aws sso login` or `aws configure`."
-    if isinstance(exc, NoRegionError):
+    if isinstance(exc, aws.NoRegionError):
         return "No AWS region: set AWS_REGION, or write `region` into the stage's file."
-    if isinstance(exc, (ConnectionError, HTTPClientError)):
+    if isinstance(exc, (aws.ConnectionError, aws.HTTPClientError)):
         return f"AWS can't be reached: {' '.join(str(exc).split())}"
     return f"AWS can't be used: {' '.join(str(exc).split())}"

@@ -17,7 +17,7 @@ from video_reclaim.rules.run_record import RunRecord
 from . import PROGRAM, RUNBOOK
 from .aws import Deployment
 from .errors import Exit, OpsError, describe_aws_error
-from .executions import ENDED_BADLY, Execution, meaning, redrive_refusal, remarks, summary
+from .executions import ENDED_BADLY, Execution, meaning, read_decided, redrive_refusal, remarks, summary
 from .screen import Json, Stage, answer, duration, now, show_duration, show_time, wrap
 from .stages import connect
 from .trace import read_trace
@@ -105,9 +105,20 @@ def not_released(deployment: Deployment, ended: Execution, ids: Sequence[int]) -
     return {video: meaning(said[video].reason) if video in said else "" for video in sorted(wanted - good)}
 
 
+def told(deployment: Deployment, ended: Execution) -> str:
+    """Return what an execution did; how many videos a failed one could not put back, its decision's log line tells."""
+    pattern = f'{{ $.message = "decided" && $.execution = "{ended.name}" }}'
+    since = now() - ended.started + timedelta(minutes=1)
+    failed = ended.status in ENDED_BADLY
+    made = (
+        read_decided(deployment.log_lines(pattern, since=since, steps=["PublishBacklog"])) if failed else []
+    )
+    return summary(ended, made[-1] if made else None)
+
+
 def _ended_lines(deployment: Deployment, ended: Execution) -> Iterable[str]:
     took = show_duration((ended.stopped or now()) - ended.started)
-    yield from wrap(f"{ended.status} after {took}: {summary(ended)}")
+    yield from wrap(f"{ended.status} after {took}: {told(deployment, ended)}")
     if ended.record:
         yield from _record_lines(ended.record)
     if ended.status in ENDED_BADLY:
@@ -179,4 +190,4 @@ def redrive_one(deployment: Deployment, execution: Execution, *, dry_run: bool) 
         ended = wait(deployment, execution.arn)
     except ClientError as exc:
         return False, describe_aws_error(exc)
-    return ended.status == "SUCCEEDED", f"{ended.status}: {summary(ended)}"
+    return ended.status == "SUCCEEDED", f"{ended.status}: {told(deployment, ended)}"

@@ -18,8 +18,7 @@ from .executions import DECIDED, ENDED_BADLY, Execution, read_decided, remarks, 
 from .screen import Json, Stage, answer, now, show_duration, show_time, wrap
 from .stages import connect
 
-READ, SHOWN = 5, 3
-"""Executions that are read, and that are on the screen; the JSON has all that are read."""
+READ, SHOWN = 5, 3  # executions that are read, which the JSON has, and that are on the screen
 REFRESH_S = 5
 _LABEL = 10  # columns
 _MOST_UNWELL = 8  # lines, so that everything fits the screen

@@ -320,8 +320,12 @@ class TestRun:
     def test_a_redrive_is_advised_where_it_helps(self, aws, ops, state, helps):
         aws.outcome = {"status": "FAILED", "error": "StoreUnavailable", "cause": "away"}
         aws.entered(state)
+        aws.logs.append(decided(execution="started", failed=3000))
         said = ops("run", status=Exit.NOT_DONE)
-        assert "StoreUnavailable: away" in said and ("redrive --stage mine \\ started" in said) is helps
+        assert (
+            "3,000 videos failed at first, for example StoreUnavailable: away" in said
+            and ("redrive --stage mine \\ started" in said) is helps
+        )
 
     def test_a_release_says_which_videos_were_not_quarantined(self, aws, ops):
         aws.outcome = {"stale": {"released": 2}, "spared": {"movedOn": 1}, "skipped": {"movedOn": 1}}
