@@ -41,8 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
         if said := describe_usage_error(exc):
             print(said, file=sys.stderr)
         return exc.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return Exit.NOT_DONE
     except SystemExit as exc:
         return int(exc.code or 0)
     except OpsError as exc:

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -231,9 +232,13 @@ class TestStatus:
 
     def test_watch_shows_it_again_until_it_is_stopped(self, aws, capsys, monkeypatch):
         pauses = [None]
-        monkeypatch.setattr(
-            status.time, "sleep", lambda _s: pauses.pop() if pauses else exec("raise KeyboardInterrupt")
-        )
+
+        def sleep(_seconds):
+            if not pauses:
+                raise KeyboardInterrupt
+            pauses.pop()
+
+        monkeypatch.setattr(status, "time", SimpleNamespace(sleep=sleep))
         main(["status", "--watch", "--stage", "mine"])
         assert capsys.readouterr().out.count("stage mine") == 2
 
