@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 import publish_backlog
 from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim.adapters import autoscaling, cloudwatch, ssm
-from video_reclaim.errors import InvalidInput, InvalidSetting, MetricsUnavailable
+from video_reclaim.errors import InvalidInput, MetricsUnavailable
 from video_reclaim.metrics import METRICS, Series, series
 from video_reclaim.records import from_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
@@ -83,10 +83,6 @@ def published(aws, results=(), *, run=LISTED, retried=False, given=None):
 def values(aws, name, **dimensions):
     points = aws.points.get((NAMESPACE, name, tuple(sorted(dimensions.items())), _unit(name)), [])
     return [value for _, value, _ in points]
-
-
-def _ahead(**time):
-    return (datetime.now(UTC) + timedelta(**time)).isoformat()
 
 
 def _unit(name):
@@ -255,20 +251,6 @@ class TestMeasuring:
         published(aws, [{"did": {"redisAway": 1}}])
         assert values(aws, "HeartbeatsTrusted") == [0.0], "the worst step decides"
 
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            pytest.param("QUEUES_URLS", '{"AI": []}', id="no-video-queue"),
-            pytest.param("SCALING_SCALE_IN_WINDOW_SECONDS", "61", id="half-a-minute"),
-            pytest.param("SCALING_VIDEOS_PER_WORKER", "0", id="nobody-works"),
-        ],
-    )
-    def test_a_setting_that_makes_no_sense_is_named_and_nothing_is_put(self, aws, environment, name, value):
-        environment.setenv(name, value)
-        with pytest.raises(InvalidSetting, match=rf"^{name}: "):
-            published(aws)
-        assert aws.points == {}
-
 
 @pytest.fixture
 def calm(academy, aws):
@@ -305,12 +287,6 @@ class TestDeciding:
         answer = published(aws)
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 12}
         assert list(answer["run"]["decision"]["inputs"]["window"]) == []
-
-    def test_in_advise_mode_the_group_is_not_changed(self, academy, aws, environment):
-        environment.setenv("SCALING_MODE", "advise")
-        academy.add("UPLOADED"), academy.add("UPLOADED")
-        assert published(aws)["setDesiredCapacity"]["needed"] is False
-        assert values(aws, "DesiredWorkers") == [2.0]
 
     def test_what_draining_instances_hold_and_what_has_no_tenant_asks_for_no_worker(
         self, academy, calm, described
@@ -354,13 +330,6 @@ class TestDeciding:
         last = answer["run"]["decision"]["inputs"]["lastKnown"]
         assert last == {"backlog": 5, "desired": 4, "visible": 1, "peakVisible": 6}
         assert answer["setDesiredCapacity"] == {"needed": True, "to": 4 + 5 + 1}
-
-    def test_an_order_is_obeyed(self, academy, aws):
-        order = {"mode": "fixed", "desired": 7, "until": _ahead(hours=1), "reason": "a big day"}
-        aws.ssm.put_parameter(Name=OVERRIDE, Value=json.dumps(order), Type="String")
-        answer = published(aws)
-        assert answer["setDesiredCapacity"] == {"needed": True, "to": 7}
-        assert "a big day" in answer["run"]["decision"]["reason"]
 
     def test_an_order_that_cannot_be_understood_or_read_forbids_scale_in_and_is_told(self, calm, environment):
         calm.ssm.put_parameter(Name=OVERRIDE, Value='{"mode": "stop"}', Type="String")

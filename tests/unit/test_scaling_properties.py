@@ -150,16 +150,6 @@ def test_a_busier_minute_in_the_window_never_means_fewer_workers(given_inputs, i
 
 
 @patient
-@given(inputs(), st.integers(1, 20))
-def test_messages_ask_for_one_worker_at_most_while_the_database_is_known(given_inputs, more):
-    assume(given_inputs.uploaded is not None and given_inputs.processing is not None)
-    assume(given_inputs.group.safety != "unprotected" and given_inputs.visible is not None)
-    raised, decision = replace(given_inputs, visible=given_inputs.visible + more), decide(given_inputs)
-    least = max(given_inputs.group.min, min(1, given_inputs.group.max))
-    assert decide(raised).desired in (decision.desired, max(decision.desired, least))
-
-
-@patient
 @given(inputs(), st.integers(0, 24))
 def test_without_the_database_instances_that_come_up_ask_for_no_more(given_inputs, in_service):
     """Only what they themselves withheld, as too many at once, follows."""
