@@ -46,26 +46,18 @@ def called(checkout, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "expected"),
+    ("target", "given", "added"),
     [
-        pytest.param("deploy", "", "deploy --require-approval never", id="deploy-asks-nobody"),
-        pytest.param(
-            "deploy",
-            "--outputs-file out.json",
-            "deploy --require-approval never --outputs-file out.json",
-            id="deploy-with-options",
-        ),
-        pytest.param("diff", "--fail", "diff --fail", id="a-difference-is-an-error"),
-        pytest.param("destroy", "--force", "destroy --force", id="destroy-by-force"),
-        pytest.param("bootstrap", "--qualifier mine", "bootstrap --qualifier mine", id="bootstrap"),
+        ("deploy", "", "--require-approval never"),
+        ("deploy", "--outputs-file out.json", "--require-approval never --outputs-file out.json"),
+        ("diff", "--fail", "--fail"),
+        ("destroy", "--force", "--force"),
+        ("bootstrap", "--qualifier mine", "--qualifier mine"),
     ],
 )
-def test_options_are_passed_on(checkout, target, given, expected):
-    assert called(checkout, target, "STAGE=existing", f"ARGS={given}") == [
-        "-c",
-        "stage=existing",
-        *expected.split(),
-    ]
+def test_options_are_passed_on(checkout, target, given, added):
+    expected = ["-c", "stage=existing", target, *added.split()]
+    assert called(checkout, target, "STAGE=existing", f"ARGS={given}") == expected
 
 
 def test_nothing_is_removed_when_nobody_can_be_asked(checkout):

@@ -228,43 +228,27 @@ def test_a_database_without_shipped_roots_is_refused_unless_they_are_given(tmp_p
 
 class TestTwoInOneApp:
     def refusal(self, env=None, other_env=None, **shared):
-        """What is said of a second deployment that shares something with the first."""
+        """What is refused of a second deployment that shares something with the first; None if nothing is."""
         app = an_app()
-        first = reclaim_in(
-            a_stack(env, app, "One"), worker_group="one", **{k: v for k, v in shared.items() if k != "own"}
-        )
-        given = {"worker_group": "two", **shared}
+        first = reclaim_in(a_stack(env, app, "One"), **{"worker_group": "one", **shared})
         try:
-            reclaim_in(a_stack(other_env, app, "Two"), **given)
+            reclaim_in(a_stack(other_env, app, "Two"), **{"worker_group": "two", **shared})
         except InvalidStage as exc:
             assert first.node.path in str(exc)
             return str(exc).partition(":")[0]
         return None
 
     def test_they_share_no_queue_group_override_or_metrics(self):
-        jobs = sqs.Queue(a_stack(), "Jobs")
-        assert self.refusal(video_queue=jobs) == "video_queue"
+        assert self.refusal() is None
+        assert self.refusal(video_queue=sqs.Queue(a_stack(), "Jobs")) == "video_queue"
         assert self.refusal(video_queue=by_arn("Jobs", "eu-west-1:123456789012")) == "video_queue"
         scaling = Settings(scaling=Scaling(override_parameter="/mine"))
         assert self.refusal(settings=scaling) == "settings.scaling.override_parameter"
         assert self.refusal(settings=Settings(metrics=Metrics(dimensions={}))) == "settings.metrics"
-        assert self.refusal() is None
-
-    def test_one_group_by_name_by_an_import_and_in_another_account(self):
-        def two(make, env=None, other_env=None):
-            app = an_app()
-            reclaim_in(a_stack(env, app, "One"), worker_group=make())
-            reclaim_in(a_stack(other_env, app, "Two"), worker_group=make())
-
-        for make in (lambda: "g", lambda: aws_cdk.Fn.import_value("Group")):
-            with pytest.raises(InvalidStage, match=r"^worker_group: must not be the same as that of One/It"):
-                two(make)
-        two(lambda: "g", HERE, aws_cdk.Environment(account="210987654321", region="eu-west-1"))
-
-    def test_queues_of_one_name_in_two_stacks_are_two(self):
-        app = an_app()
-        for name in ("Dev", "Prod"):
-            reclaim_in(a_stack(None, app, name), worker_group=name)
+        assert self.refusal(worker_group="g") == "worker_group"
+        assert self.refusal(worker_group=lambda _: aws_cdk.Fn.import_value("Group")) == "worker_group"
+        elsewhere = aws_cdk.Environment(account="210987654321", region="eu-west-1")
+        assert self.refusal(HERE, elsewhere, worker_group="g") is None
 
 
 class TestConstruct:
