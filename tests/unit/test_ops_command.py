@@ -42,7 +42,9 @@ RINGS = {**ALARM, "StateValue": "ALARM", "StateUpdatedTimestamp": AT}
 @pytest.fixture
 def aws(monkeypatch):
     answering = Aws()
-    monkeypatch.setattr(stages.boto3, "Session", lambda *_args, **_given: answering)
+    monkeypatch.setattr(
+        stages.boto3, "Session", lambda *_args, **given: vars(answering).update(given) or answering
+    )
     monkeypatch.setattr(runs, "POLL_S", 0)
     monkeypatch.setattr(runs, "_LOG_DELAY_S", 0)
     return answering
@@ -133,6 +135,20 @@ def test_a_wrong_command_line_is_one_line_and_nothing_is_asked(aws, capsys, argu
 def test_a_refusal_of_aws_is_one_line(aws, ops):
     aws.answers["list_executions"] = refusal("AccessDenied", "ListExecutions")
     assert "AWS refused ListExecutions: AccessDenied: not now" in ops("status", status=Exit.NO_AWS)
+
+
+@pytest.mark.parametrize(
+    ("file", "region"), [('{"region": "eu-north-1"}', "eu-north-1"), ("{}", "sa-east-1")]
+)
+def test_the_region_is_that_of_the_stage_s_file_or_of_the_environment(
+    aws, ops, monkeypatch, tmp_path, file, region
+):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "mine.json").write_text(file)
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setenv("AWS_REGION", "sa-east-1")
+    ops("activities")
+    assert aws.region_name == region
 
 
 class TestStatus:
@@ -249,12 +265,12 @@ class TestStuck:
 
     def test_it_is_the_last_look_of_the_last_run_with_what_to_do(self, aws, ops):
         since = (AT - timedelta(minutes=9)).isoformat()
-        aws.runs = [execution("run-1", spared={"tenantUnknown": 1, "heartbeatUnknown": 1, "beating": 4})]
+        aws.runs = [execution("run-1", spared={"tenantUnknown": 1, "heartbeatUnknown": 1, "suspect": 1})]
         second = {"look": "look-2", "at": LATER}
         aws.logs = [
             *(self.alone(1, "suspect"), self.alone(2, "suspect"), self.alone(3, "tenantUnknown")),
             logged("stale", video=1, reason="silent", **second),
-            self.alone(3, "tenantUnknown", **second),
+            *(self.alone(3, "tenantUnknown", **second), self.alone(8, "suspect", **second)),
             self.alone(4, "heartbeatUnknown", silent_since=since, **second),
             logged("reclaimed", "Reclaim", at=LATER, video=1, reason="silent"),
             logged("refused", "Reclaim", at=LATER, video=5, reason="silent", error="no"),
@@ -263,7 +279,7 @@ class TestStuck:
         ]
         shown = ops("stuck", "--json")
         kinds = [(one["video"], one["kind"]) for one in shown["videos"]]
-        assert kinds == [(4, "heartbeatUnknown"), (5, "refused"), (3, "tenantUnknown")]
+        assert kinds == [(4, "heartbeatUnknown"), (5, "refused"), (8, "suspect"), (3, "tenantUnknown")]
         assert shown["videos"][0]["since"] == since and all(one["todo"] for one in shown["videos"])
         assert shown["more"] == 0
 
@@ -305,7 +321,9 @@ class TestVideos:
         ]
         (line,) = ops("why", 7, "--json")["lines"]
         assert (line["times"], line["first"], line["execution"]) == (3, AT.isoformat(), "run-2")
-        assert "no tenant" in ops("why", 7)
+        assert "no tenant" in ops("why", 7, "--since", "1h")
+        start_s = aws.called("FilterLogEvents")[-1]["startTime"] / 1000
+        assert abs(datetime.now(UTC).timestamp() - 3600 - start_s) < 60
 
     def test_lines_of_other_videos_are_left_out_and_no_trace_is_no_answer(self, aws, ops):
         aws.answers["filter_log_events"] = {"events": [{"message": logged("reclaimed", video=2**53)[1]}]}
