@@ -52,7 +52,7 @@ class RunRecord(msgspec.Struct, rename="camel"):
         recovered: number of videos that failed in the first pass and succeeded in the second.
         decision: the scaling decision with all its inputs.
         metrics_error: why CloudWatch did not accept metrics of this run.
-        scaling_error: name of the error with which the group refused its new size; set by the workflow.
+        scaling_error: error with which the group refused its new size, and its cause; set by the workflow.
     """
 
     dry_run: bool = False
