@@ -117,11 +117,7 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
     Raises:
         InvalidStage: the stage names an alarm that does not exist.
     """
-    known = [
-        *_of_executions(stage, watched),
-        *_of_videos(stage, watched),
-        *_of_queues(watched),
-    ]
+    known = [*_of_executions(stage, watched), *_of_videos(stage, watched), *_of_queues(watched)]
     given = stage.observability.alarms
     if unknown := given.keys() - {alarm.name for alarm in known}:
         names = ", ".join(alarm.name for alarm in known)
@@ -208,12 +204,7 @@ def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
         own("RowsRefused", "notify", "VideosRefused", event),
         own("TenantUnknown", "notify", "VideosWithoutTenant", event),
         own("OverrideUnclear", "notify", "OverrideUnclear", rounds | {"periods": 3}),
-        own(
-            "WorkersIdle",
-            "notify",
-            "IdleWorkersWhileWaiting",
-            hours | {"period_s": max(300, round_s)},
-        ),
+        own("WorkersIdle", "notify", "IdleWorkersWhileWaiting", hours | {"period_s": max(300, round_s)}),
         own("DecisionHeld", "notify", "DecisionHeld", hours),
         own("AtMaximum", "notify", "WaitingAtMaximum", hours),
     ]

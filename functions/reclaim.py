@@ -11,15 +11,7 @@ from video_reclaim.adapters.redis.heartbeats import heartbeats
 from video_reclaim.records import to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
-from video_reclaim.rules.reclaiming import (
-    Plan,
-    Written,
-    counts,
-    judge_batch,
-    outcomes,
-    plan,
-    quarantines_due,
-)
+from video_reclaim.rules.reclaiming import Plan, Written, counts, judge_batch, outcomes, plan, quarantines_due
 from video_reclaim.rules.staleness import Criteria, Reason, Video
 from video_reclaim.rules.view import compare
 from video_reclaim.settings import Reclaiming, criteria_for, read

@@ -22,10 +22,7 @@ OURS = f"this product, as the workflow does it: {LANES} lanes, {BATCH} a batch, 
 LEAST = "the least: one UPDATE of what has expired, on the platform's table"
 PG_BOSS = "pg-boss, its expiry statement"
 CHANCY = "Chancy, its Recovery plugin"
-_COMPARED = (
-    ("pg-boss", "pg-boss", PG_BOSS),
-    ("chancy", "Chancy", CHANCY),
-)
+_COMPARED = (("pg-boss", "pg-boss", PG_BOSS), ("chancy", "Chancy", CHANCY))
 _TITLE_CHARACTERS = 247  # give a row of the platform's table its width
 _TOKEN, _HANDOFF_S = "bench.0123456789ab", 900
 _LEAST = """

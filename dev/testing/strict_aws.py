@@ -186,10 +186,7 @@ def _get_metric_data(response: CloudWatchResponse, aws: StrictAws) -> ActionResu
 
 
 def _set_desired_capacity(response: AutoScalingResponse, aws: StrictAws, original: Original) -> ActionResult:
-    name, desired = (
-        response._get_param("AutoScalingGroupName"),
-        response._get_int_param("DesiredCapacity"),
-    )
+    name, desired = (response._get_param("AutoScalingGroupName"), response._get_int_param("DesiredCapacity"))
     group = response.autoscaling_backend.autoscaling_groups.get(name)
     if group is None:
         raise autoscaling_errors.ValidationError("AutoScalingGroup name not found - null")

@@ -40,11 +40,7 @@ ACCEPTED = [
         "a dead-letter queue itself, or one whose depth alone is measured",
     ),
     (r"AwsSolutions-AS3", r"Workers/Group", "its activities are in its own history and on the dashboard"),
-    (
-        r"W3005",
-        r".*",
-        "the CDK adds dependencies that a reference implies already",
-    ),
+    (r"W3005", r".*", "the CDK adds dependencies that a reference implies already"),
 ]
 
 

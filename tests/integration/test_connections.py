@@ -157,10 +157,7 @@ SILENT = a_video()
 class TestTimeouts:
     def test_a_server_that_accepts_and_never_answers(self, server, monkeypatch):
         monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT_S", 2)
-        with (
-            Relay(server.port, mute=True) as relay,
-            pytest.raises(StoreUnavailable, match="timeout expired"),
-        ):
+        with Relay(server.port, mute=True) as relay, pytest.raises(StoreUnavailable, match="timeout expired"):
             Store(settings(relay.port)).measure_backlog()
 
     def test_a_statement_that_waits_for_a_lock(self, server):

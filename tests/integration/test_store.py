@@ -37,12 +37,7 @@ class TestListing:
         for status in ("PENDING", "UPLOADED", "READY", "FAILED"):
             academy.add(status)
         academy.add("UPLOADED", by="reclaim:y", until=60)  # another run is carrying it
-        assert [video.id for video in listed(store) if not video.waits] == [
-            never,
-            early,
-            orphan,
-            late,
-        ]
+        assert [video.id for video in listed(store) if not video.waits] == [never, early, orphan, late]
 
     def test_a_video_whose_lease_expired_while_it_waits_is_no_orphan_and_listed_once(self, academy, store):
         video = academy.add("UPLOADED", by="worker-1", until=-1)

@@ -86,12 +86,7 @@ def test_adding_up_leaves_the_results_as_they_are():
 def test_the_first_pass_keeps_what_the_listing_said():
     run = add_pass(BEGUN, one_pass(did(reclaimed=1, enqueued=1, quarantined=2, refused=1)))
     assert run == RunRecord(
-        stale={"leaseExpired": 3},
-        heartbeats_trusted=True,
-        reclaimed=1,
-        enqueued=1,
-        quarantined=2,
-        refused=1,
+        stale={"leaseExpired": 3}, heartbeats_trusted=True, reclaimed=1, enqueued=1, quarantined=2, refused=1
     )
 
 

@@ -21,10 +21,7 @@ def refuse_invalid_input() -> None:
     AWS returns InvalidExecutionInput, "The provided JSON input data is not valid" (StartExecution and
     StartSyncExecution, Step Functions API Reference). Ministack starts the execution, which then fails.
     """
-    for name, expected in (
-        ("_start_execution", "9923282fc76c"),
-        ("_start_sync_execution", "8600470a0208"),
-    ):
+    for name, expected in (("_start_execution", "9923282fc76c"), ("_start_sync_execution", "8600470a0208")):
         setattr(sf, name, _with_valid_input(reviewed(sf, name, expected)))
 
 

@@ -56,11 +56,7 @@ class Instance:
         self.autoscaling.complete_lifecycle_action(**self._action(), LifecycleActionResult="CONTINUE")
 
     def _action(self) -> Any:  # noqa: ANN401 - the arguments that both calls share
-        return {
-            "AutoScalingGroupName": self.group,
-            "LifecycleHookName": self.hook,
-            "InstanceId": self.id,
-        }
+        return {"AutoScalingGroupName": self.group, "LifecycleHookName": self.hook, "InstanceId": self.id}
 
     def _ask(self, method: str, item: str, headers: dict[str, str]) -> str:
         request = urllib.request.Request(f"{self.metadata_url}/{item}", method=method, headers=headers)

@@ -3,14 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from video_reclaim.rules.sightings import (
-    NOT_SEEN,
-    Look,
-    Seen,
-    Sighting,
-    is_mass_silence,
-    see,
-)
+from video_reclaim.rules.sightings import NOT_SEEN, Look, Seen, Sighting, is_mass_silence, see
 from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
 
 
