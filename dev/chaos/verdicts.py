@@ -150,21 +150,27 @@ def _moved_at(case: Case, video: int, before: float) -> float:
 
 
 def _most_are_silent(case: Case, looked_at: float) -> bool:
-    """Return whether the listing must have found most workers silent: by what an earlier look had recorded."""
-    earlier = [
-        at
+    """Return whether the listing must have found most workers silent: by what an earlier look had recorded.
+
+    Unless another listing wrote later what it had seen before that look: then those that have died since begin anew.
+    """
+    written = [
+        (at, max(event.at for event in case.answers(name, "remember")))
         for name, began in case.began.items()
         if began.details["step"] == "ListStaleVideos" and any(case.answers(name, "remember"))
-        if (at := case.asked_at(name, "look")) is not None and at <= looked_at - _BETWEEN_BEATS_S
+        if (at := case.asked_at(name, "look")) is not None
     ]
-    if not earlier or any(max(earlier) < at < looked_at for at in case.wiped):
+    last = max((at for at, _ in written if at <= looked_at - _BETWEEN_BEATS_S), default=None)
+    if last is None or any(last < at < looked_at for at in case.wiped):
+        return False
+    if any(at < last < written_at < looked_at for at, written_at in written):
         return False
     silent = heard = 0
     for video, writes in case.writes.items():
         row = next((w.after for w in reversed(writes) if w.at < looked_at), None)
         if row is None or row.status != "PROCESSING" or (row.leased_until or looked_at) < looked_at:
             continue
-        quiet = _moved_at(case, video, looked_at) < max(earlier)
+        quiet = _moved_at(case, video, looked_at) < last
         silent, heard = silent + quiet, heard + (not quiet)
     return silent >= 3 and silent > heard
 
