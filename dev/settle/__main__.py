@@ -53,66 +53,16 @@ def settle_definition(account: Account) -> Iterator[Row]:
     found = states.validate_state_machine_definition(definition=json.dumps(definition))
     faults = [one["message"] for one in found["diagnostics"] if one["severity"] == "ERROR"]
     yield Row("ValidateStateMachineDefinition", "OK", "; ".join([found["result"], *faults]))
-
-    record = {
-        "run": {"stale": {}},
-        "target": {"needed": False},
-        "failed": [],
-        "confirmAfterS": 0,
-        "notListed": {},
-    }
-    pass_ = {"results": [], "retried": False}
-    not_listed = {"Error": "States.Timeout", "Cause": ""}
-    item = {"did": {}, "error": "", "ids": []}
-    # By state: input, variables, mocked result, what is looked at in the answer, and what it should be.
-    tests: list[tuple[str, Any, dict[str, Any], Any, str, Any]] = [
-        ("ListStaleVideos", {}, {}, listed([[BIG]]), "output", [[BIG]]),
-        ("ListStaleVideos", {}, {}, listed([MANY]), "output", [MANY]),
-        (
-            "ReclaimVideos",
-            [[BIG]],
-            record,
-            [item],
-            "output",
-            {"results": [{"did": {}, "error": "", "failed": 0}], **NOT},
-        ),
-        ("PublishBacklog", pass_, record, published(), "nextState", "WhatIsLeft"),
-        ("WhatIsLeft", {}, record, None, "nextState", "Report"),
-        ("WhatIsLeft", {}, {**record, "failed": [{"videos": MANY}]}, None, "nextState", "RetryFailedVideos"),
-        (
-            "SetDesiredCapacity",
-            {},
-            {**record, "target": {"to": 2, "redrives": 0}},
-            {},
-            "nextState",
-            "WhatIsLeft",
-        ),
-        (
-            "RetryFailedVideos",
-            {},
-            {**record, "failed": [{"videos": [BIG]}]},
-            [{}],
-            "nextState",
-            "PublishBacklog",
-        ),
-        ("ConfirmSilence", {}, {**record, "confirmAfterS": 1}, None, "nextState", "ListStaleVideos"),
-        ("NotListed", {}, {**record, "notListed": not_listed}, None, "error", "ListStaleVideos.Timeout"),
-        ("Report", {}, record, None, "output", {"stale": {}}),
-    ]
-    for name, given, variables, result, key, wanted in tests:
+    for name, given, variables, result, key, wanted in STATES:
         mocked = {"result": json.dumps(result), "fieldValidationMode": "NONE"}
-        mock = {} if result is None else {"mock": mocked}
-        context = {
-            "Execution": {"Id": "e", "Input": {}, "StartTime": "2026-01-01T00:00:00Z", "RedriveCount": 0}
-        }
         try:
             answer = states.test_state(
                 definition=json.dumps(definition),
                 stateName=name,
                 input=json.dumps(given),
-                variables=json.dumps(variables),
-                context=json.dumps(context),
-                **mock,
+                variables=json.dumps(RECORD | variables),
+                context=json.dumps(CONTEXT),
+                **({} if result is None else {"mock": mocked}),
             )
             seen = answer.get(key, f"{answer['status']} {answer.get('error', '')}: {answer.get('cause', '')}")
             seen = "as expected" if _same(seen, wanted) else UNKNOWN if account.is_emulator else str(seen)
@@ -121,17 +71,38 @@ def settle_definition(account: Account) -> Iterator[Row]:
         yield Row(f"TestState {name}: {key}", shortened(wanted), shortened(seen))
 
 
-NOT = {"retried": False}
-
-
-def listed(batches: list[list[int]]) -> dict[str, Any]:
-    """Return what ListStaleVideos answers."""
+def _listed(batches: list[list[int]]) -> dict[str, Any]:
     return {"Payload": {"run": {}, "batches": batches, "confirmAfterS": 0}}
 
 
-def published() -> dict[str, Any]:
-    """Return what PublishBacklog answers."""
-    return {"Payload": {"run": {}, "setDesiredCapacity": {"needed": False}}}
+CONTEXT = {"Execution": {"Id": "e", "Input": {}, "StartTime": "2026-01-01T00:00:00Z", "RedriveCount": 0}}
+RECORD = {
+    "run": {"stale": {}},
+    "target": {"needed": False},
+    "failed": [],
+    "confirmAfterS": 0,
+    "notListed": {},
+}
+PASS = {"results": [], "retried": False}
+PUBLISHED = {"Payload": {"run": {}, "setDesiredCapacity": {"needed": False}}}
+DONE = {"did": {}, "error": "", "ids": []}
+COUNTED = {"results": [{"did": {}, "error": "", "failed": 0}], "retried": False}
+TARGET = {"target": {"to": 2, "redrives": 0}}
+TIMED_OUT = {"notListed": {"Error": "States.Timeout", "Cause": ""}}
+# By state: input, variables, mocked result, what is looked at in the answer, and what it should be.
+STATES: list[tuple[str, Any, dict[str, Any], Any, str, Any]] = [
+    ("ListStaleVideos", {}, {}, _listed([[BIG]]), "output", [[BIG]]),
+    ("ListStaleVideos", {}, {}, _listed([MANY]), "output", [MANY]),
+    ("ReclaimVideos", [[BIG]], {}, [DONE], "output", COUNTED),
+    ("PublishBacklog", PASS, {}, PUBLISHED, "nextState", "WhatIsLeft"),
+    ("WhatIsLeft", {}, {}, None, "nextState", "Report"),
+    ("WhatIsLeft", {}, {"failed": [{"videos": MANY}]}, None, "nextState", "RetryFailedVideos"),
+    ("SetDesiredCapacity", {}, TARGET, {}, "nextState", "WhatIsLeft"),
+    ("RetryFailedVideos", {}, {"failed": [{"videos": [BIG]}]}, [{}], "nextState", "PublishBacklog"),
+    ("ConfirmSilence", {}, {"confirmAfterS": 1}, None, "nextState", "ListStaleVideos"),
+    ("NotListed", {}, TIMED_OUT, None, "error", "ListStaleVideos.Timeout"),
+    ("Report", {}, {}, None, "output", {"stale": {}}),
+]
 
 
 def _same(seen: object, wanted: object) -> bool:

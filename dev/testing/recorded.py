@@ -28,15 +28,9 @@ QUERY = "States.QueryEvaluationError"
 
 @dataclass(frozen=True)
 class Case:
-    """An execution.
+    """An execution: ``states`` with the input ``given``, and the ``output``, or ``error`` ('' for none) and ``cause``.
 
-    Attributes:
-        states: the definition; ``FUNCTION`` in a Task stands for the ARN of a function with ``source``.
-        given: the input.
-        output: of an execution that succeeded.
-        error: name of the error of one that failed; '' for none.
-        cause: of one that failed, where it is the definition's own; None for any.
-        source: module of the function.
+    ``FUNCTION`` in a Task stands for the ARN of a function with ``source``. Only a definition's own cause is given.
     """
 
     states: dict[str, Any]
@@ -131,11 +125,8 @@ CASES: dict[str, Case] = {
     **{
         f"Map Items bad {kind}": Case({"Map": _map(f"{{% {value} %}}")}, {}, error=QUERY)
         for kind, value in (
-            ("number", "1"),
-            ("string", "'string'"),
-            ("boolean", "true"),
-            ("object", "{'foo': 'bar'}"),
-            ("null", "null"),
+            *(("number", "1"), ("string", "'string'"), ("boolean", "true")),
+            *(("object", "{'foo': 'bar'}"), ("null", "null")),
         )
     },
     **{
