@@ -186,8 +186,12 @@ class TestCounting:
             at = replace(carried, now_s=NOW_S + passed_s)
             assert heartbeats.count([at], {7: Reason.ORPHANED}).reclaims == {7: reclaims}
 
+    def test_what_was_seen_too_recently_for_a_proof_is_not_taken(self, heartbeats):
+        heartbeats.record(some_notes(changed={7: replace(SIGHTING, since_s=WAITING.now_s - 59)}))
+        assert heartbeats.count([WAITING], {7: Reason.MESSAGE_LOST}).taken == set()
+
     def test_a_lost_message_is_taken_by_the_first_that_asks_and_counts_nothing(self, heartbeats):
-        heartbeats.record(some_notes(changed={7: SIGHTING}))
+        heartbeats.record(some_notes(changed={7: replace(SIGHTING, since_s=WAITING.now_s - 60)}))
         first, second = (heartbeats.count([WAITING], {7: Reason.MESSAGE_LOST}) for _ in range(2))
         assert (first.taken, second.taken) == ({7}, set())
         assert first.reclaims == {7: 0}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dev.chaos import product
 from dev.chaos.environment import Timing
 from dev.chaos.injection import RAISE
 from dev.chaos.queue import OPERATOR
@@ -204,6 +205,21 @@ class TestTwoExecutions:
         stage.look(8)
         assert stage.messages() == [video]
         assert academy.state(video) == ("UPLOADED", "", False)
+
+    def test_a_video_that_another_execution_sent_and_a_third_listed_is_not_sent_again(
+        self, stage, academy, video
+    ):
+        """Between the look and the taking; the row is as it was before the first resend."""
+
+        def overtake(*_):
+            academy.redis.hdel(f"video-reclaim:{product.STAGE}:seen", str(video))
+            stage.send(video)
+            stage.execute("lists")
+
+        stage.look(5, every_s=61)
+        struck = stage.inject_once("count", "before", overtake, step="Reclaim")
+        stage.execute("first")
+        assert struck and stage.messages() == [video]
 
     def test_a_failover_of_redis_that_lost_a_deletion_does_not_repeat_it(self, stage, academy, video):
         before = []

@@ -12,7 +12,7 @@ MAX_WAITING = 10_000
 MAX_RESENT = 100
 """At most this many messages are sent again in one run."""
 
-_LOOKS_APART_S = 60
+LOOKS_APART_S = 60
 """SQS's counts are right about a minute after the last change (AWS, "GetQueueAttributes")."""
 
 
@@ -48,7 +48,7 @@ def prove(videos: Sequence[Video], view: View, depth: Depth | None, *, lost_afte
     if depth is None or depth.visible + depth.delayed > 0 or depth.in_flight > holding:
         return Proof()
     since_s = view.now_s if view.look.queue_clear_since_s is None else view.look.queue_clear_since_s
-    if view.now_s - since_s < _LOOKS_APART_S:
+    if view.now_s - since_s < LOOKS_APART_S:
         return Proof(since_s)
     waits_s = {v.id: view.of(v).unchanged_s for v in videos if _is_overdue(v, view, lost_after_s)}
     lost = tuple(sorted(waits_s, key=lambda video_id: -waits_s[video_id])[:MAX_RESENT])

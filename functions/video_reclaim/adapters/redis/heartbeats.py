@@ -17,6 +17,7 @@ from video_reclaim.rules.reclaiming import FOUND_DEAD, MAX_QUARANTINES_AN_HOUR, 
 from video_reclaim.rules.sightings import Look
 from video_reclaim.rules.staleness import Reason, Video
 from video_reclaim.rules.view import Notes
+from video_reclaim.rules.waiting import LOOKS_APART_S
 from video_reclaim.settings import Redis, Stage, read
 
 _HOUR_S, _DAY_S = 3_600, 86_400
@@ -122,7 +123,7 @@ class Heartbeats:
         """Count the claims that were found dead, and take the sightings of lost messages, in one round trip.
 
         A claim counts once, whoever counts it again. Only one execution can take a sighting, and so send a lost
-        message again.
+        message again. One that is too young for the proof was written after another execution took the first.
         """
         stale = [video for video in videos if reasons[video.id].stale]
         claims = claims_found_dead(stale, reasons)
@@ -132,6 +133,7 @@ class Heartbeats:
             for video in stale:
                 key = Key.RECLAIMS.of(video.tenant_id, video.id)
                 if reasons[video.id] == Reason.MESSAGE_LOST:
+                    pipeline.hget(self._seen, str(video.id))
                     pipeline.hdel(self._seen, str(video.id))
                 elif video.id in claims:
                     pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
@@ -196,10 +198,11 @@ def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Itera
     tally = Tally(answered=True)
     for video in stale:
         reason = reasons[video.id]
+        seen = values.parse_sighting(_checked(next(answers))) if reason == Reason.MESSAGE_LOST else None
         first = _checked(next(answers)) if reason in _COUNTED_OR_TAKEN else 0
         _checked(next(answers))  # EXPIRE
         claims = _checked(next(answers))
-        if reason == Reason.MESSAGE_LOST and first:
+        if first and seen is not None and video.now_s - seen.since_s >= LOOKS_APART_S:
             tally.taken.add(video.id)
         if claims is not None:
             upload = f"{video.upload} ".encode()
