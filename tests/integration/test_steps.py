@@ -198,6 +198,7 @@ class TestListing:
         academy.pass_time(1, *videos)
         assert listed()["batches"] == [[video] for video in videos]
         heard.append(academy.add(beats=True))
+        assert listed()["run"]["distrust"] == "massSilence", "the new one may be a dead worker's"
         academy.pass_time(-530, *videos)
         assert listed()["batches"] == [[video] for video in videos], "as many are heard"
 

@@ -109,6 +109,10 @@ def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
         pytest.param(workers(silent=4, heard=3), True, id="more-silent-than-heard"),
         pytest.param(workers(silent=4, heard=4), False, id="as-many-silent-as-heard"),
         pytest.param(workers(silent=3, new_without_heartbeat=9), True, id="a-new-claim-is-neither"),
+        pytest.param(
+            [*workers(silent=3), *[Seen(True, True)] * 9], True, id="seen-for-the-first-time-is-neither"
+        ),
+        pytest.param([*workers(silent=3), *[Seen(True, True, moved=True)] * 3], False, id="moved-is-heard"),
         pytest.param(workers(silent=2, unknown=9), False, id="unknown-is-neither"),
     ],
 )

@@ -80,6 +80,11 @@ class Seen:
         """Tell whether a living worker would have sent a heartbeat since the last change."""
         return self.unchanged_s >= silent_after_s / _BEATS
 
+    def is_heard(self, silent_after_s: float) -> bool:
+        """Tell whether its heartbeat moved, now or less than a beat ago."""
+        lately = 0 < self.unchanged_s < silent_after_s / _BEATS
+        return self.moved or (self.heartbeat_there and lately)
+
     def may_be_deleted(self, silent_after_s: float) -> bool:
         """Tell whether another worker may have deleted a heartbeat that a living one has not renewed yet."""
         return self.missing_s is not None and self.missing_s < silent_after_s / _BEATS
@@ -161,9 +166,10 @@ def is_mass_silence(watched: Iterable[Seen], silent_after_s: float) -> bool:
     """Tell whether at least 3 of the videos whose heartbeats decide are silent, and more are silent than heard.
 
     It is then more likely that workers can't reach this Redis than that most of them died. A worker that would
-    have been heard by now counts as silent, even if its video is not stale yet.
+    have been heard by now counts as silent, even if its video is not stale yet. A heartbeat that is seen for the
+    first time may be a dead worker's: it is neither.
     """
     known = [seen for seen in watched if seen.known]
     silent = sum(seen.is_quiet(silent_after_s) for seen in known)
-    heard = sum(seen.heartbeat_there and not seen.is_quiet(silent_after_s) for seen in known)
+    heard = sum(seen.is_heard(silent_after_s) for seen in known)
     return silent >= _MASS and silent > heard
