@@ -19,11 +19,12 @@ from video_reclaim.settings import Reclaiming, criteria_for, read
 
 @log.handler
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Map ``{"videos": [id, …], "input", "execution": ARN, "startedAt", "failOnPartial"}`` to `enqueue`'s event.
+    """Map ``{"videos": [id, …], "input", "execution", "startedAt", "failOnPartial", "unsent"}`` to `enqueue`'s event.
 
-    Every video is read afresh and judged by the rule of the listing; one that is no longer stale, or no longer
-    there, is skipped and counted. Rows that PostgreSQL refuses to write are counted too. A retry finds what an
-    earlier attempt leased by its token and answers as that attempt would have.
+    ``unsent`` is whether the execution has certainly sent no message for what it leased earlier. Every video is read
+    afresh and judged by the rule of the listing; one that is no longer stale, or no longer there, is skipped and
+    counted. Rows that PostgreSQL refuses to write are counted too. A retry finds what an earlier attempt leased by
+    its token and answers as that attempt would have.
 
     Raises:
         StoreUnavailable: PostgreSQL did not answer; any video that was leased carries the token.
@@ -68,7 +69,7 @@ def _quarantine(todo: Plan) -> Written:
 def _answer(
     event: Mapping[str, Any], todo: Plan, leased: Written, quarantined: Written, *, redis_answered: bool
 ) -> dict[str, Any]:
-    unsent = None if event["failOnPartial"] else token_for(event["execution"])
+    unsent = token_for(event["execution"]) if event["unsent"] else None
     did = counts(todo, len(event["videos"]), leased, quarantined, unsent=unsent, answered=redis_answered)
     return {
         "execution": event["execution"],

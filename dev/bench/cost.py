@@ -56,5 +56,5 @@ def _call_all(here: Deployed, execution: str, times: Mapping[str, list[float]]) 
     here.prepare(model.LARGEST_ITEM)
     listed = call("ListStaleVideos", {"run": {}})
     videos = [video for batch in listed["batches"] for video in batch]
-    call("Enqueue", call("Reclaim", {"videos": videos, "failOnPartial": True}))
+    call("Enqueue", call("Reclaim", {"videos": videos, "failOnPartial": True, "unsent": False}))
     call("PublishBacklog", {"run": listed["run"], "pass": {"results": [], "retried": False}})

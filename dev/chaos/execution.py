@@ -38,6 +38,7 @@ class _Item:
 
     videos: list[int]
     reclaimed: Mapping[str, Any] | None = None
+    unsent: bool = False
 
 
 class Aborted(Exception):
@@ -105,12 +106,17 @@ class Execution:
         works = [partial(self._first_pass, batch) for batch in listing["batches"]]
         results = self._schedule.all_of(works, at_once=_LANES)
         self.results += results
-        return self._retry_failed([_Item(result["ids"]) for result in results if result.get("ids")])
+        failed = [result for result in results if result.get("ids")]
+        return self._retry_failed(
+            [_Item(one["ids"], unsent=one["error"] == "QueueRefused") for one in failed]
+        )
 
     def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
         state = "Reclaim"
         try:
-            reclaimed = self._task("Reclaim", "Reclaim", self._reclaim_payload(videos, fail_on_partial=False))
+            reclaimed = self._task(
+                "Reclaim", "Reclaim", self._reclaim_payload(videos, fail_on_partial=False, unsent=True)
+            )
             state, videos = "Enqueue", reclaimed["videos"]
             return dict(self._task("Enqueue", "Enqueue", reclaimed))
         except LambdaError as exc:
@@ -128,14 +134,14 @@ class Execution:
                     left.append(item)
                     return
                 if reclaimed is None:
-                    payload = self._reclaim_payload(item.videos, fail_on_partial=True)
+                    payload = self._reclaim_payload(item.videos, fail_on_partial=True, unsent=item.unsent)
                     reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
                 if left:
-                    left.append(_Item(item.videos, reclaimed))
+                    left.append(_Item(item.videos, reclaimed, unsent=item.unsent))
                     return
                 self.results.append(self._task("EnqueueAgain", "Enqueue", reclaimed))
             except LambdaError:
-                left.append(_Item(item.videos, reclaimed))
+                left.append(_Item(item.videos, reclaimed, unsent=item.unsent))
 
         self._schedule.all_of([partial(iterate, item) for item in items], at_once=_LANES)
         self._unfinished = left
@@ -146,13 +152,16 @@ class Execution:
         self._schedule.sleep(self._confirm_after_s)
         return self._list()
 
-    def _reclaim_payload(self, videos: Sequence[int], *, fail_on_partial: bool) -> dict[str, Any]:
+    def _reclaim_payload(
+        self, videos: Sequence[int], *, fail_on_partial: bool, unsent: bool
+    ) -> dict[str, Any]:
         return {
             "videos": list(videos),
             "input": self._given,
             "execution": self.arn,
             "startedAt": self._started_at,
             "failOnPartial": fail_on_partial,
+            "unsent": unsent,
         }
 
     def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON

@@ -41,7 +41,11 @@ class RowRefused(StoreRefused):
 
 
 class QueueUnavailable(VideoReclaimError):
-    """A call to SQS failed as a whole: no answer, access denied, throttled, or no such queue. Retried."""
+    """A call to SQS failed as a whole: no answer, or throttled. Retried."""
+
+
+class QueueRefused(QueueUnavailable):
+    """SQS refused the calls that failed: access denied, or no such queue. Nothing of them was sent. Not retried."""
 
 
 class EnqueueIncomplete(VideoReclaimError):

@@ -36,7 +36,7 @@ def test_a_redrive_sends_the_failed_videos_and_no_others(deployed):
 
     execution = deployed.run()
 
-    assert (execution["status"], execution["error"]) == ("FAILED", "QueueUnavailable"), execution
+    assert (execution["status"], execution["error"]) == ("FAILED", "QueueRefused"), execution
     message = json.loads(execution["cause"])["errorMessage"]
     assert message.startswith("1 video failed") and "does not exist" in message
     deployed.make_queue()

@@ -156,7 +156,7 @@ def _list(recorder):
 
 
 def _reclaim(recorder):
-    event = {"videos": [1, 2, 3], "input": {}, "execution": EXECUTION, "failOnPartial": False}
+    event = {"videos": [1, 2, 3], "input": {}, "execution": EXECUTION, "failOnPartial": False, "unsent": True}
     event["startedAt"] = "2026-01-01T00:00:00Z"
     answer = recorder.run("Reclaim", reclaim.handler, event)
     recorder.run("Reclaim", reclaim.handler, event, DATABASE_PORT="1")

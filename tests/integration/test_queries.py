@@ -37,7 +37,13 @@ def logged(academy, environment, capsys):
                 academy.pass_time(61, "queue-clear")
         list_videos()
         lines = {"ListStaleVideos": read(capsys)}
-        given = {"videos": [silent, waiting], "input": {}, "execution": EXECUTION, "failOnPartial": False}
+        given = {
+            "videos": [silent, waiting],
+            "input": {},
+            "execution": EXECUTION,
+            "failOnPartial": False,
+            "unsent": True,
+        }
         taken = reclaim.handler(given | {"startedAt": "2026-03-02T12:00:00.000Z"}, None)
         lines["Reclaim"] = read(capsys)
         academy.redis.set(f"tenant:1:video:{silent}:cancel_requested", "1", ex=100)  # its message is delayed

@@ -21,6 +21,7 @@ from video_reclaim.errors import (
     EnqueueIncomplete,
     InvalidInput,
     InvalidSetting,
+    QueueRefused,
     QueueUnavailable,
     StoreRefused,
     StoreUnavailable,
@@ -59,14 +60,15 @@ def listed(run=None, **given):
     return list_stale_videos.handler({"input": given, "run": run or {}, "execution": EXECUTION}, None)
 
 
-def reclaimed(*videos, execution=EXECUTION, partial=False, given=None, started_s=0):
-    """Reclaim videos; the execution began ``started_s`` seconds ago."""
+def reclaimed(*videos, execution=EXECUTION, partial=False, given=None, started_s=0, unsent=None):
+    """Reclaim videos, in the second pass if ``partial``; the execution began ``started_s`` seconds ago."""
     event = {
         "videos": list(videos),
         "input": given or {},
         "execution": execution,
         "startedAt": (datetime.now(UTC) - timedelta(seconds=started_s)).isoformat(),
         "failOnPartial": partial,
+        "unsent": not partial if unsent is None else unsent,
     }
     return reclaim.handler(event, None)
 
@@ -382,6 +384,7 @@ class TestReclaiming:
         video = academy.add(until=-1)
         reclaimed(video)
         assert "duplicates" not in reclaimed(video)["did"]
+        assert "duplicates" not in reclaimed(video, partial=True, unsent=True)["did"]
         assert reclaimed(video, partial=True)["did"]["duplicates"] == {"adopted": 1}
         academy.sql("UPDATE video_video SET leased_until = now() - interval '1 second'")
         assert reclaimed(video, execution=ANOTHER)["did"]["duplicates"] == {"adopted": 1}
@@ -472,8 +475,11 @@ class TestEnqueueing:
         video = academy.add(until=-1)
         taken = reclaimed(video)
         queue.sqs.delete_queue(QueueUrl=queue.url)
-        with pytest.raises(QueueUnavailable, match=f"^1 video failed: {video} .*queue"):
+        with pytest.raises(QueueRefused, match=f"^1 video failed: {video} .*queue"):
             enqueue.handler(taken, None)
+        with pytest.raises(QueueUnavailable) as raised:  # an earlier attempt may have sent it
+            enqueue.handler({**taken, "retries": 1}, None)
+        assert type(raised.value) is QueueUnavailable
         assert academy.state(video)[1] == f"reclaim:{token_for(EXECUTION)}"
 
 

@@ -106,9 +106,9 @@ def test_the_driver_follows_the_state_machine(stage):
         assert "Catch" in states[first] and "Catch" not in states[again]
     with_retries = "{% $merge([$states.input, {'retries': $states.context.State.RetryCount}]) %}"
     assert payloads["Enqueue"] == payloads["EnqueueAgain"] == with_retries
-    assert payloads["Reclaim"] == {**payloads["ReclaimAgain"], "failOnPartial": False}
+    assert payloads["Reclaim"] == {**payloads["ReclaimAgain"], "failOnPartial": False, "unsent": True}
     assert payloads["ReclaimAgain"]["failOnPartial"] is True
-    payload = Execution(stage.lambdas, "x")._reclaim_payload([1], fail_on_partial=True)
+    payload = Execution(stage.lambdas, "x")._reclaim_payload([1], fail_on_partial=True, unsent=True)
     assert set(payload) == set(payloads["Reclaim"])
     assert states["ConfirmSilence"]["Seconds"] == "{% $confirmAfterS %}"
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable
+from video_reclaim.errors import EnqueueIncomplete, QueueRefused, QueueUnavailable
 from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, did_now, outcomes
@@ -132,6 +132,12 @@ def test_a_partial_failure_is_raised_when_all_must_be_accepted(sent, failure):
             QueueUnavailable,
             r"2 videos failed: 1, 2 \(denied\)",
             id="no-call-succeeded",
+        ),
+        pytest.param(
+            Sent(not_sent=[1, 2], error="denied", definite=True),
+            QueueRefused,
+            r"2 videos failed: 1, 2 \(denied\)",
+            id="sqs-refused-the-calls",
         ),
         pytest.param(
             Sent(refused={1: "bad"}, not_sent=[2], error="denied"),

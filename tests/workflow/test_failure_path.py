@@ -103,7 +103,7 @@ def test_a_queue_that_is_gone(workflow, academy, stale):
 
     execution = workflow.run()
 
-    assert (execution["status"], execution["error"]) == ("FAILED", "QueueUnavailable")
+    assert (execution["status"], execution["error"]) == ("FAILED", "QueueRefused")
     assert workflow.unfinished(execution) == {"RetryFailedVideos", "EnqueueAgain"}
     assert workflow.failed(execution) == [[video] for video in stale]
     check_cause(execution, stale[0], "NonExistentQueue")
@@ -273,7 +273,7 @@ def test_what_a_batch_did_before_its_queue_failed_is_counted(workflow, academy):
 
     assert execution["status"] == "FAILED"
     assert workflow.failed(execution)[0] == stale[3:5], "of a batch of five"
-    assert first_record(workflow)["failed"] == {"QueueUnavailable": len(rest)}
+    assert first_record(workflow)["failed"] == {"QueueRefused": len(rest)}
     assert workflow.published("VideosQuarantined") == [1] and workflow.published("VideosRefused") == [1]
     assert workflow.published("VideosFailed") == [len(rest)]
     assert workflow.published("VideosReclaimed") == []

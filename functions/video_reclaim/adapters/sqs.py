@@ -38,17 +38,20 @@ def send(
     chunks = [ids[start : start + _ENTRIES_PER_CALL] for start in range(0, len(ids), _ENTRIES_PER_CALL)]
     give_up_s = time.monotonic() + _TIME_LIMIT_S
     errors: list[str] = []
+    definite: list[bool] = []
 
     def send_chunk(number: int) -> _Answer | None:
         """Make one call; None if it failed or was not started."""
         if number:  # the first call is always made, so that every retry gets further
             if not errors and time.monotonic() > give_up_s:
                 errors.append(f"SQS is slow: not all of {len(ids)} messages were sent in {_TIME_LIMIT_S} s")
+                definite.append(False)
             if errors:
                 return None
         try:
             return _send_call(sqs, queue_url, {i: messages[i] for i in chunks[number]}, delays_s or {})
         except (BotoCoreError, ClientError) as exc:
+            definite.append(_is_refusal(exc))
             errors.append(aws.describe(exc))
             return None
 
@@ -57,7 +60,7 @@ def send(
     else:
         with ThreadPoolExecutor(_CALLS_AT_ONCE) as calls:
             answers = list(calls.map(send_chunk, range(len(chunks))))
-    sent = Sent(error=errors[0] if errors else "")
+    sent = Sent(error=errors[0] if errors else "", definite=all(definite))
     for chunk, answer in zip(chunks, answers, strict=True):
         if answer is None:
             sent.not_sent += chunk
@@ -67,6 +70,15 @@ def send(
         sent.repeated += accepted if answer.repeated else []
         sent.refused |= {video_id: reason for video_id, reason in answer.reasons.items() if reason}
     return sent
+
+
+def _is_refusal(exc: Exception) -> bool:
+    """Tell whether SQS itself refused a call, so that none of its messages is in the queue. Throttling passes."""
+    if not isinstance(exc, ClientError):
+        return False
+    about = exc.response.get("ResponseMetadata", {})
+    client_error = 400 <= about.get("HTTPStatusCode", 0) < 500 and not about.get("RetryAttempts")
+    return client_error and "Throttl" not in exc.response["Error"]["Code"]
 
 
 class _Answer(NamedTuple):

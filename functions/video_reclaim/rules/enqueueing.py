@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from video_reclaim.errors import EnqueueIncomplete, QueueUnavailable, describe_failures
+from video_reclaim.errors import (
+    EnqueueIncomplete,
+    QueueRefused,
+    QueueUnavailable,
+    VideoReclaimError,
+    describe_failures,
+)
 from video_reclaim.rules.counts import Cause, Counts
 from video_reclaim.rules.reclaiming import Written
 from video_reclaim.rules.staleness import Reason
@@ -39,6 +45,7 @@ class Sent:
     refused: dict[int, str] = field(default_factory=dict)  # with SQS's reason
     not_sent: list[int] = field(default_factory=list)  # their calls failed as a whole, or were not made
     error: str = ""  # why they were not sent
+    definite: bool = False  # SQS refused them: none of them is in the queue
 
 
 def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answered: bool) -> Counts:
@@ -69,11 +76,13 @@ def output(batch: Batch, sent: Sent, did: Counts) -> ItemOutput:
     """Return the output of the item, or raise what is left to a retry.
 
     Raises:
-        QueueUnavailable: a call failed as a whole, and nothing was accepted or everything must be.
+        QueueUnavailable, QueueRefused: a call failed as a whole, and nothing was accepted or everything must be.
         EnqueueIncomplete: SQS refused messages, and accepted none or should have accepted all.
     """
     failed = sent.refused | dict.fromkeys(sent.not_sent, sent.error)
-    failure = QueueUnavailable if sent.error else EnqueueIncomplete
+    failure: type[VideoReclaimError] = QueueUnavailable if sent.error else EnqueueIncomplete
+    if sent.error and sent.definite and not batch.retries:  # an earlier attempt may have sent them
+        failure = QueueRefused
     if failed and (batch.fail_on_partial or not sent.accepted):
         raise failure(describe_failures(failed))
     return ItemOutput(did, failure.__name__ if failed else "", list(failed))
