@@ -56,5 +56,11 @@ def _call_all(here: Deployed, execution: str, times: Mapping[str, list[float]]) 
     here.prepare(model.LARGEST_ITEM)
     listed = call("ListStaleVideos", {"run": {}})
     videos = [video for batch in listed["batches"] for video in batch]
-    call("Enqueue", call("Reclaim", {"videos": videos, "failOnPartial": True, "unsent": False}))
+    batch = {
+        "videos": videos,
+        "startedAt": "2026-03-02T12:00:00.000Z",
+        "failOnPartial": True,
+        "unsent": False,
+    }
+    call("Enqueue", call("Reclaim", batch))
     call("PublishBacklog", {"run": listed["run"], "pass": {"results": [], "retried": False}})
