@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import publish_backlog
+from dev.testing.sections import GROUP, NAMESPACE, OVERRIDE, SIZING
 from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim.adapters import autoscaling, cloudwatch, ssm
 from video_reclaim.errors import InvalidInput, MetricsUnavailable
@@ -18,27 +19,11 @@ from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
 from video_reclaim.scaling.records import Group, Point
 from video_reclaim.settings import Metrics
 
-NAMESPACE = "Academy/Workers"
-GROUP = "academy-video-worker-asg"
-OVERRIDE = "/academy/workers/video/scaling-override"
 BACKLOG = series("BacklogCount", {})
 NOW = datetime.now(UTC).replace(second=40, microsecond=0)
 MINUTE = NOW.replace(second=0)
 LISTED = {"dryRun": False, "heartbeatsTrusted": True, "longestWaitS": 90.5}
-
-
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
-SETTINGS = {
-    "METRICS_NAMESPACE": NAMESPACE,
-    "METRICS_DIMENSIONS": "{}",
-    "SCALING_MODE": "apply",
-    "SCALING_VIDEOS_PER_WORKER": "1",
-    "SCALING_SPARE_WORKERS": "1",
-    "SCALING_PEAK_WINDOW_SECONDS": "120",
-    "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
-    "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
-    "WORKERS_GROUP_NAME": GROUP,
-}
 QUEUES = {"Video": ["video"], "AI": ["lite", "basic"], "Messaging": ["messaging"]}
 
 
@@ -63,7 +48,7 @@ def aws(mocked, environment, stopped_clock):
     mocked.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=1)
     for parameter in mocked.ssm.describe_parameters()["Parameters"]:
         mocked.ssm.delete_parameter(Name=parameter["Name"])
-    for name, value in SETTINGS.items():
+    for name, value in SIZING.items():
         environment.setenv(name, value)
     environment.setenv("QUEUES_URLS", json.dumps(urls))
     mocked.urls = urls

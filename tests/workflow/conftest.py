@@ -39,7 +39,7 @@ from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from dev.testing.messages import Queue
-from dev.testing.sections import of_function
+from dev.testing.sections import GROUP, NAMESPACE, OVERRIDE, SIZING, of_function
 from dev.testing.servers import common_settings, forget_clients
 from dev.testing.strict_aws import STEP_FUNCTIONS_AND_LAMBDA, make_workers, strict_aws
 from video_reclaim.adapters.postgres.store import store
@@ -48,9 +48,6 @@ from video_reclaim.adapters.redis.heartbeats import heartbeats
 DEFINITION = json.loads(
     (Path(__file__).parents[2] / "state_machines" / "reclaim_videos.asl.json").read_text()
 )
-GROUP = "academy-video-worker-asg"
-NAMESPACE = "Academy/Workers"
-OVERRIDE = "/academy/workers/video/scaling-override"
 MODULES = {
     "ListStaleVideos": "list_stale_videos",
     "Reclaim": "reclaim",
@@ -256,19 +253,7 @@ class Workflow:
             "AI": [self._queues[name] for name in OTHER_QUEUES[:2]],
             "Messaging": [self._queues[OTHER_QUEUES[2]]],
         }
-        known = {
-            **settings,
-            "QUEUES_URLS": json.dumps(kinds),
-            "METRICS_NAMESPACE": NAMESPACE,
-            "METRICS_DIMENSIONS": "{}",
-            "SCALING_MODE": "apply",
-            "SCALING_VIDEOS_PER_WORKER": "1",
-            "SCALING_SPARE_WORKERS": "1",
-            "SCALING_PEAK_WINDOW_SECONDS": "120",
-            "SCALING_SCALE_IN_WINDOW_SECONDS": "1200",
-            "SCALING_OVERRIDE_PARAMETER": OVERRIDE,
-            "WORKERS_GROUP_NAME": GROUP,
-        }
+        known = {**settings, **SIZING, "QUEUES_URLS": json.dumps(kinds)}
         return {function: of_function(function, known) for function in MODULES}
 
     def _keep_warm(self, function):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.workflow.conftest import GROUP, NAMESPACE, OVERRIDE
+from dev.testing.sections import GROUP, NAMESPACE, OVERRIDE
 
 IN_MODE_HOLD = json.dumps(
     {"mode": "hold", "until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), "reason": "a test"}
