@@ -68,11 +68,8 @@ class Measurement:
 
 def measure() -> Measurement:
     """Ask every source once, side by side; one that fails is unknown. Raises InvalidSetting."""
-    urls, group_name, parameter = (
-        read(Queues).urls,
-        read(Workers).group_name,
-        read(Scaling).override_parameter,
-    )
+    urls, group_name = read(Queues).urls, read(Workers).group_name
+    parameter = read(Scaling).override_parameter
     with ThreadPoolExecutor() as pool:
         backlog = pool.submit(_backlog)
         depths = {kind: pool.submit(sqs.read_depth, queues) for kind, queues in urls.items()}

@@ -42,9 +42,7 @@ class Look:
     recorded: Mapping[int, Sighting] = field(default_factory=dict)
     looked_at_s: float | None = None  # the last look
     void: bool = False  # what was remembered is to be forgotten
-    queue_clear_since_s: float | None = (
-        None  # since then no look found a message that could be a waiting video's
-    )
+    queue_clear_since_s: float | None = None  # since then the queue could hold no waiting video's message
     mass_silence_since_s: float | None = None  # since then every look found most workers silent
     heard_ttl_s: int = -2  # how long Redis remembers that a heartbeat of this stage moved; negative for never
     retried: frozenset[int] = frozenset()  # waiting videos for which a user has just sent a message

@@ -5,9 +5,6 @@ from math import ceil
 from video_reclaim.scaling.records import Action, Decision, Group, Inputs, Override
 from video_reclaim.scaling.window import by_minute, has_hole, peak
 
-__all__ = ["decide", "idle_while_waiting", "waiting_at_maximum"]
-
-
 _Size = tuple[int, bool, str]
 """A capacity, whether a change is withheld, and why."""
 
@@ -88,9 +85,8 @@ def _blind(inputs: Inputs, group: Group, stay: int) -> _Size:
     want = max(stay, group.clamp(min(asked, max(3 * group.in_service, 1))))
     reason = (
         f"The database is unknown, messages waiting: {visible}; last known backlog {_number(backlog)}, for which "
-        f"{before} were wanted, since then "
-        f"{_number(rise)} more messages; {settings.videos_per_worker} per worker, {spare} spare: {asked} wanted, at "
-        f"most three times the {group.in_service} in service; {_place(group)}."
+        f"{before} were wanted, since then {_number(rise)} more messages; {settings.videos_per_worker} per worker, "
+        f"{spare} spare: {asked} wanted, at most three times the {group.in_service} in service; {_place(group)}."
     )
     return _out(inputs, want, stay, reason, held=want == stay)
 
