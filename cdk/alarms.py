@@ -221,8 +221,8 @@ _DESCRIPTIONS = {
     "TenantUnknown": "Videos are stuck that have no tenant: neither their heartbeat's key nor their message can be "
     "named.",
     "OverrideUnclear": "The operator's order for the fleet can't be read or understood: nothing is scaled in.",
-    "WorkersIdle": "For fifteen minutes videos have waited and instances in service took none: no worker came "
-    "up there.",
+    "WorkersIdle": "For fifteen minutes, or three rounds if they are longer, videos have waited and instances in "
+    "service took none: no worker came up there.",
     "DecisionHeld": "For three hours each round withheld a change of the fleet, by an order or for want of knowledge.",
     "AtMaximum": "For three hours videos have waited although the worker group is at its maximum.",
 }
