@@ -36,7 +36,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     messages = {job.video_id: message(job, attempt=attempts[job.video_id], at=at) for job in jobs}
     delays_s = heartbeats().prepare_jobs(jobs)
     sent = sqs.send(queue_url, messages, delays_s or {})
-    accepted = [job for job in jobs if job.video_id in set(sent.accepted)]
+    taken = set(sent.accepted)
+    accepted = [job for job in jobs if job.video_id in taken]
     cleared = store().clear_handoffs(accepted, token=token) if accepted else Written()
     log.trace(outcomes(sent, attempts, delays_s or {}, cleared))
     did = did_now(batch, sent, cleared, jobs=len(jobs), redis_answered=delays_s is not None)
