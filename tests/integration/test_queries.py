@@ -12,7 +12,7 @@ import list_stale_videos
 import publish_backlog
 import reclaim
 from cdk.queries import DECISIONS, QUERIES, Query
-from tests.integration.test_publishing import SETTINGS
+from dev.testing.sections import SIZING
 
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:video-reclaim:first"
 ALL = {**QUERIES, "Latest decisions, of the dashboard": Query(DECISIONS, ("PublishBacklog",))}
@@ -22,7 +22,7 @@ WORDS = {"and", "as", "asc", "by", "desc", "fields", "filter", "in", "like", "li
 @pytest.fixture
 def logged(academy, environment, capsys):
     """The log lines of each function, of runs in which it has something to say of every kind."""
-    for name, value in SETTINGS.items():
+    for name, value in SIZING.items():
         environment.setenv(name, value)
     with mock_aws():
         sqs = boto3.client("sqs")
