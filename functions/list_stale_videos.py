@@ -12,10 +12,11 @@ from video_reclaim.rules.batching import batches
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import findings, judge_all, listing
 from video_reclaim.rules.run_record import RunRecord
+from video_reclaim.rules.sightings import memory_s
 from video_reclaim.rules.staleness import Criteria, Video
 from video_reclaim.rules.view import BLIND, View, compare, most_are_silent, notes
 from video_reclaim.rules.waiting import Proof, needs_look_at_queue, prove
-from video_reclaim.settings import Queues, criteria_for, read
+from video_reclaim.settings import Queues, Schedule, criteria_for, read
 
 
 @log.handler
@@ -61,4 +62,5 @@ def _remember(view: View, proof: Proof, criteria: Criteria) -> bool:
     if not view.look.answered:
         return False
     since_s, mass = proof.clear_since_s, criteria.mass_silence
-    return heartbeats().record(notes(view, lost=proof.lost, queue_clear_since_s=since_s, mass_silence=mass))
+    noted = notes(view, lost=proof.lost, queue_clear_since_s=since_s, mass_silence=mass)
+    return heartbeats().record(noted, memory_s=memory_s(read(Schedule).rate_minutes))

@@ -13,7 +13,7 @@ from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.reclaiming import Plan, Written, counts, judge_batch, outcomes, plan, quarantines_due
 from video_reclaim.rules.staleness import Criteria, Reason, Video
-from video_reclaim.rules.view import compare
+from video_reclaim.rules.view import View, compare
 from video_reclaim.settings import Reclaiming, criteria_for, read
 
 
@@ -35,7 +35,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     look = heartbeats().look(videos, whole=False)  # read after the rows: see `judge`
     criteria = replace(criteria, mass_silence=look is not None and look.mass_silence_since_s is not None)
     view = compare(videos, look, criteria)
-    todo, answered = _plan(videos, judge_batch(videos, view, criteria))
+    todo, answered = _plan(videos, judge_batch(videos, view, criteria), view)
     leased = store().lease_for_handoff(todo.lease, token=token, handoff_s=read(Reclaiming).handoff_seconds)
     quarantined = _quarantine(todo)
     log.trace(outcomes(event["videos"], videos, todo, view, leased, quarantined))
@@ -50,9 +50,9 @@ def _criteria(event: Mapping[str, Any]) -> Criteria:
     )
 
 
-def _plan(videos: Sequence[Video], reasons: Mapping[int, Reason]) -> tuple[Plan, bool]:
+def _plan(videos: Sequence[Video], reasons: Mapping[int, Reason], view: View) -> tuple[Plan, bool]:
     """Count the dead claims, before any row is written, and decide; also return whether Redis answered."""
-    tally = heartbeats().count(videos, reasons)
+    tally = heartbeats().count(videos, reasons, view.look.recorded)
     due = quarantines_due(reasons, tally, max_reclaims=read(Reclaiming).max_reclaims)
     granted = heartbeats().begin_quarantine([video for video in videos if video.id in due])
     return plan(videos, reasons, tally, due=due, granted=granted), tally.answered

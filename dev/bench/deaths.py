@@ -9,12 +9,19 @@ import random
 from collections.abc import Callable
 
 BEAT_EVERY_S, BEAT_TTL_S = 20.0, 60.0  # docs/worker-contract.md
+RECORD_EVERY_S, RECORD_TTL_S = 3_600.0 / 35, 300.0
+"""The platform's progress records, about 35 in an encode of an hour, set the same key; the next beat ends that."""
+
 LEASE_S = 14_400.0
 ENCODING_S = 3_600.0
 """A worker dies at any moment of an hour of encoding; only the lease alone depends on it."""
 
 RATE_S = JITTER_S = 60.0
-SILENT_AFTER_S = 60.0  # reclaiming.silentAfterSeconds
+SILENT_AFTER_S, QUIET_AFTER_S, WAIT_MARGIN_S = (
+    60.0,
+    22.0,
+    2.0,
+)  # reclaiming.silentAfterSeconds, and the rules'
 LOOK_AFTER_S = SEND_AFTER_S = 1.0
 """From the start of a run to its look at the heartbeats, and from that look to the message in the queue."""
 
@@ -39,24 +46,29 @@ def simulate(deaths: int = DEATHS) -> dict[str, list[float]]:
 def product_s(rng: random.Random) -> float:
     """Return the time to recover by this product.
 
-    The first look after the last heartbeat begins the silence. A later look that finds it too short waits for the
-    rest and looks again, once a run.
+    A look that sees a heartbeat for 60 s knows when it was set, and of one for 300 s only that it moved. One that
+    misses the heartbeat has to be confirmed, unless an earlier one saw it stand still. A run waits once.
     """
-    last_beat_s, silent_since_s = -rng.uniform(0, BEAT_EVERY_S), None
+    set_s, ttl_s = -rng.uniform(0, BEAT_EVERY_S), BEAT_TTL_S
+    if rng.uniform(-RECORD_EVERY_S, 0) > set_s:
+        set_s, ttl_s = rng.uniform(set_s, 0), RECORD_TTL_S
     minute_s = -rng.uniform(0, RATE_S)  # the death lies anywhere within its minute
     starts_s = [minute_s + number * RATE_S + rng.uniform(0, JITTER_S) for number in range(-2, 8)]
-    looks = [(start_s + LOOK_AFTER_S, True) for start_s in starts_s]
+    looks = [(start_s + LOOK_AFTER_S, True) for start_s in starts_s if start_s + LOOK_AFTER_S > set_s]
     heapq.heapify(looks)
+    since_s, looked_s, missed = None, set_s, False
     while True:
         at_s, first_look = heapq.heappop(looks)
-        if at_s < last_beat_s:
-            continue
-        if silent_since_s is None:
-            silent_since_s = at_s
-        elif at_s - silent_since_s >= SILENT_AFTER_S:
+        there = at_s < set_s + ttl_s
+        if since_s is None:
+            since_s = min(at_s, set_s + ttl_s - BEAT_TTL_S)
+        if not there and not missed and looked_s < since_s + QUIET_AFTER_S:
+            since_s = max(since_s, at_s - (SILENT_AFTER_S - QUIET_AFTER_S))
+        missed, looked_s = not there, at_s
+        if at_s - since_s >= SILENT_AFTER_S:
             return max(at_s, 0.0) + SEND_AFTER_S
-        elif first_look:
-            heapq.heappush(looks, (silent_since_s + SILENT_AFTER_S, False))
+        if first_look and at_s - since_s >= QUIET_AFTER_S:
+            heapq.heappush(looks, (since_s + SILENT_AFTER_S + WAIT_MARGIN_S, False))
 
 
 def next_cron(rng: random.Random, ready_s: float, every_s: float) -> float:

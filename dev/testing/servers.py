@@ -133,7 +133,6 @@ class Academy:
         fields = {name.decode(): value.decode() for name, value in self.redis.hgetall(SEEN_KEY).items()}
         for name in [str(video) for video in videos] or fields.keys() - {"looked-at"}:
             since, *rest = fields[name].split(" ")
-            rest[2:] = [f"{float(missing_since) - seconds:.3f}" for missing_since in rest[2:]]
             self.redis.hset(SEEN_KEY, name, " ".join([f"{float(since) - seconds:.3f}", *rest]))
 
     def upload(self, video_id):

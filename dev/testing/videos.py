@@ -5,9 +5,7 @@ from video_reclaim.rules.staleness import Criteria, Video
 NOW_S = 1_700_000_000.0
 INSTANCE = "i-0123456789abcdef0"
 
-CRITERIA = Criteria(
-    silent_after_s=60, mass_silence_s=700, lost_after_s=300, memory_s=240, spare_beating=False
-)
+CRITERIA = Criteria(silent_after_s=60, mass_silence_s=700, lost_after_s=300, spare_beating=False)
 
 
 def a_video(**changes):

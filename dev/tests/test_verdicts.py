@@ -147,7 +147,7 @@ KEEPS = "living_workers_keep_their_videos"
         pytest.param(
             replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
             lambda s: s.step(NOW - 30, "beat").fault(NOW - 9, "Redis is flushed"),
-            set(),
+            {KEEPS},
             id="an-orphan-whose-heartbeat-redis-lost",
         ),
     ],

@@ -17,7 +17,6 @@ from video_reclaim.errors import InvalidSetting
 from video_reclaim.metrics import VIDEO
 from video_reclaim.records import Malformed, from_builtins, from_json
 from video_reclaim.rules.execution_input import ExecutionInput
-from video_reclaim.rules.sightings import memory_s
 from video_reclaim.rules.staleness import Criteria
 from video_reclaim.scaling.records import Scaling as Scaling  # a section like the others; decisions record it
 
@@ -154,7 +153,6 @@ def criteria_for(request: ExecutionInput) -> Criteria:
         silent_after_s=reclaiming.silent_after_seconds,
         mass_silence_s=reclaiming.mass_silence_seconds,
         lost_after_s=reclaiming.lost_after_seconds,
-        memory_s=memory_s(read(Schedule).rate_minutes),
         spare_beating=reclaiming.expired_but_beating == "spare",
         terminated=request.terminated,
         released=request.release,

@@ -39,11 +39,11 @@ def stuck(academy, stage):
         stage.encode(videos[name], manner="contract")
     stage.look(4, every_s=61)
     videos["silent"] = academy.add(until=36_000)
+    videos["orphan"] = academy.add("UPLOADED", by="reclaim:crashed", until=-1)
     stage.look(1, every_s=61)
     stage.expire(videos["poison"])
     videos |= {
         "expired": academy.add(until=-1),
-        "orphan": academy.add("UPLOADED", by="reclaim:crashed", until=-1),
         "gone": academy.add(by=f"{GONE}-1", until=36_000),
         "unknown": academy.add(until=36_000),
     }

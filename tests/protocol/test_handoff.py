@@ -53,7 +53,7 @@ class TestRedriveDaysLater:
         assert stage.violated() == []
 
     def test_leaves_alone_what_others_adopted(self, stage, expired, failed):
-        stage.execute("adopts")
+        stage.look(2)
         assert sorted(stage.finish()) == expired
         assert failed.redrive() == "SUCCEEDED"
         assert stage.messages() == []
@@ -85,8 +85,10 @@ def test_a_handoff_is_not_adopted_before_its_lease_ends(stage, academy, expired)
     assert all(academy.state(video)[1].startswith("reclaim:first") for video in expired)
 
 
-def test_an_orphan_is_found_by_the_next_listing(stage, academy):
+def test_an_orphan_is_adopted_when_nobody_touches_it_for_a_minute(stage, academy):
     orphan = academy.add("UPLOADED", by="reclaim:crashed", until=-1)
+    stage.look()
+    assert stage.messages() == []
     stage.execute()
     assert stage.messages() == [orphan]
     assert academy.state(orphan) == ("UPLOADED", "", False)
@@ -127,7 +129,7 @@ def test_a_message_is_sent_when_workers_do_not_drop_it_any_more(stage, academy):
 def test_the_lock_that_a_killed_worker_left_refuses_no_message(stage, academy):
     video = academy.add("UPLOADED", by="reclaim:x", until=-1)
     academy.redis.set(f"job:encode:{video}:lock", "1", ex=14_400)
-    stage.execute()
+    stage.look(2)
     assert work_at_once(stage, manner="older") == 1
     assert academy.state(video)[0] == "READY"
 

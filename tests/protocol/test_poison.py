@@ -93,7 +93,7 @@ def test_a_queue_that_is_away_for_hours_quarantines_nothing(stage, academy, pois
         assert academy.state(poison)[0] == "UPLOADED"
         stage.pass_time(901)
     stage.queue.away = False
-    stage.execute()
+    stage.look(2)
     assert attempts(stage) == [2]
 
 

@@ -71,6 +71,18 @@ def test_a_worker_keeps_its_video_while_refused_workers_delete_its_heartbeat(sta
     assert status(stage, video) == "PROCESSING"
 
 
+@pytest.mark.parametrize("manner", ["contract", "fast", "older"])
+def test_a_worker_keeps_its_video_while_one_that_outlived_its_lease_ends(stage, academy, others, manner):
+    """Whoever ends a job deletes the heartbeat of its video, and that is of the next worker by then."""
+    video = stage.upload()
+    stage.encode(video, manner=manner)
+    for _ in range(4):
+        stage.look(every_s=61)
+        academy.redis.delete(f"tenant:1:video:{video}:heartbeat")
+        stage.look(every_s=61)
+    assert status(stage, video) == "PROCESSING"
+
+
 def test_a_run_that_finds_a_suspect_looks_again_once_and_reclaims_it(stage, others):
     video = stage.upload()
     worker = stage.encode(video)

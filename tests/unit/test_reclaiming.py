@@ -29,8 +29,7 @@ SILENT = Seen(True, False, 90.0, sighting=Sighting(NOW_S - 90, None, "x"))
 LOST = Seen(True, False, 400.0, sighting=Sighting(NOW_S - 400, None, "x"))
 VIEW = View(
     Look(True, lost=frozenset({5})),
-    {1: SILENT, 2: Seen(True, True), 3: Seen(True), 4: Seen(True, True), 5: LOST, 6: Seen(True)},
-    NOW_S,
+    {1: SILENT, 2: Seen(True, True), 3: SILENT, 4: Seen(True, True), 5: LOST, 6: Seen(True)},
 )
 REASONS = {
     1: Reason.SILENT,

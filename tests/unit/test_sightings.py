@@ -1,15 +1,21 @@
 import pytest
 
-from video_reclaim.rules.sightings import Look, Seen, Sighting, is_mass_silence, memory_s, see
+from video_reclaim.rules.sightings import Look, Seen, is_mass_silence, memory_s, see
 
 ROW, OTHER_ROW = "PROCESSING (claim) file", "PROCESSING (another) file"
-REDIS_MS = 1_700_000_000_000
-THERE = REDIS_MS + 40_000
+SEEN_S, NOW_S = 100.0, 160.0
+THERE = NOW_S + 40
 
 
-def sighted(expires_ms, *, row=ROW, since_s=100.0):
-    """What is remembered after a look at ``since_s``."""
-    return see(row, expires_ms, None, now_s=since_s, redis_ms=REDIS_MS - 60_000).sighting
+def look(expires_s, earlier=None, *, at_s=NOW_S, row=ROW, last_s=SEEN_S):
+    """Look at a video with this heartbeat, of which ``earlier`` is remembered from the last look."""
+    recorded = {} if earlier is None else {7: earlier}
+    return see(7, row, Look(True, at_s, {7: expires_s}, recorded, looked_at_s=last_s), 60)
+
+
+def sighted(expires_s, *, row=ROW, since_s=SEEN_S):
+    """What is remembered after a first look at ``since_s``."""
+    return look(expires_s, at_s=since_s, row=row).sighting
 
 
 @pytest.mark.parametrize(
@@ -17,75 +23,66 @@ def sighted(expires_ms, *, row=ROW, since_s=100.0):
     [
         pytest.param(None, THERE, 0, False, id="never-seen-before"),
         pytest.param(sighted(THERE), THERE, 60, False, id="the-expiry-stands-still"),
-        pytest.param(sighted(THERE), THERE + 2_000, 60, False, id="two-readings-of-one-expiry"),
-        pytest.param(sighted(THERE), THERE + 2_001, 0, True, id="renewed"),
-        pytest.param(sighted(THERE + 240_000), THERE, 0, True, id="renewed-to-an-earlier-expiry"),
+        pytest.param(sighted(THERE), THERE + 2, 60, False, id="two-readings-of-one-expiry"),
+        pytest.param(sighted(THERE), THERE + 2.1, 17.9, True, id="renewed"),
+        pytest.param(sighted(THERE - 45), THERE - 35, 55, True, id="renewed-long-ago-at-the-latest"),
+        pytest.param(sighted(THERE), THERE + 240, 0, True, id="renewed-for-longer"),
+        pytest.param(sighted(THERE + 240), THERE, 20, True, id="renewed-to-an-earlier-expiry"),
         pytest.param(sighted(THERE, row=OTHER_ROW), THERE, 0, False, id="another-claim-or-file"),
         pytest.param(sighted(None), None, 60, False, id="there-was-none-and-is-none"),
         pytest.param(sighted(None), THERE, 0, False, id="the-first-heartbeat"),
-        pytest.param(sighted(REDIS_MS - 1), None, 60, False, id="expired-by-its-own-time"),
-        pytest.param(sighted(REDIS_MS + 2_001), None, 0, False, id="deleted-before-its-time"),
+        pytest.param(sighted(NOW_S + 2.1), None, 0, False, id="deleted-before-its-time"),
     ],
 )
 def test_what_is_seen_has_changed_or_not(earlier, now, unchanged_s, moved):
-    seen = see(ROW, now, earlier, now_s=160.0, redis_ms=REDIS_MS)
-    assert (seen.unchanged_s, seen.moved, seen.heartbeat_there) == (unchanged_s, moved, now is not None)
-    assert seen.sighting.since_s == 160.0 - unchanged_s
-    assert seen.sighting.expires_ms == (earlier.expires_ms if unchanged_s else now)
+    seen = look(now, earlier)
+    assert (seen.moved, seen.heartbeat_there) == (moved, now is not None)
+    assert seen.unchanged_s == pytest.approx(unchanged_s)
+    assert seen.sighting.since_s == pytest.approx(NOW_S - unchanged_s)
+    assert seen.sighting.expires_s == (earlier.expires_s if unchanged_s and not moved else now)
+
+
+def test_a_worker_that_died_before_a_look_is_silent_a_minute_after_its_last_heartbeat():
+    died = look(THERE - 10, sighted(THERE - 45))  # set 30 s ago, or earlier: no living worker's
+    assert died.told_in_s(60) == 30
+    assert look(None, died.sighting, at_s=NOW_S + 32, last_s=NOW_S).unchanged_s == 62
 
 
 @pytest.mark.parametrize(
-    ("expires_ms", "gap_s", "unchanged_s"),
+    ("since_s", "last_s", "unchanged_s"),
     [
-        pytest.param(THERE, 200.0, 200, id="could-be-told-from-another-heartbeat"),
-        pytest.param(THERE, 200.1, 0, id="may-be-another-heartbeat-that-ends-at-the-same-time"),
-        pytest.param(REDIS_MS - 1, 240.0, 240, id="has-run-out"),
+        pytest.param(100.0, 100.0, 38, id="all-but-a-beat"),
+        pytest.param(130.0, 130.0, 30, id="not-longer-than-it-was-seen"),
+        pytest.param(100.0, 121.9, 38, id="there-but-not-for-a-beat"),
+        pytest.param(100.0, 122.0, 60, id="it-stood-still-for-a-beat-before"),
     ],
 )
-def test_looks_that_are_far_apart_can_t_tell_that_a_heartbeat_stands_still(expires_ms, gap_s, unchanged_s):
-    earlier, now = sighted(expires_ms), expires_ms if expires_ms == THERE else None
-    given = {"now_s": 100.0 + gap_s, "redis_ms": REDIS_MS, "looked_at_s": 100.0}
-    assert see(ROW, now, earlier, **given).unchanged_s == unchanged_s
+def test_a_heartbeat_that_has_run_out_may_be_one_that_another_worker_deleted(since_s, last_s, unchanged_s):
+    for expires_s in (NOW_S - 1, NOW_S + 2):
+        first = look(None, sighted(expires_s, since_s=since_s), last_s=last_s)
+        assert (first.unchanged_s, first.moved) == (unchanged_s, False)
+        second = look(None, first.sighting, at_s=NOW_S + 22, last_s=NOW_S)
+        assert second.unchanged_s == unchanged_s + 22
+        assert look(THERE + 60, first.sighting, at_s=NOW_S + 22, last_s=NOW_S).unchanged_s == 0
 
 
-def test_a_heartbeat_that_others_may_have_deleted_must_be_missing_for_a_beat():
-    def look(expires_ms, earlier, now_s):
-        return see(ROW, expires_ms, earlier, now_s=now_s, redis_ms=REDIS_MS, deletable=True)
-
-    first = look(None, sighted(REDIS_MS - 1), 160.0)
-    assert (first.unchanged_s, first.missing_s, first.may_be_deleted(60)) == (60, 0, True)
-    assert first.confirmed_in_s(60) == 20
-    second = look(None, first.sighting, 180.0)
-    assert (second.unchanged_s, second.missing_s, second.may_be_deleted(60)) == (80, 20, False)
-    there = look(THERE, first.sighting, 180.0)
-    assert (there.unchanged_s, there.missing_s, there.sighting.missing_since_s) == (0, None, None)
-    assert see(ROW, None, sighted(REDIS_MS - 1), now_s=160.0, redis_ms=REDIS_MS).missing_s is None
+@pytest.mark.parametrize(
+    ("gap_s", "unchanged_s"),
+    [
+        pytest.param(200.0, 200, id="could-be-told-from-another-heartbeat"),
+        pytest.param(200.1, 0, id="may-be-another-heartbeat-that-ends-at-the-same-time"),
+    ],
+)
+def test_looks_that_are_far_apart_can_t_tell_that_a_heartbeat_stands_still(gap_s, unchanged_s):
+    assert look(THERE + 240, sighted(THERE + 240), at_s=SEEN_S + gap_s).unchanged_s == unchanged_s
 
 
 def test_a_clock_that_is_set_back_only_delays():
-    assert see(ROW, None, sighted(None, since_s=200.0), now_s=100.0, redis_ms=0).unchanged_s == 0
+    assert look(None, sighted(None, since_s=200.0)).unchanged_s == 0
 
 
-@pytest.mark.parametrize(
-    ("looked_at_s", "remembered"),
-    [
-        pytest.param(760.0, True, id="exactly-the-limit-ago"),
-        pytest.param(759.9, False, id="longer-ago"),
-        pytest.param(None, False, id="never"),
-    ],
-)
-def test_what_was_seen_is_void_after_too_long_without_a_look(looked_at_s, remembered):
-    recorded = {7: Sighting(1.0, None, "x")}
-    look = Look(
-        True, recorded=recorded, looked_at_s=looked_at_s, queue_clear_since_s=2.0, mass_silence_since_s=3.0
-    )
-    kept = look.void_after(240, now_s=1000.0)
-    assert (kept == look) is remembered is not kept.void
-    assert remembered or (kept.recorded, kept.queue_clear_since_s, kept.mass_silence_since_s) == (
-        {},
-        None,
-        None,
-    )
+def test_a_video_whose_heartbeat_redis_did_not_tell_is_unknown():
+    assert see(8, ROW, Look(True, NOW_S, {7: None}), 60) == Seen()
 
 
 def test_the_memory_lasts_for_three_rounds_and_a_minute():
@@ -94,8 +91,8 @@ def test_the_memory_lasts_for_three_rounds_and_a_minute():
 
 def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
     return [
-        *[Seen(True, True, 20.0)] * silent,
-        *[Seen(True, True, 19.9)] * heard,
+        *[Seen(True, True, 22.0)] * silent,
+        *[Seen(True, True, 21.9)] * heard,
         *[Seen(True, False, 0.0)] * new_without_heartbeat,
         *[Seen(False, False, 900.0)] * unknown,
     ]
@@ -113,6 +110,7 @@ def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
             [*workers(silent=3), *[Seen(True, True)] * 9], True, id="seen-for-the-first-time-is-neither"
         ),
         pytest.param([*workers(silent=3), *[Seen(True, True, moved=True)] * 3], False, id="moved-is-heard"),
+        pytest.param([Seen(True, True, 22.0, moved=True)] * 3, True, id="unless-it-moved-too-long-ago"),
         pytest.param(workers(silent=2, unknown=9), False, id="unknown-is-neither"),
     ],
 )

@@ -3,25 +3,25 @@ from dataclasses import replace
 import pytest
 
 from dev.testing.videos import CRITERIA, NOW_S, a_handoff, a_video, a_waiting_video
-from video_reclaim.rules.sightings import Look, Sighting
-from video_reclaim.rules.view import compare
+from video_reclaim.rules.sightings import Look, Seen, Sighting
+from video_reclaim.rules.view import View, compare
 from video_reclaim.rules.waiting import Depth, Proof, needs_look_at_queue, prove, still_lost
 
 EMPTY = Depth(0, 0, 0)
 PROVED_S = NOW_S - 60
 
 
-def view_of(videos, *, waited_s=300.0, lost=False, expires_ms=None, unknown=False, **look):
+def view_of(videos, *, waited_s=300.0, lost=False, expires_s=None, unknown=False, **look):
     """A view in which these videos have been seen unchanged for so long, by what a first look remembers."""
-    beats = {} if unknown else dict.fromkeys([video.id for video in videos], expires_ms)
-    first = compare(videos, Look(True, expires_ms=beats, heard_ttl_s=9), CRITERIA)
+    beats = {} if unknown else dict.fromkeys([video.id for video in videos], expires_s)
+    first = compare(videos, Look(True, NOW_S, beats, heard_ttl_s=9), CRITERIA)
     recorded = {
         video_id: replace(seen.sighting, since_s=NOW_S - waited_s)
         for video_id, seen in first.seen.items()
         if seen.sighting
     }
     look |= {"looked_at_s": NOW_S - 60, "lost": frozenset(recorded if lost else ())}
-    now = Look(True, expires_ms=beats, recorded=recorded, heard_ttl_s=9, **look)
+    now = Look(True, NOW_S, beats, recorded, heard_ttl_s=9, **look)
     return compare(videos, now, CRITERIA)
 
 
@@ -56,7 +56,7 @@ def test_a_message_is_lost_when_the_queue_could_not_hold_it_in_two_looks(depth, 
     [
         pytest.param(WAITING, {"waited_s": 299.9}, id="waits-for-less"),
         pytest.param(WAITING, {"retried": frozenset({1})}, id="a-user-has-just-retried-it"),
-        pytest.param(WAITING, {"expires_ms": 1_700_000_040_000}, id="its-first-worker-lives"),
+        pytest.param(WAITING, {"expires_s": NOW_S + 40}, id="its-first-worker-lives"),
         pytest.param(WAITING, {"unknown": True}, id="its-heartbeat-never-expires"),
         pytest.param(a_waiting_video(tenant_id=None), {}, id="no-message-can-be-written"),
         pytest.param(a_handoff("somebody"), {}, id="somebody-hands-it-over"),
@@ -69,8 +69,10 @@ def test_nothing_else_proves_a_loss(video, given):
 
 
 def test_the_longest_wait_comes_first_and_a_hundred_are_enough():
-    videos = [a_waiting_video(id=n, now_s=NOW_S + n) for n in range(1, 121)]
-    lost = prove(videos, view_of(videos, queue_clear_since_s=PROVED_S), EMPTY, lost_after_s=300).lost
+    videos = [a_waiting_video(id=n) for n in range(1, 121)]
+    look = Look(True, NOW_S, queue_clear_since_s=PROVED_S)
+    view = View(look, {video.id: Seen(True, False, 300.0 + video.id) for video in videos})
+    lost = prove(videos, view, EMPTY, lost_after_s=300).lost
     assert list(lost) == list(range(120, 20, -1))
 
 
@@ -92,7 +94,8 @@ def test_the_queue_is_looked_at_when_a_video_was_waiting_at_an_earlier_look():
 def test_a_sighting_of_another_claim_is_not_this_wait():
     look = Look(
         True,
-        expires_ms={1: None},
+        NOW_S,
+        {1: None},
         recorded={1: Sighting(0.0, None, "other")},
         lost=frozenset({1}),
         looked_at_s=NOW_S,

@@ -25,12 +25,12 @@ class Kind:
 
     @property
     def reclaimed_at_once(self) -> bool:
-        """Whether the lease says so: a worker's that expired, or an orphaned handoff's without a heartbeat.
+        """Whether the lease says so, a worker's that expired.
 
         A handoff's term on a video in PROCESSING is nobody's: a worker that sets no lease left it there.
         """
         overdue = self.status == "PROCESSING" and self.expired and not self.by.startswith("reclaim:")
-        return (overdue or (self.orphaned and not self.beats)) and self.session in TENANTS
+        return overdue and self.session in TENANTS
 
     @property
     def expired(self) -> bool:
@@ -44,8 +44,8 @@ class Kind:
 
     @property
     def silent(self) -> bool:
-        """Whether only the missing heartbeat says so."""
-        stuck = self.status == "PROCESSING" and not self.beats and self.session in TENANTS
+        """Whether it must be seen without a heartbeat for long enough."""
+        stuck = (self.status == "PROCESSING" or self.orphaned) and not self.beats and self.session in TENANTS
         return stuck and not self.reclaimed_at_once
 
     @property

@@ -367,7 +367,7 @@ def test_a_size_that_was_decided_before_a_redrive_is_not_applied(workflow, acade
 
 
 def test_what_failed_is_tried_again_before_the_run_looks_again(workflow, academy, stale):
-    suspect = academy.add()
+    suspect = academy.add(beats=True)
     workflow.run({"dryRun": False, "limit": 1})
     academy.pass_time(40, suspect)
     workflow.aws.refused[str(stale[1])] = "InternalError"

@@ -48,7 +48,8 @@ def test_exactly_the_stale_videos_of_any_mixture_go_back_to_work(workflow, acade
     assert academy.rows() == {
         video_id: put_back(row) if video_id in silent else row for video_id, row in after_first.items()
     }
-    assert second["stale"] == {"silent": len(silent)}
+    orphans = sum(kinds[video_id].orphaned for video_id in silent)
+    assert second["stale"] == {"silent": len(silent) - orphans, "orphaned": orphans}
     assert second["reclaimed"] == second["enqueued"] == len(silent)
 
     bodies = sorted(workflow.queue.take_all(), key=lambda body: body["video_id"])
@@ -78,13 +79,14 @@ def everything(workflow, academy):
 
 
 def test_a_dry_run_tells_each_video_with_its_reason_and_writes_nothing_anywhere(workflow, academy):
-    silent = academy.add()
+    silent, orphan = academy.add(), academy.add("UPLOADED", by="reclaim:crashed", until=-5)
     succeeded(workflow)
     academy.pass_time(SILENT_AFTER_S + 1)
+    workflow.second_looks.clear()
     videos = {
         silent: "silent",
         academy.add(until=-5): "leaseExpired",
-        academy.add("UPLOADED", by="reclaim:crashed", until=-5): "orphaned",
+        orphan: "orphaned",
         academy.add(): "suspect",
         academy.add(beats=True): "beating",
     }
@@ -159,7 +161,7 @@ class TestSecondLook:
     @pytest.fixture
     def suspect(self, workflow, academy):
         """A video whose heartbeat was not renewed since a look 40 s ago."""
-        video = academy.add()
+        video = academy.add(beats=True)
         succeeded(workflow)
         academy.pass_time(40, video)
         assert workflow.second_looks == [], "one look proves nothing"
@@ -179,7 +181,7 @@ class TestSecondLook:
         assert workflow.published("VideosEnqueued") == [1, 1]
 
     def test_a_worker_that_beats_meanwhile_keeps_its_video(self, workflow, academy, suspect):
-        workflow.meanwhile = lambda: academy.beat(suspect)
+        workflow.meanwhile = lambda: academy.beat(suspect, left_s=70)
 
         assert succeeded(workflow)["spared"] == {"beating": 1}
         assert academy.state(suspect)[0] == "PROCESSING"

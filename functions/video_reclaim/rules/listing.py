@@ -105,10 +105,9 @@ def _longest_wait_s(videos: Iterable[Video], view: View) -> float:
 
 
 def _confirm_after_s(found: Mapping[int, Reason], view: View, criteria: Criteria) -> int:
-    """Return when the last of the suspects can be judged: of those that were quiet or without a heartbeat already."""
-    after_s = criteria.silent_after_s
-    suspects = [view.seen[id_] for id_, reason in found.items() if reason == Reason.SUSPECT]
-    left_s = max((one.confirmed_in_s(after_s) for one in suspects), default=0.0)
+    """Return when a look can tell more of all suspects."""
+    suspects = (view.seen[id_] for id_, reason in found.items() if reason == Reason.SUSPECT)
+    left_s = max((one.told_in_s(criteria.silent_after_s) for one in suspects), default=0.0)
     return ceil(left_s) + _WAIT_MARGIN_S if left_s > 0 and not criteria.mass_silence else 0
 
 

@@ -1,20 +1,27 @@
 """What is seen of a video, its claim, its file and when its heartbeat expires, and since when it has not changed.
 
 A living worker's heartbeat moves its expiry every 20 s, whatever its time to live. A dead worker's never moves again.
-A record in Redis that is lost, or void because nobody looked for too long, begins anew: that only delays.
+All times here are by Redis's own clock, in seconds since the epoch. A record in Redis that is lost begins anew: that
+only delays.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-_SAME_MS = 2_000
+_SAME_S = 2.0
 """Two expiries that differ by less are one: Redis's clock and the rest of the time to live are two commands."""
+
+_LATE_S = 2.0
+"""A living worker's heartbeat comes by so much late at most."""
+
+_LIVES_S = 60.0
+"""A heartbeat lives at least so long (docs/worker-contract.md), so one that expires sooner was set earlier."""
 
 _BEATS = 3
 """So many heartbeats fit into the time after which a worker counts as silent (docs/worker-contract.md)."""
 
-_ONE_EXPIRY_TWO_BEATS_S = 200
+_ONE_EXPIRY_TWO_BEATS_S = 200.0
 """A progress record sets 300 s, and a beat 240 s later sets 60 s: both end at once. Looks that are about as far apart
 can't tell them from one heartbeat that has not moved. Beats are 20 s apart, so looks less than 220 s apart can."""
 
@@ -26,41 +33,25 @@ _MASS = 3
 class Sighting:
     """What was seen of a video."""
 
-    since_s: float  # the database's clock when it was first seen like this, seconds since the epoch
-    expires_ms: int | None  # of its heartbeat, which may be over; None if there was none
+    since_s: float  # when it was first seen like this, or when its heartbeat was set, at the latest
+    expires_s: float | None  # when its heartbeat expires; None if there was none
     identity: str  # digest of its row and file
-    missing_since_s: float | None = None  # the first look without its heartbeat, if that matters: see `see`
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What Redis says about some videos, and what it remembers of them. Times are the database's, in seconds."""
+    """What Redis says about some videos, and what it remembers of them."""
 
     answered: bool = False  # if not, all of this is unknown
-    redis_ms: int = 0  # Redis's own clock, milliseconds since the epoch
-    expires_ms: Mapping[int, int | None] = field(default_factory=dict)  # see `see`; absent is unknown
+    now_s: float = 0.0
+    expires_s: Mapping[int, float | None] = field(default_factory=dict)  # as in `Sighting`; absent is unknown
     recorded: Mapping[int, Sighting] = field(default_factory=dict)
-    looked_at_s: float | None = None  # the last look
-    void: bool = False  # what was remembered is to be forgotten
+    looked_at_s: float = 0.0  # the last look whose sightings were recorded
     queue_clear_since_s: float | None = None  # since then the queue could hold no waiting video's message
     mass_silence_since_s: float | None = None  # since then every look found most workers silent
     heard_ttl_s: int = -2  # how long Redis remembers that a heartbeat of this stage moved; negative for never
     retried: frozenset[int] = frozenset()  # waiting videos for which a user has just sent a message
     lost: frozenset[int] = frozenset()  # waiting videos whose messages the last look found lost
-
-    def void_after(self, memory_s: float, *, now_s: float) -> "Look":
-        """Return the look without what is remembered, if there was no look for more than ``memory_s`` seconds."""
-        if self.looked_at_s is not None and now_s - self.looked_at_s <= memory_s:
-            return self
-        return Look(
-            answered=self.answered,
-            redis_ms=self.redis_ms,
-            expires_ms=self.expires_ms,
-            looked_at_s=self.looked_at_s,
-            void=True,
-            heard_ttl_s=self.heard_ttl_s,
-            retried=self.retried,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +60,27 @@ class Seen:
 
     known: bool = False  # whether it has a heartbeat, and silence would count
     heartbeat_there: bool = False
-    unchanged_s: float = 0.0  # 0 when something has changed since the last look
-    missing_s: float | None = None  # for how long each look has found no heartbeat, if that matters
+    unchanged_s: float = 0.0  # at least; 0 when something else than its heartbeat has changed
     moved: bool = False  # its heartbeat was renewed since the last look
     sighting: Sighting | None = None  # what to remember; None if its heartbeat is unknown
 
     def is_quiet(self, silent_after_s: float) -> bool:
         """Tell whether a living worker would have sent a heartbeat since the last change."""
-        return self.unchanged_s >= silent_after_s / _BEATS
+        return self.unchanged_s >= _beat_s(silent_after_s)
+
+    def told_in_s(self, silent_after_s: float) -> float:
+        """Return in how many seconds a look can tell more of a worker that may be dead; 0 if the next run's will do.
+
+        A heartbeat that is missing may have been deleted by another worker: a living one renews it within a beat.
+        """
+        if self.is_quiet(silent_after_s):
+            return silent_after_s - self.unchanged_s
+        return 0.0 if self.heartbeat_there else _beat_s(silent_after_s)
 
     def is_heard(self, silent_after_s: float) -> bool:
-        """Tell whether its heartbeat moved, now or less than a beat ago."""
-        lately = 0 < self.unchanged_s < silent_after_s / _BEATS
-        return self.moved or (self.heartbeat_there and lately)
-
-    def may_be_deleted(self, silent_after_s: float) -> bool:
-        """Tell whether another worker may have deleted a heartbeat that a living one has not renewed yet."""
-        return self.missing_s is not None and self.missing_s < silent_after_s / _BEATS
-
-    def confirmed_in_s(self, silent_after_s: float) -> float:
-        """Return in how many seconds a look can tell more; 0 if none is needed before the next run's."""
-        beat_s = silent_after_s / _BEATS
-        missing_s = beat_s - self.missing_s if self.missing_s is not None else 0.0
-        return max(missing_s, silent_after_s - self.unchanged_s if self.is_quiet(silent_after_s) else 0.0)
+        """Tell whether its heartbeat moved, now or before the last look, less than a beat ago."""
+        moved = self.moved or self.unchanged_s > 0
+        return self.heartbeat_there and moved and not self.is_quiet(silent_after_s)
 
 
 NOT_SEEN = Seen()
@@ -102,62 +91,51 @@ def memory_s(rate_minutes: int) -> int:
     return 60 * (3 * rate_minutes + 1)
 
 
-def see(
-    row: str,
-    expires_ms: int | None,
-    earlier: Sighting | None,
-    *,
-    now_s: float,
-    redis_ms: int,
-    looked_at_s: float | None = None,
-    deletable: bool = False,
-) -> Seen:
-    """Compare a video with what was seen earlier, if anything is remembered.
+def see(video_id: int, row: str, look: Look, silent_after_s: float) -> Seen:
+    """Compare a video with what is remembered of it.
+
+    Another worker, one that was refused or that outlived its lease, may delete the heartbeat of a living one, which
+    renews it within a beat. After its own time that can't be told from the heartbeat of a dead worker. So a look that
+    misses it counts as two beats of silence, unless an earlier look saw that it stood still for a beat.
 
     Args:
-        row: what must not change: status, claim and file, as just read.
-        expires_ms: when its heartbeat, read after the row, expires by Redis's own clock; None if there is none.
-        earlier: what is remembered, if anything.
-        now_s: the database's clock when the row was read, seconds since the epoch.
-        redis_ms: Redis's clock, milliseconds since the epoch.
-        looked_at_s: time of the last look, the database's clock.
-        deletable: refused workers of the platform's older path may delete the heartbeat. After its own time that
-            can't be told from the heartbeat of a dead worker; a living one renews it within 20 s.
+        video_id: the video's.
+        row: what must not change: status, claim and file, read before ``look``.
+        look: what Redis says, and what it remembers.
+        silent_after_s: the time of three beats.
     """
-    seen = _see(row, expires_ms, earlier, now_s=now_s, redis_ms=redis_ms, looked_at_s=looked_at_s)
-    if not deletable or seen.heartbeat_there or seen.sighting is None:
-        return seen
-    since_s = seen.sighting.missing_since_s
-    since_s = now_s if since_s is None else since_s
-    sighting = replace(seen.sighting, missing_since_s=since_s)
-    return replace(seen, missing_s=max(0.0, now_s - since_s), sighting=sighting)
-
-
-def _see(
-    row: str,
-    expires_ms: int | None,
-    earlier: Sighting | None,
-    *,
-    now_s: float,
-    redis_ms: int,
-    looked_at_s: float | None,
-) -> Seen:
-    there = expires_ms is not None
-    new = Sighting(now_s, expires_ms, hashlib.blake2b(row.encode(), digest_size=8).hexdigest())
+    if video_id not in look.expires_s:
+        return NOT_SEEN
+    expires_s, earlier = look.expires_s[video_id], look.recorded.get(video_id)
+    there = expires_s is not None
+    new = Sighting(look.now_s, expires_s, hashlib.blake2b(row.encode(), digest_size=8).hexdigest())
     if earlier is None or earlier.identity != new.identity:
         return Seen(True, there, sighting=new)
-    if _has_changed(earlier.expires_ms, expires_ms, redis_ms):
-        return Seen(True, there, moved=there and earlier.expires_ms is not None, sighting=new)
-    if there and looked_at_s is not None and now_s - looked_at_s > _ONE_EXPIRY_TWO_BEATS_S:
+    if _has_changed(earlier.expires_s, expires_s, look.now_s):
+        if expires_s is None or earlier.expires_s is None:
+            return Seen(True, there, sighting=new)
+        since_s = min(look.now_s, expires_s - _LIVES_S)
+        return Seen(True, True, look.now_s - since_s, moved=True, sighting=replace(new, since_s=since_s))
+    if there and look.now_s - look.looked_at_s > _ONE_EXPIRY_TWO_BEATS_S:
         return Seen(True, there, sighting=new)
-    return Seen(True, there, max(0.0, now_s - earlier.since_s), sighting=earlier)
+    since_s, beat_s = earlier.since_s, _beat_s(silent_after_s)
+    if there or earlier.expires_s is None:
+        return Seen(True, there, max(0.0, look.now_s - since_s), sighting=earlier)
+    if look.looked_at_s < since_s + beat_s:
+        since_s = max(since_s, look.now_s - (silent_after_s - beat_s))
+    return Seen(True, there, max(0.0, look.now_s - since_s), sighting=replace(new, since_s=since_s))
 
 
-def _has_changed(before_ms: int | None, now_ms: int | None, redis_ms: int) -> bool:
+def _beat_s(silent_after_s: float) -> float:
+    """Return the longest time between two heartbeats of a living worker."""
+    return silent_after_s / _BEATS + _LATE_S
+
+
+def _has_changed(before_s: float | None, expires_s: float | None, now_s: float) -> bool:
     """Tell whether a heartbeat was set or deleted. One that has expired by its own time has not changed."""
-    if now_ms is None:
-        return before_ms is not None and before_ms > redis_ms + _SAME_MS
-    return before_ms is None or abs(now_ms - before_ms) > _SAME_MS
+    if expires_s is None:
+        return before_s is not None and before_s > now_s + _SAME_S
+    return before_s is None or abs(expires_s - before_s) > _SAME_S
 
 
 def is_mass_silence(watched: Iterable[Seen], silent_after_s: float) -> bool:

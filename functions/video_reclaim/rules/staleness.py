@@ -31,7 +31,7 @@ class Reason(StrEnum):
     RELEASED = "released", True, "an operator released it from quarantine"
     BEATING = "beating", False, "its worker sends heartbeats"
     EXPIRED_BUT_BEATING = "expiredButBeating", False, "its lease expired, but its worker sends heartbeats"
-    SUSPECT = "suspect", False, "its heartbeat was not renewed, but not for long enough yet"
+    SUSPECT = "suspect", False, "nothing of it has changed since an earlier look, but not for long enough yet"
     MASS_SILENCE = (
         "massSilence",
         False,
@@ -110,7 +110,6 @@ class Criteria:
     silent_after_s: float
     mass_silence_s: float  # instead, while most workers are silent
     lost_after_s: float
-    memory_s: float  # after so long without a look, what was seen is void
     spare_beating: bool  # spare a video whose lease expired while its worker sends heartbeats
     mass_silence: bool = False
     terminated: Container[str] = ()
@@ -139,7 +138,9 @@ def judge(video: Video, seen: Seen, criteria: Criteria, *, lost: Container[int])
         return Reason.BEATING
     if video.status == Status.FAILED:
         return Reason.RELEASED
-    return Reason.MESSAGE_LOST if video.waits else Reason.ORPHANED
+    if video.waits:
+        return Reason.MESSAGE_LOST
+    return Reason.ORPHANED if seen.unchanged_s >= criteria.silent_after_s else Reason.SUSPECT
 
 
 def _may_be_stuck(video: Video, criteria: Criteria, lost: Container[int]) -> bool:
@@ -164,8 +165,7 @@ def _judge_worker(video: Video, seen: Seen, criteria: Criteria) -> Reason:
         return Reason.LEASE_EXPIRED
     if not seen.known:
         return Reason.HEARTBEAT_UNKNOWN
-    silent = seen.unchanged_s >= criteria.silent_after_s
-    if silent and not seen.may_be_deleted(criteria.silent_after_s):
+    if seen.unchanged_s >= criteria.silent_after_s:
         if criteria.mass_silence and seen.unchanged_s < criteria.mass_silence_s:
             return Reason.MASS_SILENCE
         return Reason.LEASE_EXPIRED if video.lease_expired else Reason.SILENT

@@ -11,9 +11,8 @@ from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
 class View:
     """What is known of several videos."""
 
-    look: Look = field(default_factory=Look)  # what Redis remembers is left out if it is void
+    look: Look = field(default_factory=Look)
     seen: Mapping[int, Seen] = field(default_factory=dict)  # by id; a video that is absent is unknown
-    now_s: float = 0.0  # the database's clock, seconds since the epoch
 
     def of(self, video: Video) -> Seen:
         """Return what is known of one video."""
@@ -32,28 +31,14 @@ def compare(videos: Sequence[Video], look: Look | None, criteria: Criteria) -> V
     """
     if look is None:
         return BLIND
-    now_s = max((video.now_s for video in videos), default=0.0)
-    look = look.void_after(criteria.memory_s, now_s=now_s)
-    seen = {
-        video.id: see(
-            f"{video.row} {video.upload}",
-            look.expires_ms[video.id],
-            look.recorded.get(video.id),
-            now_s=video.now_s,
-            redis_ms=look.redis_ms,
-            looked_at_s=look.looked_at_s,
-            deletable=video.at_work and not video.leased_by_claim,
-        )
-        if video.id in look.expires_ms
-        else NOT_SEEN
-        for video in videos
-    }
+    after_s = criteria.silent_after_s
+    seen = {video.id: see(video.id, f"{video.row} {video.upload}", look, after_s) for video in videos}
     if look.heard_ttl_s < 0 and not any(one.moved for one in seen.values()):
         for video in videos:
             one = seen[video.id]
-            if video.at_work and (one.is_quiet(criteria.silent_after_s) or not one.heartbeat_there):
+            if video.at_work and (one.is_quiet(after_s) or not one.heartbeat_there):
                 seen[video.id] = replace(one, known=False)
-    return View(look, seen, now_s)
+    return View(look, seen)
 
 
 def most_are_silent(videos: Iterable[Video], view: View, criteria: Criteria) -> bool:
@@ -74,7 +59,6 @@ class Notes:
     """
 
     look: Look
-    now_s: float
     changed: Mapping[int, Sighting]  # by video id
     ended: Sequence[int]  # ids of the videos whose sightings are to be deleted
     heard: bool  # a heartbeat of this stage moved
@@ -92,11 +76,10 @@ def notes(view: View, *, lost: Iterable[int], queue_clear_since_s: float | None,
     now = {video_id: one.sighting for video_id, one in view.seen.items() if one.sighting is not None}
     return Notes(
         look=view.look,
-        now_s=view.now_s,
         changed={id_: sighting for id_, sighting in now.items() if view.look.recorded.get(id_) != sighting},
         ended=[video_id for video_id in view.look.recorded if video_id not in view.seen],
         heard=any(one.moved for one in view.seen.values()),
-        mass_silence_since_s=(view.look.mass_silence_since_s or view.now_s) if mass_silence else None,
+        mass_silence_since_s=(view.look.mass_silence_since_s or view.look.now_s) if mass_silence else None,
         queue_clear_since_s=queue_clear_since_s,
         lost=list(lost),
     )

@@ -47,8 +47,9 @@ def prove(videos: Sequence[Video], view: View, depth: Depth | None, *, lost_afte
     holding = sum(video.at_work and not video.leased_by_claim for video in videos)
     if depth is None or depth.visible + depth.delayed > 0 or depth.in_flight > holding:
         return Proof()
-    since_s = view.now_s if view.look.queue_clear_since_s is None else view.look.queue_clear_since_s
-    if view.now_s - since_s < LOOKS_APART_S:
+    look = view.look
+    since_s = look.now_s if look.queue_clear_since_s is None else look.queue_clear_since_s
+    if look.now_s - since_s < LOOKS_APART_S:
         return Proof(since_s)
     waits_s = {v.id: view.of(v).unchanged_s for v in videos if _is_overdue(v, view, lost_after_s)}
     lost = tuple(sorted(waits_s, key=lambda video_id: -waits_s[video_id])[:MAX_RESENT])

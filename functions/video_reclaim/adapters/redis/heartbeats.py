@@ -14,10 +14,9 @@ from video_reclaim.adapters.redis import values
 from video_reclaim.adapters.redis.session import Session
 from video_reclaim.rules.platform import Job, Key, StageKey, job_lock_key
 from video_reclaim.rules.reclaiming import FOUND_DEAD, MAX_QUARANTINES_AN_HOUR, Tally, claims_found_dead
-from video_reclaim.rules.sightings import Look
+from video_reclaim.rules.sightings import Look, Sighting
 from video_reclaim.rules.staleness import Reason, Video
 from video_reclaim.rules.view import Notes
-from video_reclaim.rules.waiting import LOOKS_APART_S
 from video_reclaim.settings import Redis, Stage, read
 
 _HOUR_S, _DAY_S = 3_600, 86_400
@@ -59,17 +58,17 @@ class Heartbeats:
                 pipeline.pttl(Key.HEARTBEAT.of(video.tenant_id, video.id))
             heard_ttl_s, found, cancelled, (seconds, microseconds), *lives_ms = pipeline.execute()
             fields = found if whole else dict(zip(names, found, strict=True))
-            redis_ms = seconds * 1000 + microseconds // 1000
+            now_s = seconds + microseconds / 1e6
             return Look(
                 answered=True,
-                redis_ms=redis_ms,
-                expires_ms={  # a key that never expires tells nothing about its worker
-                    video.id: None if left_ms == _NO_KEY else redis_ms + left_ms
+                now_s=now_s,
+                expires_s={  # a key that never expires tells nothing about its worker
+                    video.id: None if left_ms == _NO_KEY else now_s + left_ms / 1000
                     for video, left_ms in zip(keyed, lives_ms, strict=True)
                     if left_ms != _NO_EXPIRY
                 },
                 recorded=values.parse_sightings(fields),
-                looked_at_s=values.parse_number(fields.get(_LOOKED_AT)),
+                looked_at_s=values.parse_number(fields.get(_LOOKED_AT)) or 0.0,
                 queue_clear_since_s=values.parse_number(fields.get(_QUEUE_CLEAR)),
                 mass_silence_since_s=values.parse_number(fields.get(_MASS_SILENCE)),
                 heard_ttl_s=heard_ttl_s,
@@ -81,8 +80,8 @@ class Heartbeats:
 
         return self._session.ask("heartbeats", conversation)
 
-    def record(self, notes: Notes) -> bool:
-        """Write what a listing saw; return whether Redis took it. What is not recorded only delays."""
+    def record(self, notes: Notes, *, memory_s: int) -> bool:
+        """Write what a listing saw, void after ``memory_s`` seconds without another; return whether Redis took it."""
         fields: dict[Any, Any] = {
             str(video_id).encode(): values.write_sighting(one) for video_id, one in notes.changed.items()
         }
@@ -100,16 +99,14 @@ class Heartbeats:
         elif notes.look.lost:
             ended.append(_LOST)
         if fields or notes.look.recorded:
-            fields[_LOOKED_AT] = f"{notes.now_s:.3f}"
+            fields[_LOOKED_AT] = f"{notes.look.now_s:.3f}"
         mark = notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S
 
         def conversation(client: redis.Redis) -> bool:
             pipeline = client.pipeline(transaction=False)
-            if notes.look.void:
-                pipeline.delete(self._seen)
             if fields:
                 pipeline.hset(self._seen, mapping=fields)
-                pipeline.expire(self._seen, _DAY_S)
+                pipeline.expire(self._seen, memory_s)
             if ended:
                 pipeline.hdel(self._seen, *ended)
             if mark:
@@ -119,11 +116,13 @@ class Heartbeats:
 
         return not (fields or ended or mark) or bool(self._session.ask("sightings", conversation))
 
-    def count(self, videos: Sequence[Video], reasons: Mapping[int, Reason]) -> Tally:
+    def count(
+        self, videos: Sequence[Video], reasons: Mapping[int, Reason], recorded: Mapping[int, Sighting]
+    ) -> Tally:
         """Count the claims that were found dead, and take the sightings of lost messages, in one round trip.
 
         A claim counts once, whoever counts it again. Only one execution can take a sighting, and so send a lost
-        message again. One that is too young for the proof was written after another execution took the first.
+        message again. One that differs from what is ``recorded`` was written after another execution took the first.
         """
         stale = [video for video in videos if reasons[video.id].stale]
         claims = claims_found_dead(stale, reasons)
@@ -139,7 +138,7 @@ class Heartbeats:
                     pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
                 pipeline.expire(key, _RECLAIMS_REMEMBERED_S)
                 pipeline.zrange(key, video.now_s - _RECLAIMS_REMEMBERED_S, "+inf", byscore=True)
-            return _tally(stale, reasons, iter(pipeline.execute(raise_on_error=False)))
+            return _tally(stale, reasons, recorded, iter(pipeline.execute(raise_on_error=False)))
 
         return (self._session.ask("reclaims", conversation) if stale else Tally(answered=True)) or Tally()
 
@@ -193,7 +192,12 @@ class Heartbeats:
         return {job.video_id: -(-left // 1000) for job, left in zip(jobs, answers, strict=False) if left > 0}
 
 
-def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Iterator[Any]) -> Tally:
+def _tally(
+    stale: Sequence[Video],
+    reasons: Mapping[int, Reason],
+    recorded: Mapping[int, Sighting],
+    answers: Iterator[Any],
+) -> Tally:
     """Read the answers to `Heartbeats.count`. A key of another type gives an unknown count, and harms no other."""
     tally = Tally(answered=True)
     for video in stale:
@@ -202,7 +206,7 @@ def _tally(stale: Sequence[Video], reasons: Mapping[int, Reason], answers: Itera
         first = _checked(next(answers)) if reason in _COUNTED_OR_TAKEN else 0
         _checked(next(answers))  # EXPIRE
         claims = _checked(next(answers))
-        if first and seen is not None and video.now_s - seen.since_s >= LOOKS_APART_S:
+        if first and seen is not None and seen == recorded.get(video.id):
             tally.taken.add(video.id)
         if claims is not None:
             upload = f"{video.upload} ".encode()

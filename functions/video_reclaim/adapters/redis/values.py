@@ -4,27 +4,25 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from video_reclaim.rules.sightings import Sighting
 
-_LATEST = 1e15  # as milliseconds a time in the year 33658; also leaves out what is no number
+_LATEST = 1e12  # a time in the year 33658; also leaves out what is no number
 _NONE = "-"
 _LONGEST_ID = 19  # digits of a bigint
 
 
 def write_sighting(sighting: Sighting) -> str:
-    """``<since, seconds> <expiry, milliseconds, or -> <digest>``, and since when it is missing, if that matters."""
-    expires = _NONE if sighting.expires_ms is None else str(sighting.expires_ms)
-    missing = "" if sighting.missing_since_s is None else f" {sighting.missing_since_s:.3f}"
-    return f"{sighting.since_s:.3f} {expires} {sighting.identity}{missing}"
+    """``<since> <expiry, or -> <digest>``, times in seconds."""
+    expires = _NONE if sighting.expires_s is None else f"{sighting.expires_s:.3f}"
+    return f"{sighting.since_s:.3f} {expires} {sighting.identity}"
 
 
 def parse_sighting(value: bytes | None) -> Sighting | None:
     """Read what `write_sighting` wrote."""
     since, _, rest = (value or b"").decode(errors="replace").partition(" ")
-    expires, _, rest = rest.partition(" ")
-    identity, _, missing = rest.partition(" ")
-    since_s, expires_ms = parse_number(since), parse_number(expires)
-    if since_s is None or (expires_ms is None and expires != _NONE):
+    expires, _, identity = rest.partition(" ")
+    since_s, expires_s = parse_number(since), parse_number(expires)
+    if since_s is None or (expires_s is None and expires != _NONE):
         return None
-    return Sighting(since_s, None if expires_ms is None else int(expires_ms), identity, parse_number(missing))
+    return Sighting(since_s, expires_s, identity)
 
 
 def parse_sightings(fields: Mapping[bytes, bytes | None]) -> dict[int, Sighting]:
