@@ -114,14 +114,14 @@ def text_in(path):
             yield node.value
 
 
-def test_one_module_of_the_product_names_tables_and_keys():
-    names = r"video_video|lectures_(session|lecture)|core_tenant|tenant:(?! )|job:encode|video-reclaim:$"
-    naming = [
-        path
-        for path in modules("functions", "cdk", "ops")
-        if any(re.search(names, text) for text in text_in(path))
-    ]
-    assert naming == [SHARED / "rules" / "platform.py"]
+def test_one_module_of_the_product_names_tables_and_another_keys():
+    def naming(names):
+        product = modules("functions", "cdk", "ops")
+        return [path for path in product if any(re.search(names, text) for text in text_in(path))]
+
+    assert naming(r"tenant:(?! )|job:encode|video-reclaim:$") == [SHARED / "rules" / "platform.py"]
+    tables = r"video_video|lectures_(session|lecture)|core_tenant"
+    assert naming(tables) == [SHARED / "adapters" / "postgres" / "statements.py"]
 
 
 def states(machine):

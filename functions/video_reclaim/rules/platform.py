@@ -1,6 +1,6 @@
-"""Every fact about the platform's tables, columns, keys and messages, and the product's own keys beside them.
+"""Every fact about the platform's statuses, keys and messages, and the product's own keys beside them.
 
-SQL statements, Redis keys and message bodies take their names from here, tests spell them themselves (decision 18).
+Its tables and columns are named by the SQL statements alone. Tests spell all names themselves (decision 18).
 """
 
 import re
@@ -8,29 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-VIDEOS, SESSIONS, LECTURES, TENANTS = "video_video", "lectures_session", "lectures_lecture", "core_tenant"
-
-
-class Column(StrEnum):
-    """The columns of `VIDEOS` that the product reads or writes."""
-
-    ID = "id"
-    SESSION_ID = "session_id"
-    FILE_KEY = "file_key"
-    STATUS = "status"
-    LEASED_BY = "leased_by"
-    LEASED_UNTIL = "leased_until"
-    PROCESSING_STARTED_AT = "processing_started_at"
-    ERROR_REASON = "error_reason"
-
 
 class Status(StrEnum):
-    """Values of ``status``."""
+    """The values of ``status`` that concern the product; there are also PENDING and READY."""
 
-    PENDING = "PENDING"
     UPLOADED = "UPLOADED"
     PROCESSING = "PROCESSING"
-    READY = "READY"
     FAILED = "FAILED"
 
 
