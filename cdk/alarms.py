@@ -106,9 +106,6 @@ class OperatorAlarms(Construct):
 _COMPARISONS = {">=": "GreaterThanOrEqualToThreshold", "<": "LessThanThreshold"}
 
 
-_FIVE_MINUTES: dict[str, Any] = {"period_s": 300, "statistic": "Sum"}
-
-
 def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
     """Return the alarms of a stage, with the thresholds that it sets and without those that it disables.
 
@@ -122,56 +119,29 @@ def alarms(stage: Stage, watched: Watched) -> list[Alarm]:
     if unknown := given.keys() - {alarm.name for alarm in known}:
         names = ", ".join(alarm.name for alarm in known)
         raise InvalidStage(f"observability.alarms.{min(unknown)}: must be one of {names}")
-    return [
-        _adjusted(alarm, given.get(alarm.name))
-        for alarm in known
-        if (alarm.name not in given or given[alarm.name].enabled)
-        and (stage.schedule.enabled or alarm.missing != "breaching")
-    ]
-
-
-def _adjusted(alarm: Alarm, setting: AlarmSetting | None) -> Alarm:
-    if setting is None or setting.threshold is None:
-        return alarm
-    return replace(alarm, threshold=setting.threshold)
+    kept = []
+    for alarm in known:
+        setting = given.get(alarm.name, AlarmSetting())
+        if setting.enabled and (stage.schedule.enabled or alarm.missing != "breaching"):
+            kept.append(alarm if setting.threshold is None else replace(alarm, threshold=setting.threshold))
+    return kept
 
 
 def _of_executions(stage: Stage, watched: Watched) -> list[Alarm]:
-    machine = {"StateMachineArn": watched.state_machine_arn}
+    round_s = 60 * stage.schedule.rate_minutes
+    rounds: dict[str, Any] = {"periods": 5, "period_s": round_s, "missing": "breaching"}
+    event: dict[str, Any] = {"period_s": 300}
+
+    def ended(
+        name: str, severity: Severity, metric: str, how: dict[str, Any], comparison: Comparison
+    ) -> Alarm:
+        series = ("AWS/States", metric), {"StateMachineArn": watched.state_machine_arn}
+        return Alarm(name, severity, _DESCRIPTIONS[name], *series, comparison, 1, statistic="Sum", **how)
+
     return [
-        Alarm(
-            "NoSuccessfulRun",
-            "page",
-            "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
-            ("AWS/States", "ExecutionsSucceeded"),
-            machine,
-            "<",
-            1,
-            statistic="Sum",
-            periods=5,
-            period_s=60 * stage.schedule.rate_minutes,
-            missing="breaching",
-        ),
-        Alarm(
-            "ExecutionFailed",
-            "notify",
-            "An execution has failed: videos could not be put back, or the listing failed.",
-            ("AWS/States", "ExecutionsFailed"),
-            machine,
-            ">=",
-            1,
-            **_FIVE_MINUTES,
-        ),
-        Alarm(
-            "ExecutionTimedOut",
-            "notify",
-            "An execution took longer than an hour.",
-            ("AWS/States", "ExecutionsTimedOut"),
-            machine,
-            ">=",
-            1,
-            **_FIVE_MINUTES,
-        ),
+        ended("NoSuccessfulRun", "page", "ExecutionsSucceeded", rounds, "<"),
+        ended("ExecutionFailed", "notify", "ExecutionsFailed", event, ">="),
+        ended("ExecutionTimedOut", "notify", "ExecutionsTimedOut", event, ">="),
     ]
 
 
@@ -211,6 +181,9 @@ def _of_videos(stage: Stage, watched: Watched) -> list[Alarm]:
 
 
 _DESCRIPTIONS = {
+    "NoSuccessfulRun": "No execution has succeeded for five minutes, or five rounds of a slower schedule.",
+    "ExecutionFailed": "An execution has failed: videos could not be put back, or the listing failed.",
+    "ExecutionTimedOut": "An execution took longer than an hour.",
     "OldestWait": "A video has waited for a worker for too long.",
     "BacklogUnmeasured": "BacklogCount has not been published for five rounds: the database can't be read, or "
     "CloudWatch takes no metrics.",
@@ -225,21 +198,18 @@ _DESCRIPTIONS = {
     "service took none: no worker came up there.",
     "DecisionHeld": "For three hours each round withheld a change of the fleet, by an order or for want of knowledge.",
     "AtMaximum": "For three hours videos have waited although the worker group is at its maximum.",
+    "StartsUndelivered": "The schedule could not start executions.",
+    "VideoDeadLetters": "Messages for videos were received three times and never deleted.",
 }
 
 
 def _of_queues(watched: Watched) -> list[Alarm]:
-    def dead_letters(name: str, description: str, queue: str) -> Alarm:
-        metric = ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-        return Alarm(name, "notify", description, metric, {"QueueName": queue}, ">=", 1)
-
+    queues = {
+        "StartsUndelivered": watched.undelivered_queue,
+        "VideoDeadLetters": watched.video_dead_letter_queue,
+    }
+    metric = ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     return [
-        dead_letters(
-            "StartsUndelivered", "The schedule could not start executions.", watched.undelivered_queue
-        ),
-        dead_letters(
-            "VideoDeadLetters",
-            "Messages for videos were received three times and never deleted.",
-            watched.video_dead_letter_queue,
-        ),
+        Alarm(name, "notify", _DESCRIPTIONS[name], metric, {"QueueName": queue}, ">=", 1)
+        for name, queue in queues.items()
     ]

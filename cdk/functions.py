@@ -54,7 +54,7 @@ class ReclaimFunctions(Construct):
         # the database; permissions besides those to sign in there.
         plans: Mapping[str, tuple[int, int, list[str], list[iam.PolicyStatement]]] = {
             "ListStaleVideos": (60, 60, ["redis", "stage", "reclaiming", "schedule", "queues"], watch),
-            "Reclaim": (30, 30, ["redis", "stage", "reclaiming", "schedule"], redis_sign_in),
+            "Reclaim": (30, 30, ["redis", "stage", "reclaiming"], redis_sign_in),
             "Enqueue": (60, 60, ["redis", "stage", "reclaiming", "queues"], [*redis_sign_in, *send]),
             "PublishBacklog": (90, 30, ["queues", "metrics", "scaling", "workers", "schedule"], observe),
         }

@@ -11,10 +11,7 @@ LIST = ROOT / "functions" / "video_reclaim" / "metrics.json"
 
 @dataclass(frozen=True)
 class Metric:
-    """An entry of the list; ``dimension`` is the one that it has, None for those of the stage.
-
-    Alarms and the dashboard combine the values of a period by ``statistic``.
-    """
+    """An entry of the list; ``dimension`` is None for those of the stage, ``statistic`` combines values of a period."""
 
     name: str
     unit: str

@@ -2,7 +2,7 @@
 
 SECTIONS = {
     "ListStaleVideos": {"Database", "Redis", "Stage", "Reclaiming", "Schedule", "Queues"},
-    "Reclaim": {"Database", "Redis", "Stage", "Reclaiming", "Schedule"},
+    "Reclaim": {"Database", "Redis", "Stage", "Reclaiming"},
     "Enqueue": {"Database", "Redis", "Stage", "Reclaiming", "Queues"},
     "PublishBacklog": {"Database", "Queues", "Metrics", "Scaling", "Workers", "Schedule"},
 }
