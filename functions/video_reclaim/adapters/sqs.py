@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -37,38 +37,29 @@ def send(
     ids = list(messages)
     chunks = [ids[start : start + _ENTRIES_PER_CALL] for start in range(0, len(ids), _ENTRIES_PER_CALL)]
     give_up_s = time.monotonic() + _TIME_LIMIT_S
-    errors: list[str] = []
-    definite: list[bool] = []
+    failures: list[tuple[str, bool]] = []  # of calls as a whole: why, and whether SQS refused them
 
-    def send_chunk(number: int) -> _Answer | None:
-        """Make one call; None if it failed or was not started."""
-        if number:  # the first call is always made, so that every retry gets further
-            if not errors and time.monotonic() > give_up_s:
-                errors.append(f"SQS is slow: not all of {len(ids)} messages were sent in {_TIME_LIMIT_S} s")
-                definite.append(False)
-            if errors:
-                return None
+    def send_chunk(chunk: list[int]) -> Sent:
+        later = chunk is not chunks[0]  # the first call is always made, so that every retry gets further
+        if later and not failures and time.monotonic() > give_up_s:
+            slow = f"SQS is slow: not all of {len(ids)} messages were sent in {_TIME_LIMIT_S} s"
+            failures.append((slow, False))
+        if later and failures:
+            return Sent(not_sent=chunk)
         try:
-            return _send_call(sqs, queue_url, {i: messages[i] for i in chunks[number]}, delays_s or {})
+            return _send_call(sqs, queue_url, {id_: messages[id_] for id_ in chunk}, delays_s or {})
         except (BotoCoreError, ClientError) as exc:
-            definite.append(_is_refusal(exc))
-            errors.append(aws.describe(exc))
-            return None
+            failures.append((aws.describe(exc), _is_refusal(exc)))
+            return Sent(not_sent=chunk)
 
-    if len(chunks) == 1:
-        answers = [send_chunk(0)]
-    else:
-        with ThreadPoolExecutor(_CALLS_AT_ONCE) as calls:
-            answers = list(calls.map(send_chunk, range(len(chunks))))
-    sent = Sent(error=errors[0] if errors else "", definite=all(definite))
-    for chunk, answer in zip(chunks, answers, strict=True):
-        if answer is None:
-            sent.not_sent += chunk
-            continue
-        accepted = [video_id for video_id in chunk if not answer.reasons[video_id]]
-        sent.accepted += accepted
-        sent.repeated += accepted if answer.repeated else []
-        sent.refused |= {video_id: reason for video_id, reason in answer.reasons.items() if reason}
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as calls:
+        parts = list(calls.map(send_chunk, chunks))
+    sent = Sent(error=failures[0][0] if failures else "", definite=all(one for _, one in failures))
+    for part in parts:
+        sent.accepted += part.accepted
+        sent.repeated += part.repeated
+        sent.refused |= part.refused
+        sent.not_sent += part.not_sent
     return sent
 
 
@@ -81,19 +72,12 @@ def _is_refusal(exc: Exception) -> bool:
     return client_error and "Throttl" not in exc.response["Error"]["Code"]
 
 
-class _Answer(NamedTuple):
-    """SQS's answer to one call: why it refused a message, by video id, and '' for those that it accepted."""
-
-    reasons: dict[int, str]
-    repeated: bool  # boto3 made the call twice
-
-
 def _send_call(
     sqs: "SQSClient",
     queue_url: str,
     messages: Mapping[int, Mapping[str, object]],
     delays_s: Mapping[int, int],
-) -> _Answer:
+) -> Sent:
     """Send up to ten messages."""
     answer = sqs.send_message_batch(
         QueueUrl=queue_url,
@@ -106,12 +90,12 @@ def _send_call(
             for video_id, body in messages.items()
         ],
     )
-    reasons = {int(entry["Id"]): entry["Code"] for entry in answer.get("Failed", [])}
-    reasons |= {int(entry["Id"]): "" for entry in answer.get("Successful", [])}
-    return _Answer(
-        {video_id: reasons.get(video_id, "not answered") for video_id in messages},
-        repeated=answer["ResponseMetadata"]["RetryAttempts"] > 0,
-    )
+    failed = {int(entry["Id"]): entry["Code"] for entry in answer.get("Failed", [])}
+    successful = {int(entry["Id"]) for entry in answer.get("Successful", [])}
+    accepted = [video_id for video_id in messages if video_id in successful]
+    twice = answer["ResponseMetadata"]["RetryAttempts"] > 0  # boto3 made the call again
+    refused = {id_: failed.get(id_, "not answered") for id_ in messages if id_ not in successful}
+    return Sent(accepted, list(accepted) if twice else [], refused)
 
 
 _COUNTS: "Sequence[QueueAttributeNameType]" = (
