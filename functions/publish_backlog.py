@@ -12,7 +12,7 @@ import msgspec
 from video_reclaim import log
 from video_reclaim.adapters import autoscaling, cloudwatch, sqs, ssm
 from video_reclaim.adapters.postgres.store import Backlog, store
-from video_reclaim.errors import MetricsUnavailable, StoreRefused, StoreUnavailable
+from video_reclaim.errors import StoreRefused, StoreUnavailable
 from video_reclaim.metrics import METRICS, VIDEO, WORKER_TYPE, Series, series
 from video_reclaim.records import from_builtins, to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
@@ -46,11 +46,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     run = add_pass(given.run, given.pass_)
     run.dry_run = dry_run
     seen, metrics = measure(), read(Metrics)
-    publish = Publisher(metrics, at, enabled=not dry_run)
-    publish.put(measured(metrics, seen, given))
+    publish = partial(cloudwatch.put, metrics.namespace, at=at, enabled=not dry_run)
+    error = publish(measured(metrics, seen, given))
     decision = decide_for(decision_inputs(seen, at))
-    publish.put(decided(metrics, decision))
-    run.decision, run.metrics_error = decision, publish.error or msgspec.UNSET
+    error = error or publish(decided(metrics, decision))  # without an answer, its time-out is paid once
+    run.decision, run.metrics_error = decision, error or msgspec.UNSET
     needed = mode == "apply" and decision.action != "hold" and not dry_run
     log.info("decided", **told(decision, failed=sum(run.failed.values()), applied=needed))
     return {"run": to_builtins(run), "setDesiredCapacity": {"needed": needed, "to": decision.desired or 0}}
@@ -85,27 +85,6 @@ def _backlog() -> Backlog | None:
     except (StoreUnavailable, StoreRefused) as exc:
         log.warning("backlog unknown", error=type(exc).__name__, cause=str(exc))
         return None
-
-
-class Publisher:
-    """Puts metrics, and keeps the first ``error`` instead of raising it.
-
-    After an error nothing more is put, so that a CloudWatch that does not answer costs its time-out once.
-    """
-
-    def __init__(self, metrics: Metrics, at: datetime, *, enabled: bool) -> None:
-        self.error = ""
-        self._namespace, self._at, self._enabled = metrics.namespace, at, enabled
-
-    def put(self, values: Mapping[Series, float | None]) -> None:
-        """Put one value per series; None is unknown and is left out."""
-        if not self._enabled or self.error:
-            return
-        try:
-            cloudwatch.put(self._namespace, values, at=self._at)
-        except MetricsUnavailable as exc:
-            self.error = str(exc)
-            log.warning("metrics not published", cause=self.error)
 
 
 def measured(metrics: Metrics, seen: Measurement, given: PublishEvent) -> dict[Series, float | None]:

@@ -52,10 +52,6 @@ class EnqueueIncomplete(VideoReclaimError):
     """SQS accepted some messages and refused others. Retried: the next attempt sends only the rest."""
 
 
-class MetricsUnavailable(Exception):
-    """CloudWatch did not accept the metrics. Never leaves PublishBacklog, which notes it in the record."""
-
-
 class SecretUnavailable(Exception):
     """A secret could not be read. Never leaves the adapters: each treats it as its own system's failure."""
 

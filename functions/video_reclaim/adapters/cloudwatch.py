@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from video_reclaim import aws, log
-from video_reclaim.errors import MetricsUnavailable
 from video_reclaim.metrics import Series
 from video_reclaim.scaling.records import Point
 
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 _PERIOD_S = 60
 
 
-def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) -> None:
-    """Put one value per series, all in one call. None is unknown and is left out. Raises MetricsUnavailable.
+def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime, enabled: bool = True) -> str:
+    """Put one value per series, all in one call. None is unknown and is left out. Return why that failed, or ''.
 
     A retry puts the points once more: sums then count twice, maxima don't.
     """
     known = {series: value for series, value in values.items() if value is not None}
-    if not known:
-        return
+    if not known or not enabled:
+        return ""
     cloudwatch: CloudWatchClient = aws.client("cloudwatch")
     try:
         cloudwatch.put_metric_data(
@@ -42,7 +41,10 @@ def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime) 
             ],
         )
     except (BotoCoreError, ClientError) as exc:
-        raise MetricsUnavailable(f"PutMetricData: {aws.describe(exc)}") from exc
+        cause = f"PutMetricData: {aws.describe(exc)}"
+        log.warning("metrics not published", cause=cause)
+        return cause
+    return ""
 
 
 def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tuple[Point, ...]:
