@@ -63,6 +63,10 @@ class Written:
     ids: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
 
+    def __add__(self, other: "Written") -> "Written":
+        """Return what two writes of other rows come to."""
+        return Written(self.ids + other.ids, self.refused | other.refused)
+
 
 FOUND_DEAD = (Reason.LEASE_EXPIRED, Reason.SILENT, Reason.WORKER_GONE)
 """Only these end a claim, and only a claim counts: a lost message, an adoption and a release count nothing."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -28,7 +28,7 @@ class Backlog:
     stranded: int = 0  # of those in PROCESSING: without a tenant, so they can never be put back
     by_instance: Mapping[str, int] = field(
         default_factory=dict
-    )  # of the others: who claimed them, where known
+    )  # of the others, by who claimed them, where known
 
 
 class Store:
@@ -42,11 +42,12 @@ class Store:
 
         Raises StoreUnavailable, StoreRefused.
         """
-        return self._read(statements.LIST_CANDIDATES, {"max_waiting": MAX_WAITING, "max_rows": MAX_LISTED})
+        most = {"max_waiting": MAX_WAITING, "max_rows": MAX_LISTED}
+        return self._session.fetch_records(Video, statements.LIST_CANDIDATES, most)
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
         """Return these videos as they are now, by id; deleted ones are absent."""
-        return self._read(statements.READ_VIDEOS, {"ids": list(video_ids)})
+        return self._session.fetch_records(Video, statements.READ_VIDEOS, {"ids": list(video_ids)})
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
         """Reclaim videos: UPLOADED, under a handoff lease of ``handoff_s`` seconds.
@@ -95,7 +96,7 @@ class Store:
             if not left or not self._session.fetch_again_if_lost(statements.READ_UNCLEARED, unclear):
                 break
             time.sleep(wait_s)
-            cleared = _together([cleared, self._clear(left, parameters)])
+            cleared += self._clear(left, parameters)
         return cleared
 
     def _clear(self, ids: Sequence[int], parameters: Mapping[str, object]) -> Written:
@@ -128,9 +129,6 @@ class Store:
             by_id = {video.id: video for video in videos}
             return _one_by_one(exc, list(by_id), lambda id_: self._write(statement, [by_id[id_]], parameters))
 
-    def _read(self, statement: str, parameters: Mapping[str, object]) -> list[Video]:
-        return self._session.fetch_records(Video, statement, parameters)
-
 
 def _one_by_one(refusal: StoreRefused, ids: Sequence[int], write: Callable[[int], Written]) -> Written:
     """Find out which of several rows were refused. Raises StoreRefused if all were, and not for their data."""
@@ -144,18 +142,9 @@ def _one_by_one(refusal: StoreRefused, ids: Sequence[int], write: Callable[[int]
             one = write(video_id)
         except StoreRefused as exc:
             one = Written(refused={video_id: str(exc)})
-        result = _together([result, one])
+        result += one
     if len(result.refused) == len(ids) and not isinstance(refusal, RowRefused):
         raise refusal
-    return result
-
-
-def _together(written: Iterable[Written]) -> Written:
-    """Add up the results of several writes."""
-    result = Written()
-    for one in written:
-        result.ids.extend(one.ids)
-        result.refused.update(one.refused)
     return result
 
 
