@@ -25,7 +25,7 @@ def sighted(expires_s, *, row=ROW, since_s=SEEN_S):
         pytest.param(sighted(THERE), THERE, 60, False, id="the-expiry-stands-still"),
         pytest.param(sighted(THERE), THERE + 2, 60, False, id="two-readings-of-one-expiry"),
         pytest.param(sighted(THERE), THERE + 2.1, 17.9, True, id="renewed"),
-        pytest.param(sighted(THERE - 45), THERE - 35, 55, True, id="renewed-long-ago-at-the-latest"),
+        pytest.param(sighted(THERE - 45), THERE - 30, 38, True, id="renewed-all-but-a-beat-ago-at-most"),
         pytest.param(sighted(THERE), THERE + 240, 0, True, id="renewed-for-longer"),
         pytest.param(sighted(THERE + 240), THERE, 20, True, id="renewed-to-an-earlier-expiry"),
         pytest.param(sighted(THERE, row=OTHER_ROW), THERE, 0, False, id="another-claim-or-file"),

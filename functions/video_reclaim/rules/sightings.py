@@ -95,8 +95,8 @@ def see(video_id: int, row: str, look: Look, silent_after_s: float) -> Seen:
     """Compare a video with what is remembered of it.
 
     Another worker, one that was refused or that outlived its lease, may delete the heartbeat of a living one, which
-    renews it within a beat. After its own time that can't be told from the heartbeat of a dead worker. So a look that
-    misses it counts as two beats of silence, unless an earlier look saw that it stood still for a beat.
+    renews it within a beat. After its own time that can't be told from the heartbeat of a dead worker. So one look
+    tells all but a beat of the silence at most, unless an earlier one saw that the heartbeat stood still for a beat.
 
     Args:
         video_id: the video's.
@@ -109,20 +109,22 @@ def see(video_id: int, row: str, look: Look, silent_after_s: float) -> Seen:
     expires_s, earlier = look.expires_s[video_id], look.recorded.get(video_id)
     there = expires_s is not None
     new = Sighting(look.now_s, expires_s, hashlib.blake2b(row.encode(), digest_size=8).hexdigest())
+    beat_s = _beat_s(silent_after_s)
+    earliest_s = look.now_s - (silent_after_s - beat_s)
     if earlier is None or earlier.identity != new.identity:
         return Seen(True, there, sighting=new)
     if _has_changed(earlier.expires_s, expires_s, look.now_s):
         if expires_s is None or earlier.expires_s is None:
             return Seen(True, there, sighting=new)
-        since_s = min(look.now_s, expires_s - _LIVES_S)
+        since_s = max(earliest_s, min(look.now_s, expires_s - _LIVES_S))
         return Seen(True, True, look.now_s - since_s, moved=True, sighting=replace(new, since_s=since_s))
     if there and look.now_s - look.looked_at_s > _ONE_EXPIRY_TWO_BEATS_S:
         return Seen(True, there, sighting=new)
-    since_s, beat_s = earlier.since_s, _beat_s(silent_after_s)
+    since_s = earlier.since_s
     if there or earlier.expires_s is None:
         return Seen(True, there, max(0.0, look.now_s - since_s), sighting=earlier)
     if look.looked_at_s < since_s + beat_s:
-        since_s = max(since_s, look.now_s - (silent_after_s - beat_s))
+        since_s = max(since_s, earliest_s)
     return Seen(True, there, max(0.0, look.now_s - since_s), sighting=replace(new, since_s=since_s))
 
 
