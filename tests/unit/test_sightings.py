@@ -1,3 +1,7 @@
+import random
+from bisect import insort
+from math import ceil
+
 import pytest
 
 from video_reclaim.rules.sightings import Look, Seen, is_mass_silence, memory_s, see
@@ -116,3 +120,40 @@ def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
 )
 def test_mass_silence(watched, mass):
     assert is_mass_silence(watched, 60) is mass
+
+
+LASTS_S = 4_000
+
+
+def story(chance):
+    """A living worker's heartbeats, what others do to the same key about once a minute, and the schedule's runs."""
+
+    def every(least_s, most_s):
+        at_s = chance.uniform(0, most_s)
+        while at_s < LASTS_S:
+            yield at_s
+            at_s += chance.uniform(least_s, most_s)
+
+    beats = [(at_s, 60) for at_s in every(20, 21.5)]
+    records = [(at_s + chance.uniform(0, 15), 300) for at_s, _ in beats if chance.random() < 0.3]
+    others = [(at_s, chance.choice([None, None, 60, 300])) for at_s in every(61, 150)]
+    runs = [(at_s + chance.uniform(0, 60), "run") for at_s in every(60, 60)]
+    return sorted([*beats, *records, *others, *runs], key=lambda one: one[0])
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_living_worker_is_never_silent_whatever_another_does_to_its_key_once_a_minute(seed):
+    due, expires_s, recorded, last_s = story(random.Random(seed)), None, {}, 0.0
+    while due[0][0] < LASTS_S - 60:
+        at_s, event = due.pop(0)
+        if event is None or not isinstance(event, str):
+            expires_s = at_s + event if event else None
+            continue
+        expires_s = None if expires_s is not None and expires_s <= at_s else expires_s
+        if at_s - last_s > memory_s(1):
+            recorded = {}
+        seen = see(7, ROW, Look(True, at_s, {7: expires_s}, recorded, looked_at_s=last_s), 60)
+        assert seen.unchanged_s < 60, f"silent at {at_s}"
+        recorded, last_s = {7: seen.sighting}, at_s
+        if event == "run" and (not seen.heartbeat_there or seen.is_quiet(60)):
+            insort(due, (at_s + ceil(seen.told_in_s(60)) + 2, "second look"), key=lambda one: one[0])
