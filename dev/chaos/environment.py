@@ -1,17 +1,23 @@
-"""What surrounds the product's functions in a test: relays, a queue, times, and the injection of faults."""
+"""What surrounds the product's functions in a test: servers, a queue, times, faults, an invocation."""
 
+import os
 import random
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dev.chaos.history import Record
-from dev.chaos.queue import Queue
 from dev.chaos.schedule import Schedule
-from dev.local.relay import Relay
+from dev.local.relay import Cut, Relay
 
 if TYPE_CHECKING:
-    from dev.chaos.invocation import Invocation
+    from dev.chaos.queue import Queue
+    from dev.chaos.sandbox import Sandbox
+
+LAMBDA_FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
+"""The errors under which Step Functions may see the end of a function's process."""
 
 When = Literal["before", "after"]
 Inject = Callable[["Invocation", str, When, Any], str | None]
@@ -28,8 +34,7 @@ class Timing:
     lost_after_s: int = 300  # how long a video must have waited before its message can count as lost
     handoff_s: int = 900  # length of a handoff lease
     max_reclaims: int = 5  # a video that was reclaimed more often is quarantined; 0 for no limit
-    # what is done about such videos: ``reclaim`` or ``spare``
-    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
+    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"  # what is done about such videos
     function_s: float = 60  # the function's time-out
     redis_patience_s: float = 0.5  # time-out of a call to Redis, in real seconds
 
@@ -41,12 +46,88 @@ class FaultyEnvironment:
     schedule: Schedule  # the time
     postgres_relay: Relay  # the relay in front of the database
     redis_relay: Relay  # the relay in front of Redis
-    queue: Queue  # the queue
+    queue: "Queue"  # the queue
     timing: Timing  # the settings
     record: Record  # receives every event
-    # see `Inject`; injects nothing by default
-    inject: Inject = lambda _invocation, _call, _when, _connection: None
-    # returns how long others go on before and after each call; none by default
-    pause_s: Callable[[], float] | None = None
-    # chooses the error under which a dead function is reported
-    rng: random.Random = field(default_factory=lambda: random.Random(0))
+    inject: Inject = lambda *_: None  # injects nothing by default
+    pause_s: Callable[[], float] | None = (
+        None  # how long others go on before and after each call; not at all by default
+    )
+    rng: random.Random = field(default_factory=lambda: random.Random(0))  # chooses errors of dead functions
+
+
+class Died(BaseException):
+    """The function's process has ended. A BaseException, so that no handler of the product catches it."""
+
+
+class LambdaError(Exception):
+    """A failed invocation, as Step Functions sees it: ``name`` is the error's."""
+
+    def __init__(self, name: str, cause: str = "") -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name = name
+
+
+@dataclass
+class Invocation:
+    """One invocation of a function."""
+
+    id: str  # unique
+    step: str  # the function's name
+    event: dict[str, Any]  # the function's input
+    sandbox: "Sandbox"  # the process that serves it
+    deadline: float  # when the function times out
+    answer: Any = None  # what Step Functions receives, once it has: a JSON value or a `LambdaError`
+    faults: list[str] = field(default_factory=list)  # the faults injected so far
+
+    def reach(self, call: str, when: When, connection: Any = None, **details: Any) -> str | None:  # noqa: ANN401
+        """Record a call and inject what is due; return a statement to run instead, or None.
+
+        Raises:
+            Died: the process has ended, just now or before.
+        """
+        environment = self.sandbox.environment
+        if environment.pause_s is not None:
+            environment.schedule.sleep(environment.pause_s())
+        if self.sandbox.dead:
+            raise Died(call)
+        if environment.schedule.now() > self.deadline:
+            self.note_fault("the function runs out of time")
+            self.die()
+        environment.record.note("call", invocation=self.id, step=self.step, call=call, when=when, **details)
+        return environment.inject(self, call, when, connection)
+
+    def note_fault(self, fault: str) -> None:
+        """Record a fault that is about to be injected."""
+        self.faults.append(fault)
+        videos = self.event.get("videos", [])
+        self.sandbox.environment.record.note("fault", fault=fault, invocation=self.id, videos=videos)
+
+    def die(self) -> None:
+        """End the process here. Raises Died."""
+        self.sandbox.dead = True
+        raise Died
+
+    def lose_answer(self, wait_s: float) -> None:
+        """Let Step Functions see a failed invocation now, while the function goes on ``wait_s`` later."""
+        if self.answer is None:
+            self.answer = LambdaError("Lambda.Unknown", "the answer never came")
+        self.sandbox.environment.schedule.sleep(wait_s)
+
+    def cut(self, connection: Any, when: Cut) -> None:  # noqa: ANN401
+        """Have the relay cut this database connection at its next statement."""
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            self.sandbox.environment.postgres_relay.cut(end.getsockname()[1], when)
+
+
+_running = threading.local()
+
+
+def current() -> Invocation | None:
+    """Return the invocation that this thread serves, if any."""
+    return getattr(_running, "invocation", None)
+
+
+def set_current(invocation: Invocation) -> None:
+    """Tie this thread to an invocation."""
+    _running.invocation = invocation

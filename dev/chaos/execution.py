@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import Any
 
 from dev.chaos import product
-from dev.chaos.invocation import LambdaError
+from dev.chaos.environment import LambdaError
 from dev.chaos.sandbox import Lambdas
 
 _MACHINE = "arn:aws:states:us-east-1:000000000000:execution:video-reclaim-chaos"

@@ -4,8 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from dev.chaos.environment import When
-from dev.chaos.invocation import Invocation
+from dev.chaos.environment import Invocation, When
 from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault

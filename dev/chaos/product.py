@@ -1,20 +1,33 @@
-"""Everything that the fault injection knows about the product's own code.
+"""Everything that the fault injection knows about the product's own code, and the boundary around it.
 
-Classes, named statements, settings, handlers, and what the handlers look up at run time. The other modules of
-this package take these from here, so that a change in the product's layout or names changes this file alone
-(and `execution.py`, which follows the states of the workflow).
+The product runs as it is deployed, but its client libraries (psycopg2, redis, boto3) are wrapped: each call is
+reported to its invocation before it is made and after it is answered; see `Invocation.reach`. The other modules take
+the product's names from here (only `execution.py` follows the states of the workflow too).
 """
 
+import contextlib
+import json
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+import psycopg2
+import psycopg2.extensions
+import redis
 from botocore import endpoint
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError
+from botocore.model import OperationModel
 
 import enqueue
 import list_stale_videos
 import reclaim
-from dev.chaos.environment import Timing
+from dev.chaos.environment import FaultyEnvironment, Invocation, Timing, current
+from dev.chaos.queue import Queue
 from video_reclaim import aws, log
 from video_reclaim.adapters import sqs as product_sqs
 from video_reclaim.adapters.postgres import session, statements
@@ -29,8 +42,6 @@ STATE_MACHINE = Path(__file__).resolve().parents[2] / "state_machines/reclaim_vi
 QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 """How the ``error_reason`` of a quarantined video begins."""
 STAGE = "chaos"
-CLEARINGS = 1 + len(postgres_store._LOCKED_ROW_WAITS_S)
-"""So often a locked row's handoff is tried to be cleared."""
 HEARD_KEY = platform.StageKey.HEARD.of(STAGE)
 """The mark of a Redis in which a heartbeat once moved."""
 
@@ -39,29 +50,27 @@ HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
     "Reclaim": reclaim.handler,
     "Enqueue": enqueue.handler,
 }
-STATEMENTS: Mapping[str, str] = {
-    text: name.lower().replace("_", " ")
-    for name, text in vars(statements).items()
-    if name.isupper() and name[0] != "_"
+_STATEMENTS = {
+    text: name.lower().replace("_", " ") for name, text in vars(statements).items() if name.isupper()
 }
-"""Each SQL statement's name in the record of calls."""
+_QUEUE_CALLS = {"GetQueueAttributes": "read depth", "SendMessageBatch": "send"}
 
 
-def redis_call(commands: Sequence[tuple[Any, ...]]) -> str:
+def _name_of(commands: Sequence[tuple[Any, ...]]) -> str:
     """Return the name of some Redis commands in the record of calls."""
     names = {str(name) for name, *_ in commands}
-    if "TIME" in names:
-        return "look"
-    if "ZRANGE" in names:
-        return "count"
-    if "PTTL" in names:
-        return "prepare jobs"
+    for command, call in (("TIME", "look"), ("ZRANGE", "count"), ("PTTL", "prepare jobs")):
+        if command in names:
+            return call
     keys = [str(words[0]) for _, *words in commands if words]
-    if any(key.endswith(":quarantines") for key in keys):
-        return "begin quarantine"
-    if any(key.endswith(":reclaims") for key in keys):
-        return "end counts"
-    return "forget status" if keys[0].endswith(":status") else "remember"
+    for end, call in (
+        (":quarantines", "begin quarantine"),
+        (":reclaims", "end counts"),
+        (":status", "forget status"),
+    ):
+        if any(key.endswith(end) for key in keys):
+            return call
+    return "remember"
 
 
 def settings(timing: Timing, queue_url: str) -> dict[str, str]:
@@ -90,41 +99,130 @@ def open_heartbeats(port: int, timing: Timing) -> Heartbeats:
     return Heartbeats(Redis(url=f"redis://127.0.0.1:{port}/0"), STAGE, timeout_s=timing.redis_patience_s)
 
 
-def disconnect(connected: Heartbeats) -> None:
-    """Cut every connection to Redis, if there is any."""
-    client = connected._session._client
-    if client is not None:
-        client.connection_pool.disconnect()
-
-
-def replacements(
-    *,
-    psycopg2: object,
-    redis: object,
-    sqs: Callable[[], object],
-    clock: object,
-    threads: object,
-    store: Callable[[], Store],
-    beats: Callable[[], Heartbeats],
-) -> Iterator[tuple[object, str, object]]:
-    """Yield what to replace in the product's modules: the owner, the name and its replacement.
-
-    Args:
-        psycopg2: in place of the library.
-        redis: in place of the library.
-        sqs: returns the client of the current invocation, in place of boto3's.
-        clock: in place of the module ``time`` where the store and botocore wait between attempts.
-        threads: in place of the pool of threads that send messages.
-        store: returns the store of the current invocation.
-        beats: returns the heartbeats of the current invocation.
-    """
-    yield session, "psycopg2", psycopg2
-    yield redis_session, "redis", redis
-    yield aws, "client", lambda _service: sqs()
-    yield endpoint, "time", clock
-    yield postgres_store, "time", clock
-    yield product_sqs, "ThreadPoolExecutor", threads
-    yield log, "_write", lambda _level, _message, _details: None
+@contextlib.contextmanager
+def boundary(environment: FaultyEnvironment) -> Iterator[None]:
+    """Wrap the client libraries of the product's functions in this process, within a ``with`` block."""
+    sqs, clock = _sqs_client(environment.queue), _replaced(time, sleep=environment.schedule.sleep)
+    replacements: list[tuple[object, str, object]] = [
+        (session, "psycopg2", _replaced(psycopg2, connect=_connect)),
+        (redis_session, "redis", _replaced(redis, Redis=_Redis)),
+        (aws, "client", lambda _service: sqs),
+        (endpoint, "time", clock),
+        (postgres_store, "time", clock),
+        # Everything happens in the thread of the invocation.
+        (
+            product_sqs,
+            "ThreadPoolExecutor",
+            lambda _at_once: contextlib.nullcontext(SimpleNamespace(map=map)),
+        ),
+        (log, "print", lambda *_, **__: None),
+    ]
     for module in (list_stale_videos, reclaim, enqueue):
-        yield module, "store", store
-        yield module, "heartbeats", beats
+        replacements.append((module, "store", lambda: _invocation().sandbox.store))
+        replacements.append((module, "heartbeats", lambda: _invocation().sandbox.heartbeats))
+    with contextlib.ExitStack() as undo:
+        variables = settings(environment.timing, environment.queue.url)
+        undo.enter_context(mock.patch.dict(os.environ, variables))
+        for owner, name, value in replacements:
+            undo.enter_context(mock.patch.object(owner, name, value, create=name == "print"))
+        yield
+
+
+def _replaced(module: object, **names: object) -> SimpleNamespace:
+    """Return a module with some of its names replaced."""
+    return SimpleNamespace(**{**vars(module), **names})
+
+
+def _invocation() -> Invocation:
+    invocation = current()
+    if invocation is None:
+        raise RuntimeError("called outside of an invocation")
+    return invocation
+
+
+def _connect(*args: Any, **given: Any) -> Any:  # noqa: ANN401
+    _invocation().reach("connect", "before")
+    connection = psycopg2.connect(*args, cursor_factory=_Cursor, **given)
+    _invocation().sandbox.connections.append(connection)
+    return connection
+
+
+class _Cursor(psycopg2.extensions.cursor):
+    _statement = ""
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: ANN401 - psycopg2's own signature
+        self._statement = _STATEMENTS[query]
+        instead = _invocation().reach(self._statement, "before", self.connection, parameters=vars)
+        super().execute(instead or query, None if instead else vars)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        rows = super().fetchall()
+        _invocation().reach(self._statement, "after", self.connection, rows=rows)
+        return rows
+
+
+class _Redis(redis.Redis):
+    def __init__(self, *args: Any, **given: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **given)
+        _invocation().sandbox.clients.append(self)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:  # noqa: ANN401
+        pipeline = super().pipeline(transaction, shard_hint)
+        execute = pipeline.execute
+
+        def traced(raise_on_error: bool = True) -> list[Any]:
+            commands = [tuple(command[0]) for command in pipeline.command_stack]
+            return list(self._traced(commands, lambda: execute(raise_on_error))) if commands else []
+
+        pipeline.execute = traced  # type: ignore[method-assign]
+        return pipeline
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:  # noqa: ANN401
+        execute = super().execute_command  # type: ignore[no-untyped-call, unused-ignore]
+        (answer,) = self._traced([command], lambda: [execute(*command, **options)])  # type: ignore[no-untyped-call]
+        return answer
+
+    def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
+        invocation, name = _invocation(), _name_of(commands)
+        invocation.reach(name, "before", self, commands=commands)
+        ahead_s = invocation.sandbox.environment.schedule.ahead_s
+        answers = [
+            _later(answer, ahead_s) if command[0] == "TIME" else answer
+            for command, answer in zip(commands, execute(), strict=True)
+        ]
+        invocation.reach(name, "after", self, commands=commands, answers=answers)
+        return answers
+
+
+def _later(answer: Any, ahead_s: float) -> Any:  # noqa: ANN401
+    """Return Redis's clock as the schedule has it: seconds and microseconds."""
+    if not isinstance(answer, tuple):
+        return answer
+    at_us = answer[0] * 1_000_000 + answer[1] + round(ahead_s * 1_000_000)
+    return divmod(at_us, 1_000_000)
+
+
+def _sqs_client(queue: Queue) -> Any:  # noqa: ANN401
+    """Return boto3's client for the queue, with each call reported to its invocation."""
+
+    def before(model: OperationModel, params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+        entries = json.loads(params["body"]).get("Entries", [])
+        context["videos"] = [int(entry["Id"]) for entry in entries]
+        if _invocation().reach(_QUEUE_CALLS[model.name], "before", videos=context["videos"]):
+            raise EndpointConnectionError(endpoint_url=queue.url)
+
+    def after(
+        model: OperationModel,
+        http_response: AWSResponse,
+        parsed: dict[str, Any],
+        context: dict[str, Any],
+        **_: object,
+    ) -> None:
+        if http_response.status_code == 200:
+            details = {"videos": context["videos"], "depth": parsed.get("Attributes")}
+            _invocation().reach(_QUEUE_CALLS[model.name], "after", **details)
+
+    client = queue.client()
+    client.meta.events.register("before-call.sqs", before)
+    client.meta.events.register("after-call.sqs", after)
+    return client

@@ -1,27 +1,29 @@
-"""A small SQS server with injected faults: the calls that the protocol uses, as AWS documents them.
+"""A small SQS with injected faults: the calls that the protocol uses, as AWS documents them.
 
-It serves AWS's JSON protocol over HTTP, so that boto3 serializes, retries and times out as it does with the
-real service. Every message and what became of it is recorded.
+boto3 serializes, retries and gives up as it does with the real service; where it would send its HTTP request, the
+queue answers. Every message and what became of it is recorded.
 """
 
-import base64
-import hashlib
+import io
 import json
-import re
-import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
-from typing import Any, Literal, Self
+from functools import cache
+from typing import Any, Literal
 
-from dev.chaos.sqs_server import Answer, Handler, Server, Silence
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+from dev.chaos.environment import current
+from dev.local.emulator import CREDENTIALS, REGION
 
 SendFault = Literal["refuses some", "throttles", "is away", "answer lost", "times out", "unheard"]
-PATIENCE_S = 0.4
-"""The product's time-out for an answer, seconds; a call that `times out` takes 1.5 times as long."""
 
 PLATFORM = "platform"
 """The sender of a message from the platform's users."""
@@ -30,11 +32,19 @@ WORKER = "worker"
 OPERATOR = "operator"
 """The sender of a message that comes out of the dead-letter queue."""
 
-MAX_RECEIVES = 3
-_MAX_DELAY_S = 900
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_ENDPOINT = "http://sqs.invalid"
+_MAX_RECEIVES = 3
 
-Tell = Callable[..., None]
+
+class _Refusal(Exception):
+    """An error that the caller is answered with: status and code."""
+
+
+class _Raw(io.BytesIO):
+    """The body of an answer, as botocore reads it."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self.read()
 
 
 @dataclass(slots=True)
@@ -43,7 +53,12 @@ class _Message:
     body: str
     visible_at: float
     receives: int = 0
-    receipt: str = ""
+
+
+@cache
+def _session() -> boto3.Session:
+    """Return the session that all clients of this process share: boto3 reads its data files once."""
+    return boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
 
 
 @dataclass
@@ -53,55 +68,32 @@ class Queue:
     now: Callable[[], float] = time.time  # returns the time, seconds since the epoch
     visibility_s: float = 300.0  # how long a received message is hidden
     # called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``
-    tell: Tell = lambda _event, **_details: None
+    tell: Callable[..., None] = lambda _event, **_details: None
     away: bool = False  # every call fails with 503 while this is set
     # by invocation, the fault of its next send; removed once it has occurred
     faults: dict[str, SendFault] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)  # the dead-letter queue's bodies
+    url: str = f"{_ENDPOINT}/000000000000/academy-video-jobs"
     _waiting: deque[_Message] = field(default_factory=deque)
     _delayed: list[_Message] = field(default_factory=list)
-    _hidden: dict[str, _Message] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _server: ThreadingHTTPServer | None = None
+    _hidden: dict[str, _Message] = field(default_factory=dict)  # by receipt handle
 
-    def start(self) -> Self:
-        """Listen on a free port of the loopback interface."""
-        handler = type("Handler", (Handler,), {"serve": staticmethod(self.call)})
-        self._server = Server(("127.0.0.1", 0), handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="queue", daemon=True).start()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            self.away = True
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-    @property
-    def endpoint_url(self) -> str:
-        """The server's URL."""
-        if self._server is None:
-            raise RuntimeError("the queue was not started")
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    @property
-    def url(self) -> str:
-        """The queue's URL."""
-        return f"{self.endpoint_url}/000000000000/academy-video-jobs"
+    def client(self) -> Any:  # noqa: ANN401
+        """Return boto3's client for this queue."""
+        config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
+        client = _session().client("sqs", region_name=REGION, endpoint_url=_ENDPOINT, config=config)
+        client.meta.events.register("before-send.sqs", self._answer)  # type: ignore[arg-type]
+        return client
 
     def bodies(self) -> list[dict[str, Any]]:
         """Return the bodies of all messages, visible, in flight or delayed, decoded."""
-        with self._lock:
-            return [json.loads(message.body) for message in self._all()]
+        return [json.loads(message.body) for message in self._all()]
 
     def put(self, body: str, *, sender: str, delay_s: float = 0) -> str:
         """Accept a message from ``sender``, which is not received for ``delay_s`` seconds; return its id."""
         message = _Message(str(uuid.uuid4()), body, self.now() + delay_s)
         self.tell("accepted", message=message.id, body=body, sender=sender, delay_s=delay_s)
-        with self._lock:
-            (self._delayed if delay_s else self._waiting).append(message)
+        (self._delayed if delay_s else self._waiting).append(message)
         return message.id
 
     def redrive(self) -> list[int]:
@@ -113,139 +105,109 @@ class Queue:
 
     def purge(self) -> None:
         """Delete every message."""
-        with self._lock:
-            for message in self._all():
-                self.tell("deleted", message=message.id, body=message.body)
-            self._waiting.clear()
-            self._delayed.clear()
-            self._hidden.clear()
+        for message in self._all():
+            self.tell("deleted", message=message.id, body=message.body)
+        for messages in (self._waiting, self._delayed, self._hidden):
+            messages.clear()
 
     def _all(self) -> list[_Message]:
         return [*self._waiting, *self._delayed, *self._hidden.values()]
 
-    def call(self, action: str, request: dict[str, Any], invocation: str) -> dict[str, Any]:
-        """Serve one call. Raises `Answer` for an error, `Silence` for no answer."""
-        if self.away:
-            raise Answer(503, "ServiceUnavailable", "Service is unavailable")
-        if request.get("QueueUrl") != self.url:
-            raise Answer(400, "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist")
-        if action == "SendMessageBatch":
-            return self._send(request["Entries"], invocation)
-        if action == "GetQueueAttributes":
-            return self._attributes(request["AttributeNames"])
-        if action == "SendMessage":
-            message_id = self.put(request["MessageBody"], sender=invocation or WORKER)
-            return {"MessageId": message_id, "MD5OfMessageBody": _digest(request["MessageBody"])}
-        if action == "ReceiveMessage":
-            return self._receive(request.get("MaxNumberOfMessages", 1), request.get("WaitTimeSeconds", 0))
-        if action == "DeleteMessage":
-            return self._delete(request["ReceiptHandle"])
-        if action == "ChangeMessageVisibility":
-            return self._hide(request["ReceiptHandle"], request["VisibilityTimeout"])
-        raise Answer(400, "InvalidAction", f"{action} is not served here")
+    def _answer(self, request: Any, **_: object) -> AWSResponse:  # noqa: ANN401
+        """Answer a request in place of the network. Raises botocore's errors for no answer."""
+        target = request.headers["X-Amz-Target"]
+        action = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        given = json.loads(request.body)
+        calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "SendMessageBatch": self._send_batch,
+            "SendMessage": lambda given: {"MessageId": self.put(given["MessageBody"], sender=WORKER)},
+            "GetQueueAttributes": self._attributes,
+            "ReceiveMessage": self._receive,
+            "DeleteMessage": self._delete,
+            "ChangeMessageVisibility": self._hide,
+        }
+        status, content = 200, {}
+        try:
+            if self.away:
+                raise _Refusal(503, "ServiceUnavailable")
+            content = calls[action](given)
+        except _Refusal as refusal:
+            status, code = refusal.args
+            content = {"__type": code, "message": code}
+        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(json.dumps(content).encode()))
 
-    def _attributes(self, names: list[str]) -> dict[str, Any]:
-        with self._lock:
-            self._fetch()
-            known = {
-                "ApproximateNumberOfMessages": len(self._waiting),
-                "ApproximateNumberOfMessagesNotVisible": len(self._hidden),
-                "ApproximateNumberOfMessagesDelayed": len(self._delayed),
-            }
-        return {"Attributes": {name: str(known[name]) for name in names}}
-
-    def _send(self, entries: list[dict[str, Any]], invocation: str) -> dict[str, Any]:
-        if not 1 <= len(entries) <= 10:
-            raise Answer(400, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)))
-        ids = [entry["Id"] for entry in entries]
-        if len(set(ids)) < len(ids) or not all(_ENTRY_ID.fullmatch(id_) for id_ in ids):
-            raise Answer(400, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct", ", ".join(ids))
-        fault = self.faults.get(invocation)
-        if fault == "unheard":
-            self.faults.pop(invocation)
-            raise Silence
+    def _send_batch(self, given: dict[str, Any]) -> dict[str, Any]:
+        invocation = current()
+        sender = invocation.id if invocation else WORKER
+        fault = self.faults.get(sender)
         if fault == "throttles":
-            raise Answer(400, "ThrottlingException", "Rate exceeded")
+            raise _Refusal(400, "ThrottlingException")
         if fault == "is away":
-            raise Answer(503, "ServiceUnavailable", "Service is unavailable")
-        refused = ids[:: 2 if len(ids) > 1 else 1] if fault == "refuses some" else []
-        answer: dict[str, Any] = {"Successful": [], "Failed": []}
-        for entry in entries:
-            if entry["Id"] in refused:
-                answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
-                continue
-            delay_s = entry.get("DelaySeconds", 0)
-            if not 0 <= delay_s <= _MAX_DELAY_S:
-                raise Answer(400, "InvalidParameterValue", f"DelaySeconds {delay_s}")
-            message_id = self.put(entry["MessageBody"], sender=invocation, delay_s=delay_s)
-            digest = _digest(entry["MessageBody"])
-            answer["Successful"].append(
-                {"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": digest}
-            )
-        self.faults.pop(invocation, None)
+            raise _Refusal(503, "ServiceUnavailable")
+        self.faults.pop(sender, None)
+        if fault == "unheard":
+            raise ConnectionClosedError(endpoint_url=_ENDPOINT)
+        entries = given["Entries"]
+        refused = entries[:: 2 if len(entries) > 1 else 1] if fault == "refuses some" else []
+        sent = [
+            {
+                "Id": entry["Id"],
+                "MessageId": self.put(
+                    entry["MessageBody"], sender=sender, delay_s=entry.get("DelaySeconds", 0)
+                ),
+            }
+            for entry in entries
+            if entry not in refused
+        ]
         if fault == "answer lost":
-            raise Silence
+            raise ConnectionClosedError(endpoint_url=_ENDPOINT)
         if fault == "times out":
-            time.sleep(PATIENCE_S * 1.5)
-            raise Silence
-        return answer
+            raise ReadTimeoutError(endpoint_url=_ENDPOINT)
+        failed = [{"Id": entry["Id"], "Code": "InternalError", "SenderFault": False} for entry in refused]
+        return {"Successful": sent, "Failed": failed}
 
-    def _receive(self, most: int, wait_s: float) -> dict[str, Any]:
-        give_up_s = time.monotonic() + wait_s
-        while not self._fetch() and not self.away and time.monotonic() < give_up_s:
-            time.sleep(0.02)
-        with self._lock:
-            answer: list[dict[str, str]] = []
-            while self._waiting and len(answer) < most:
-                message = self._waiting.popleft()
-                message.receives += 1
-                message.receipt = base64.b64encode(uuid.uuid4().bytes).decode()
-                message.visible_at = self.now() + self.visibility_s
-                self._hidden[message.receipt] = message
-                answer.append(
-                    {"MessageId": message.id, "ReceiptHandle": message.receipt, "Body": message.body}
-                )
-                self.tell("received", message=message.id, body=message.body)
-        return {"Messages": answer} if answer else {}
+    def _attributes(self, given: dict[str, Any]) -> dict[str, Any]:
+        self._fetch()
+        known = {
+            "ApproximateNumberOfMessages": len(self._waiting),
+            "ApproximateNumberOfMessagesNotVisible": len(self._hidden),
+            "ApproximateNumberOfMessagesDelayed": len(self._delayed),
+        }
+        return {"Attributes": {name: str(known[name]) for name in given["AttributeNames"]}}
 
-    def _hide(self, receipt: str, seconds: float) -> dict[str, Any]:
-        with self._lock:
-            if receipt in self._hidden:
-                self._hidden[receipt].visible_at = self.now() + seconds
+    def _receive(self, _given: dict[str, Any]) -> dict[str, Any]:
+        self._fetch()
+        if not self._waiting:
+            return {}
+        message = self._waiting.popleft()
+        message.receives += 1
+        message.visible_at = self.now() + self.visibility_s
+        receipt = f"{message.id} {message.receives}"
+        self._hidden[receipt] = message
+        self.tell("received", message=message.id, body=message.body)
+        return {"Messages": [{"MessageId": message.id, "ReceiptHandle": receipt, "Body": message.body}]}
+
+    def _hide(self, given: dict[str, Any]) -> dict[str, Any]:
+        if message := self._hidden.get(given["ReceiptHandle"]):
+            message.visible_at = self.now() + given["VisibilityTimeout"]
         return {}
 
-    def _fetch(self) -> bool:
-        """Make messages visible whose time-out or delay is over; return whether any can be received."""
-        with self._lock:
-            return self._fetch_due(self.now())
+    def _delete(self, given: dict[str, Any]) -> dict[str, Any]:
+        if message := self._hidden.pop(given["ReceiptHandle"], None):
+            self.tell("deleted", message=message.id, body=message.body)
+        return {}
 
-    def _fetch_due(self, now: float) -> bool:
-        due = [message for message in self._delayed if message.visible_at <= now]
+    def _fetch(self) -> None:
+        """Make messages visible whose time-out or delay is over."""
+        now = self.now()
+        self._waiting.extend(message for message in self._delayed if message.visible_at <= now)
         self._delayed = [message for message in self._delayed if message.visible_at > now]
-        self._waiting.extend(due)
         for receipt, message in list(self._hidden.items()):
-            if message.visible_at <= now:
-                del self._hidden[receipt]
-                if message.receives >= MAX_RECEIVES:
-                    self.dead.append(message.body)
-                    self.tell("dead", message=message.id, body=message.body)
-                else:
-                    self._waiting.append(message)
-        return bool(self._waiting)
-
-    def _delete(self, receipt: str) -> dict[str, Any]:
-        with self._lock:
-            message = self._hidden.pop(receipt, None)
-            if message is not None:
-                self.tell("deleted", message=message.id, body=message.body)
-        return {}
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-def _digest(body: str) -> str:
-    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+            if message.visible_at > now:
+                continue
+            del self._hidden[receipt]
+            if message.receives < _MAX_RECEIVES:
+                self._waiting.append(message)
+            else:
+                self.dead.append(message.body)
+                self.tell("dead", message=message.id, body=message.body)

@@ -13,9 +13,17 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+import redis
+
 from dev.chaos import product
-from dev.chaos.environment import FaultyEnvironment
-from dev.chaos.invocation import LAMBDA_FAILURES, Died, Invocation, LambdaError, set_current
+from dev.chaos.environment import (
+    LAMBDA_FAILURES,
+    Died,
+    FaultyEnvironment,
+    Invocation,
+    LambdaError,
+    set_current,
+)
 
 
 class Sandbox:
@@ -24,12 +32,14 @@ class Sandbox:
     Attributes:
         dead: it has ended; every further call raises `Died`.
         connections: to the database, all that it ever opened.
+        clients: of Redis, all that it ever made.
     """
 
     def __init__(self, environment: FaultyEnvironment) -> None:
         self.environment = environment
         self.dead = False
         self.connections: list[Any] = []
+        self.clients: list[redis.Redis] = []
         self.store = product.open_store(environment.postgres_relay.port)
         self.heartbeats = product.open_heartbeats(environment.redis_relay.port, environment.timing)
 
@@ -41,7 +51,8 @@ class Sandbox:
                 with socket.socket(fileno=os.dup(connection.fileno())) as end:
                     end.shutdown(socket.SHUT_RDWR)
                 connection.close()
-        product.disconnect(self.heartbeats)
+        for client in self.clients:
+            client.connection_pool.disconnect()
 
 
 class Lambdas:
@@ -91,9 +102,7 @@ class Lambdas:
         except Exception as exc:
             outcome = LambdaError(type(exc).__name__, str(exc))
         error = outcome.name if isinstance(outcome, LambdaError) else None
-        record.note(
-            "ended", invocation=invocation.id, step=invocation.step, error=error, faults=invocation.faults
-        )
+        record.note("ended", invocation=invocation.id, error=error, faults=invocation.faults)
         if sandbox.dead:
             sandbox.end()
         else:

@@ -13,8 +13,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from dev.chaos import duplicates, history, verdicts
-from dev.chaos.boundary import aws_session, boundary
+from dev.chaos import duplicates, history, product, verdicts
 from dev.chaos.case import Case, Violation, story
 from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
@@ -26,7 +25,6 @@ from dev.chaos.queue import Queue
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.schedule import Party, Schedule
 from dev.chaos.storm import Storm
-from dev.local.emulator import REGION
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
@@ -59,7 +57,7 @@ class Soak:
             history.install(self._postgres.dsn)
             self._schedule.install()
             undo.callback(self._schedule.disconnect)
-            queue = undo.enter_context(Queue(now=self._schedule.now, tell=self._record.note))
+            queue = Queue(now=self._schedule.now, tell=self._record.note)
             dsn, redis_url = self._postgres.dsn, self._valkey.url
             self._platform = undo.enter_context(
                 closing(Platform(dsn, redis_url, queue, self._schedule, plan, self._tally))
@@ -76,16 +74,15 @@ class Soak:
                 random.Random(plan.seed + 1),
             )
             self._platform.fill()
-            sqs = aws_session().client("sqs", region_name=REGION, endpoint_url=queue.endpoint_url)
             make = partial(
                 Worker,
-                sqs=sqs,
+                sqs=queue.client(),
                 queue_url=queue.url,
                 dsn=f"{dsn}?options={LOCK_TIMEOUT.replace(' ', '%20').replace('=', '%3D')}",
                 redis_url=redis_url,
             )
             self._fleet = Fleet(self._schedule, plan, self._tally, make)
-            undo.enter_context(boundary(self._environment))
+            undo.enter_context(product.boundary(self._environment))
             self._lambdas = Lambdas(self._environment)
             undo.callback(self._lambdas.forget)
             crash = self._act()

@@ -8,14 +8,12 @@ from itertools import count
 import pytest
 
 from dev.chaos import deliveries, history, product, verdicts
-from dev.chaos.boundary import aws_session, boundary
 from dev.chaos.case import Case
 from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.queue import PLATFORM, Queue
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.schedule import Schedule
-from dev.local.emulator import REGION
 from dev.local.relay import Relay
 from dev.local.worker import Pace, Worker
 
@@ -27,7 +25,7 @@ class Stage:
         self.academy, self.environment = academy, environment
         self.queue, self.record, self.schedule = environment.queue, environment.record, environment.schedule
         self._dsn, self._redis_url = dsn, redis_url
-        self._sqs = aws_session().client("sqs", region_name=REGION, endpoint_url=self.queue.endpoint_url)
+        self._sqs = self.queue.client()
         self.lambdas = Lambdas(environment)
         self.told, self._workers, self._names = [], [], count(1)
 
@@ -177,10 +175,10 @@ def stage(academy, postgres, valkey, timing, schedule):
             schedule,
             undo.enter_context(Relay(postgres.port)),
             undo.enter_context(Relay(valkey.port)),
-            undo.enter_context(Queue(now=schedule.now, tell=record.note)),
+            Queue(now=schedule.now, tell=record.note),
             timing,
             record,
             rng=random.Random(1),
         )
-        undo.enter_context(boundary(environment))
+        undo.enter_context(product.boundary(environment))
         yield undo.enter_context(closing(Stage(academy, environment, postgres.dsn, valkey.url)))
