@@ -94,8 +94,10 @@ class Invocation:
         if environment.schedule.now() > self.deadline:
             self.note_fault("the function runs out of time")
             self.die()
-        environment.record.note("call", invocation=self.id, step=self.step, call=call, when=when, **details)
-        return environment.inject(self, call, when, connection)
+        told = {"invocation": self.id, "step": self.step, "call": call, "when": when, **details}
+        instead = environment.inject(self, call, when, connection) if when == "before" else None
+        environment.record.note("call", **told)  # what stalls before a call is over by then
+        return environment.inject(self, call, when, connection) if when == "after" else instead
 
     def note_fault(self, fault: str) -> None:
         """Record a fault that is about to be injected."""

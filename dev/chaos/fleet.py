@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from dev.chaos.history import Record
 from dev.chaos.plan import Plan, Tally
 from dev.chaos.schedule import Party, Schedule
 from dev.local.worker import Manner, Pace, UnreachableError, Worker
@@ -17,16 +18,14 @@ _DEATHS = 0.03
 
 
 class Fleet:
-    """A fixed number of workers; `start` replaces those that have died.
+    """A fixed number of workers; `start` replaces those that have died."""
 
-    Attributes:
-        told: every step of every worker.
-    """
-
-    def __init__(self, schedule: Schedule, plan: Plan, tally: Tally, make: Callable[..., Worker]) -> None:
+    def __init__(
+        self, schedule: Schedule, plan: Plan, tally: Tally, record: Record, make: Callable[..., Worker]
+    ) -> None:
         """Prepare; ``make`` returns a worker from its name and settings."""
-        self.told: list[dict[str, Any]] = []
         self._schedule, self._tally, self._size, self._make = schedule, tally, plan.workers, make
+        self._record = record
         self._random = random.Random(plan.seed + 4)
         self._numbers = itertools.count(1)
         self._living: dict[str, tuple[Worker, Party]] = {}
@@ -90,7 +89,7 @@ class Fleet:
 
     def _tell(self, event: dict[str, Any]) -> None:
         """Note what a worker did; it may die right after, and others may act before its next step."""
-        self.told.append(event)
+        self._record.tell(event)
         name = event["event"]
         if name != "beat" and not self._tally.calm and self._random.random() < _DEATHS:
             self._tally.note(f"a worker dies after '{name}'")

@@ -1,15 +1,18 @@
 """The record of a run: every write to a video, every message, every call of the product, every fault.
 
 Writes are recorded by a trigger in the database, so that none can be missed. The rest is noted in a `Record`
-as it happens. All times are from the machine's clock, which all parties share.
+as it happens. All times are the schedule's, which stands still while somebody acts; the machine's clock tells the order
+of what happens meanwhile, and each of these gets a microsecond of its own.
 """
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import psycopg2
@@ -22,18 +25,19 @@ SAVE = "platform-save"
 _TRIGGER = """
 CREATE TABLE history_of_videos (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at double precision NOT NULL, transaction_at double precision NOT NULL,
+    at double precision NOT NULL, machine_at double precision NOT NULL,
     who text NOT NULL, video_id bigint NOT NULL, before jsonb NULL, after jsonb NULL
 );
 CREATE FUNCTION note_video() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO history_of_videos (at, transaction_at, who, video_id, before, after) VALUES (
-        date_part('epoch', clock_timestamp()), date_part('epoch', now()),
+    INSERT INTO history_of_videos (at, machine_at, who, video_id, before, after) VALUES (
+        date_part('epoch', now()), date_part('epoch', pg_catalog.clock_timestamp()),
         current_setting('application_name'), coalesce(NEW.id, OLD.id), to_jsonb(OLD), to_jsonb(NEW));
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_video AFTER INSERT OR UPDATE OR DELETE ON video_video
 FOR EACH ROW EXECUTE FUNCTION note_video();
+ALTER TABLE video_video SET (autovacuum_enabled = off);  -- it moves rows, and so changes their order
 """
 
 
@@ -62,7 +66,6 @@ class Write:
 
     seq: int  # the order of all writes; those of one video are in the order of their commits
     at: float  # when
-    transaction_at: float  # the transaction's ``now()``
     who: str  # the writer's application name
     video: int  # its id
     before: Row | None  # the row before; None for an insert
@@ -88,15 +91,29 @@ class Event:
 
 
 class Record:
-    """Collects events from any thread."""
+    """Collects events from any thread.
+
+    Attributes:
+        events: those of `History`.
+        told: the steps of workers.
+        order: what the machine's clock said at each of both, by the object's ``id``.
+    """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.events: list[Event] = []
+        self.told: list[dict[str, Any]] = []
+        self.order: dict[int, float] = {}
         self._now = now
 
     def note(self, kind: str, **details: Any) -> None:  # noqa: ANN401 - differs by kind
         """Record an event that is just over."""
         self.events.append(Event(self._now(), kind, details))
+        self.order[id(self.events[-1])] = time.time()
+
+    def tell(self, step: dict[str, Any]) -> None:
+        """Record a step of a worker that is just over."""
+        self.told.append(step)
+        self.order[id(step)] = time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +133,25 @@ def install(dsn: str) -> None:
         cursor.execute(_TRIGGER)
 
 
-def gather(dsn: str, record: Record, told: Sequence[dict[str, Any]] = ()) -> History:
-    """Return what the database and the record contain, and what workers told."""
+def gather(dsn: str, record: Record) -> History:
+    """Return what the database and the record contain, each with a time of its own."""
+    found: list[tuple[float, Any]] = [(record.order[id(one)], one) for one in (*record.events, *record.told)]
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT seq, at, transaction_at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
+            "SELECT machine_at, seq, at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
         )
-        writes = [
-            Write(seq, at, transaction_at, who, video, _row(before), _row(after))
-            for seq, at, transaction_at, who, video, before, after in cursor
-        ]
-    events = sorted(record.events, key=lambda event: event.at)
-    return History(writes, events, sorted(told, key=lambda event: event["at"]))
+        for machine_at, seq, at, who, video, before, after in cursor:
+            found.append((machine_at, Write(seq, at, who, video, _row(before), _row(after))))
+    history, number = History([], [], []), Counter[float]()
+    for _, one in sorted(found, key=itemgetter(0)):
+        moment = one["at"] if isinstance(one, dict) else one.at
+        number[moment] += 1
+        at = moment + number[moment] / 1_000_000
+        if isinstance(one, dict):
+            history.workers.append({**one, "at": at})
+        else:
+            (history.writes if isinstance(one, Write) else history.events).append(replace(one, at=at))
+    return history
 
 
 def _row(content: dict[str, Any] | None) -> Row | None:

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import random
-import uuid
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ LOCK_TIMEOUT = "-c lock_timeout=5ms"
 
 _CANCEL_S = 300
 _TENANTS = ("north", "south", "west")
+_UNSENT_SHARE = 0.02
 _COLUMNS = "status, leased_by, leased_until, processing_started_at, error_reason, file_key"
 
 
@@ -35,24 +36,16 @@ class Platform:
     ) -> None:
         self._dsn, self._queue, self._schedule = dsn, queue, schedule
         self._plan, self._tally = plan, tally
-        self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         self._random = random.Random(plan.seed + 3)
         self._connections: dict[str, Any] = {}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-        self._drop()
 
     def fill(self) -> None:
         """Insert three tenants and the plan's videos, each with its message."""
         self._sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
         self._sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (11, 1), (12, 2), (13, 3)")
         self._sql("INSERT INTO lectures_session (id, lecture_id) VALUES (21, 11), (22, 12), (23, 13)")
-        for video in range(1, self._plan.videos + 1):
-            self._insert(video)
+        self._insert_missing()
 
     def upload(self) -> None:
         """Upload again some videos that are done, and those that were deleted, while the queue is short.
@@ -61,23 +54,23 @@ class Platform:
         """
         if self._queue.bodies():
             return
-        done = self._sql(
-            "UPDATE video_video SET status = 'PENDING', error_reason = NULL"
-            " WHERE id = ANY(ARRAY(SELECT id FROM video_video WHERE status IN ('READY', 'FAILED')"
-            " ORDER BY random() LIMIT %s)) AND status IN ('READY', 'FAILED') RETURNING id",
-            self._random.choice((1, 5, self._plan.workers)),
-        )
-        for (video,) in done:
-            self._publish(video)
-        present = {video for (video,) in self._sql("SELECT id FROM video_video")}
-        for video in set(range(1, self._plan.videos + 1)) - present:
-            self._insert(video)
+        done = self._ids("status IN ('READY', 'FAILED')")
+        for video in self._some(done, self._random.choice((1, 5, self._plan.workers))):
+            file_key = self._file_key(video)
+            self._sql(
+                "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
+                " error_reason = NULL, file_key = %s WHERE id = %s",
+                file_key,
+                video,
+            )
+            self._send(video, file_key)
+        self._insert_missing()
 
     def meddle(self, video: int) -> str:
         """Delete a video, set it to READY, save it as it was some time ago, or retry it; return which."""
         kind = self._random.choices(("delete", "ready", "save", "retry"), (2, 1, 2, 4))[0]
         if kind == "delete":
-            self._sql("DELETE FROM video_video WHERE id = %s RETURNING id", video)
+            self._sql("DELETE FROM video_video WHERE id = %s", video)
             return "the platform deletes a video"
         if kind == "ready":
             self._sql(
@@ -93,93 +86,81 @@ class Platform:
         self._retry(video)
         return "the platform retries a video"
 
-    def redrive_dead_letters(self) -> str | None:
-        """Send again what is in the dead-letter queue; return what was done, if anything was."""
-        return "an operator redrives the dead-letter queue" if self._queue.redrive() else None
-
     def quarantined(self) -> list[int]:
         """Return the ids of the videos that the product gave up."""
-        found = self._sql(
-            "SELECT id FROM video_video WHERE status = 'FAILED' AND starts_with(error_reason, %s)",
-            product.QUARANTINE_REASON,
-        )
-        return [video for (video,) in found]
+        return self._ids("status = 'FAILED' AND starts_with(error_reason, %s)", product.QUARANTINE_REASON)
 
     def unfinished(self) -> list[tuple[Any, ...]]:
         """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
         return self._sql(
-            "SELECT id, status, leased_by FROM video_video WHERE status NOT IN ('READY', 'FAILED', 'PENDING')"
+            "SELECT id, status, leased_by FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING')"
         )
 
     def lock_rows(self) -> Callable[[], None]:
         """Lock 20 random rows in a transaction; return what ends it."""
+        videos = self._some(self._ids("status IN ('UPLOADED', 'PROCESSING')"), 20)
         connection = psycopg2.connect(self._dsn, application_name="platform")
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING') ORDER BY random() LIMIT 20"
-                " FOR UPDATE SKIP LOCKED"
-            )
+            cursor.execute("SELECT id FROM video_video WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (videos,))
         return connection.close
 
     def terminate(self, backend: int) -> None:
-        """End a session of the database."""
-        self._sql("SELECT pg_terminate_backend(%s)", backend)
+        """End a session of the database, and wait until it has ended."""
+        self._sql("SELECT pg_terminate_backend(%s, 1000)", backend)
 
     def read_only(self, on: bool) -> None:
         """Make the database refuse writes, as a demoted primary does, or accept them again."""
         self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
         self._sql("SELECT pg_reload_conf()")
+        time.sleep(0.05)  # until every session has read it
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Keep off the database within a ``with`` block, while it restarts."""
-        self._drop()
+    def disconnect(self) -> None:
+        """Close the connections to the database, also the schedule's; the next statements open others."""
         self._schedule.disconnect()
-        yield
+        for connection in self._connections.values():
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()
+        self._connections.clear()
+
+    def _ids(self, condition: str, *parameters: object) -> list[int]:
+        found = self._sql(f"SELECT id FROM video_video WHERE {condition} ORDER BY id", *parameters)
+        return [video for (video,) in found]
+
+    def _some(self, videos: list[int], most: int) -> list[int]:
+        return self._random.sample(videos, min(most, len(videos)))
 
     def _save(self, video: int, loaded: list[tuple[Any, ...]]) -> None:
-        names = _COLUMNS.split(", ")
+        columns = ", ".join(f"{name} = %s" for name in _COLUMNS.split(", "))
         for values in loaded:
             self._tally.note("the platform saves a whole row")
-            self._sql(
-                f"UPDATE video_video SET {', '.join(f'{name} = %s' for name in names)} WHERE id = %s",
-                *values,
-                video,
-                who=SAVE,
-            )
+            self._sql(f"UPDATE video_video SET {columns} WHERE id = %s", *values, video, who=SAVE)
 
-    def _insert(self, video: int) -> None:
-        self._sql(
-            "INSERT INTO video_video (id, session_id, file_key, status, leased_by, created_at, updated_at)"
-            " VALUES (%s, %s, %s, 'UPLOADED', '', now(), now()) ON CONFLICT DO NOTHING RETURNING id",
-            video,
-            video % 3 + 21,
-            file_key := _file_key(video),
-        )
-        self._send(video, file_key)
+    def _insert_missing(self) -> None:
+        present = self._ids("true")
+        for video in range(1, self._plan.videos + 1):
+            if video not in present:
+                self._sql(
+                    "INSERT INTO video_video"
+                    " (id, session_id, file_key, status, leased_by, created_at, updated_at)"
+                    " VALUES (%s, %s, %s, 'UPLOADED', '', now(), now())",
+                    video,
+                    video % 3 + 21,
+                    file_key := self._file_key(video),
+                )
+                self._send(video, file_key)
 
     def _retry(self, video: int) -> None:
         key = f"tenant:{video % 3 + 1}:video:{video}:cancel_requested"
         if self._random.random() < 0.9:  # else the platform could not reach Redis, and goes on
             with contextlib.suppress(redis.RedisError):
                 self._redis.set(key, "1", ex=_CANCEL_S)
-        for _, file_key in self._sql(
-            "UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING id, file_key", video
+        for (file_key,) in self._sql(
+            "UPDATE video_video SET status = 'UPLOADED' WHERE id = %s RETURNING file_key", video
         ):
             self._send(video, file_key)
 
-    def _publish(self, video: int) -> None:
-        written = self._sql(
-            "UPDATE video_video SET status = 'UPLOADED', leased_by = '', leased_until = NULL,"
-            " error_reason = NULL, file_key = %s WHERE id = %s RETURNING id",
-            file_key := _file_key(video),
-            video,
-        )
-        if written:
-            self._send(video, file_key)
-
     def _send(self, video: int, file_key: str) -> None:
-        if self._random.random() < self._plan.unsent_share:
+        if self._random.random() < _UNSENT_SHARE:
             return self._tally.note("the platform's send after an upload fails")
         tenant = video % 3 + 1
         body = {
@@ -192,6 +173,10 @@ class Platform:
         }
         self._queue.put(json.dumps(body), sender=PLATFORM)
         return None
+
+    def _file_key(self, video: int) -> str:
+        """Return a key of its own for each upload."""
+        return f"tenants/{video % 3 + 1}/lecture-{video}-{self._random.getrandbits(32):08x}.mp4"
 
     def _sql(self, statement: str, *parameters: object, who: str = "platform") -> list[tuple[Any, ...]]:
         """Run a statement; try again while somebody has the row locked."""
@@ -208,15 +193,4 @@ class Platform:
             except psycopg2.errors.LockNotAvailable:
                 self._schedule.sleep(1)
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self._drop()
-
-    def _drop(self) -> None:
-        for connection in self._connections.values():
-            with contextlib.suppress(psycopg2.Error):
-                connection.close()
-        self._connections.clear()
-
-
-def _file_key(video: int) -> str:
-    """Return a key of its own for each upload."""
-    return f"tenants/{video % 3 + 1}/lecture-{video}-{uuid.uuid4().hex[:8]}.mp4"
+                self.disconnect()

@@ -171,8 +171,13 @@ class _Redis(redis.Redis):
         execute = pipeline.execute
 
         def traced(raise_on_error: bool = True) -> list[Any]:
-            commands = [tuple(command[0]) for command in pipeline.command_stack]
-            return list(self._traced(commands, lambda: execute(raise_on_error))) if commands else []
+            stack = pipeline.command_stack
+            commands = [tuple(command) for command, _ in stack]
+            pipeline.command_stack = [
+                (("PEXPIRETIME", *command[1:]) if command[0] == "PTTL" else command, options)
+                for command, options in stack
+            ]
+            return self._traced(commands, lambda: execute(raise_on_error)) if commands else []
 
         pipeline.execute = traced  # type: ignore[method-assign]
         return pipeline
@@ -184,22 +189,21 @@ class _Redis(redis.Redis):
 
     def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
         invocation, name = _invocation(), _name_of(commands)
+        schedule = invocation.sandbox.environment.schedule
         invocation.reach(name, "before", self, commands=commands)
-        ahead_s = invocation.sandbox.environment.schedule.ahead_s
+        schedule.settle_redis()
+        by_schedule: dict[str, Callable[[Any], object]] = {
+            "TIME": lambda _: (int(schedule.now()), round(schedule.now() % 1 * 1_000_000)),
+            "PTTL": schedule.left_ms,
+        }
         answers = [
-            _later(answer, ahead_s) if command[0] == "TIME" else answer
+            by_schedule[command[0]](answer)
+            if command[0] in by_schedule and not isinstance(answer, Exception)
+            else answer
             for command, answer in zip(commands, execute(), strict=True)
         ]
         invocation.reach(name, "after", self, commands=commands, answers=answers)
         return answers
-
-
-def _later(answer: Any, ahead_s: float) -> Any:  # noqa: ANN401
-    """Return Redis's clock as the schedule has it: seconds and microseconds."""
-    if not isinstance(answer, tuple):
-        return answer
-    at_us = answer[0] * 1_000_000 + answer[1] + round(ahead_s * 1_000_000)
-    return divmod(at_us, 1_000_000)
 
 
 def _sqs_client(queue: Queue) -> Any:  # noqa: ANN401

@@ -1,8 +1,8 @@
 """Time that passes without waiting, and the parties that live in it, one of which runs at a time.
 
-Real servers take part: PostgreSQL's ``now()`` is moved by a function of the same name that is found first, and
-what expires in Redis is brought forward by as much. So hours pass in seconds, each wait has its real length, and
-nothing depends on how fast the machine is.
+Real servers take part: PostgreSQL's ``now()`` is a function of the same name that is found first, and what expires in
+Redis does so by this time. It stands still while somebody acts, so hours pass in seconds, each wait has its real
+length, and nothing depends on how fast the machine is.
 """
 
 import contextlib
@@ -18,21 +18,41 @@ from typing import Any
 import psycopg2
 import redis
 
+_STARTS_AT_S = 1_800_000_000.0
+"""Always the same, so that all runs with a seed are the same."""
+
 _INSTALL = """
 CREATE SCHEMA clock;
-CREATE TABLE clock.ahead (seconds double precision NOT NULL);
-INSERT INTO clock.ahead VALUES (0);
+CREATE TABLE clock.moment (seconds double precision NOT NULL);
+INSERT INTO clock.moment VALUES (%s);
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql AS
-    'SELECT pg_catalog.now() + make_interval(secs => (SELECT seconds FROM clock.ahead))';
-CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS
-    'SELECT pg_catalog.clock_timestamp() + make_interval(secs => (SELECT seconds FROM clock.ahead))';
+    'SELECT to_timestamp(seconds) FROM clock.moment';
+CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz STABLE LANGUAGE sql AS 'SELECT clock.now()';
 ALTER DATABASE academy SET search_path = public, clock, pg_catalog;
 """
 _REMOVE = "ALTER DATABASE academy RESET search_path; DROP SCHEMA clock CASCADE"
-_BRING_FORWARD = """
+
+# Each key with a time to live expires by the schedule's time. By Redis's own it would do so a minute later, so that
+# it never does. What has been set since the last time, for whole seconds at that moment, is recognized by its expiry.
+_EXPIRE = """
+local before, after, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 for _, key in ipairs(redis.call('KEYS', '*')) do
-    local left = redis.call('PTTL', key)
-    if left > 0 then redis.call('PEXPIRE', key, left - ARGV[1]) end
+    local at = redis.call('PEXPIRETIME', key)
+    if at >= 0 then
+        local known = tonumber(redis.call('HGET', 'schedule', key) or 0)
+        if known ~= at + before - 60000 then
+            known = now + math.ceil((at + before - now) / 20000) * 20000
+        end
+        redis.call('HSET', 'schedule', key, string.format('%.0f', known))
+        redis.call('PEXPIREAT', key, string.format('%.0f', known - after + 60000))
+    end
+end
+"""
+_FORGET = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+    if tonumber(redis.call('HGET', 'schedule', key) or ARGV[1] + 1) <= tonumber(ARGV[1]) then
+        redis.call('DEL', key)
+    end
 end
 """
 
@@ -88,30 +108,33 @@ class Party:
 _running = threading.local()
 
 
-def current() -> Party | None:
-    """Return the party that this thread is; None for whoever runs the schedule, and for threads of others."""
+def _current() -> Party | None:
+    """Return the party that this thread is; None for whoever runs the schedule."""
     return getattr(_running, "party", None)
 
 
 class Schedule:
-    """The time, and what is due when. One thread makes it, and runs it by sleeping or waiting."""
+    """The time, and what is due when. One thread makes it, and runs it by sleeping or waiting.
+
+    Attributes:
+        ahead_ms: milliseconds that the schedule's time was ahead of the machine's when it last passed.
+    """
 
     def __init__(self, dsn: str, *redis_urls: str) -> None:
-        """Prepare; time is real until `install`, and stands still for nobody."""
+        """Prepare; time passes for the servers after `install`."""
         self._dsn = dsn
         self._clients = [redis.Redis.from_url(url) for url in redis_urls]
-        self.ahead_s = 0.0
+        self._now, self.ahead_ms = _STARTS_AT_S, 0
         self._due: list[tuple[float, int, Party]] = []
         self._waiting: list[tuple[Callable[[], bool], Party]] = []
         self._order = itertools.count()
         self._random = random.Random(0)  # fractions of seconds, which tell one claim from another
         self._switch = threading.Semaphore(0)
-        self._owner = threading.current_thread()
         self._session: Any = None
 
     def install(self) -> None:
         """Make the database's clock one that can be moved; it is for all connections opened from now on."""
-        self._sql(_INSTALL)
+        self._sql(_INSTALL, self._now)
 
     def remove(self) -> None:
         """Undo `install`."""
@@ -127,8 +150,8 @@ class Schedule:
         self._session = None
 
     def now(self) -> float:
-        """Return the time for everybody here, seconds since the epoch."""
-        return time.time() + self.ahead_s
+        """Return the time for everybody here, seconds since the epoch, in whole milliseconds."""
+        return self._now
 
     def start(self, name: str, work: Callable[[], object], *, in_s: float = 0.0) -> Party:
         """Let a party begin ``in_s`` seconds from now."""
@@ -139,7 +162,7 @@ class Schedule:
     def kill(self, party: Party) -> None:
         """End a party wherever it is; one that kills itself doesn't return from here."""
         party.killed = True
-        if party is current():
+        if party is _current():
             raise Killed
         party.not_before = 0.0
         self._push(party, self.now())
@@ -153,17 +176,17 @@ class Schedule:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass for the caller, during which others go on. Raises Killed."""
-        until, party = self.now() + seconds, current()
+        party = _current()
         if party is not None:
             self._push(party, self._after(seconds))
             party.yield_turn()
-        elif threading.current_thread() is self._owner:
-            self._run(lambda: self.now() >= until, until)
-        # A thread of the product's own, for which its function waits: it goes on at once.
+        else:
+            until = round(self._now + seconds, 3)
+            self._run(lambda: self._now >= until, until)
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until something is so, during which others go on."""
-        party = current()
+        party = _current()
         if party is None:
             return self._run(done, float("inf"))
         while not done():
@@ -190,17 +213,30 @@ class Schedule:
             if party.error is not None:
                 raise party.error
 
-    def pass_time(self, seconds: float) -> None:
-        """Make it later for everybody at once; nobody acts meanwhile."""
-        self.ahead_s += seconds
-        self._sql("UPDATE clock.ahead SET seconds = %s", self.ahead_s)
+    def settle_redis(self) -> None:
+        """Have what was set in Redis expire by the schedule's time, to the millisecond."""
+        before, now_ms = self.ahead_ms, round(self._now * 1000)
+        self.ahead_ms = now_ms - round(time.time() * 1000)
         for client in self._clients:
             with contextlib.suppress(redis.ReadOnlyError):
-                client.eval(_BRING_FORWARD, 0, round(seconds * 1000))
+                client.eval(_EXPIRE, 0, before, self.ahead_ms, now_ms)
+
+    def left_ms(self, expires_ms: int) -> int:
+        """Return what PTTL would for an answer to PEXPIRETIME, by the schedule's time."""
+        return expires_ms + self.ahead_ms - 60_000 - round(self._now * 1000) if expires_ms > 0 else expires_ms
+
+    def _pass_time(self, until: float) -> None:
+        """Make it later for everybody at once; nobody acts meanwhile."""
+        self.settle_redis()
+        self._now = until
+        self._sql("UPDATE clock.moment SET seconds = %s", until)
+        for client in self._clients:
+            with contextlib.suppress(redis.ReadOnlyError):
+                client.eval(_FORGET, 0, round(until * 1000))
 
     def _after(self, seconds: float) -> float:
         """Return the time in so many seconds, rounded up to whole ones: time passes in seconds."""
-        return ceil(self.now() + seconds) if seconds > 0 else self.now()
+        return ceil(self._now + seconds) if seconds > 0 else self._now
 
     def _push(self, party: Party, at: float) -> None:
         heapq.heappush(self._due, (at, next(self._order), party))
@@ -210,20 +246,20 @@ class Schedule:
             if not self._due or self._due[0][0] > until:
                 if until == float("inf"):
                     raise RuntimeError("nobody has anything left to do")
-                self.pass_time(max(0.0, until - self.now()))
-                return
+                return self._pass_time(until)
             at, _, party = heapq.heappop(self._due)
             if party.ended:
                 continue
             if party.not_before > at:
                 self._push(party, party.not_before)
                 continue
-            if at > self.now():
-                self.pass_time(min(at + self._random.random(), until) - self.now())
+            if at > self._now:
+                self._pass_time(min(round(at + self._random.randrange(1000) / 1000, 3), until))
             party.take_turn()
             for waiting in [waiting for waiting in self._waiting if waiting[0]()]:
                 self._waiting.remove(waiting)
-                self._push(waiting[1], self.now())
+                self._push(waiting[1], self._now)
+        return None
 
     def _sql(self, statement: str, *parameters: object) -> None:
         if self._session is None:

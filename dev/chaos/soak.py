@@ -7,19 +7,19 @@ against the recorded history.
 
 import contextlib
 import random
-import time
+from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dev.chaos import duplicates, history, product, verdicts
+from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case, Violation, story
 from dev.chaos.environment import FaultyEnvironment, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.fleet import Fleet
 from dev.chaos.injection import Injector
-from dev.chaos.plan import Outcome, Plan, Tally
+from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import LOCK_TIMEOUT, Platform
 from dev.chaos.queue import Queue
 from dev.chaos.sandbox import Lambdas
@@ -32,7 +32,21 @@ from dev.local.relay import Relay
 from dev.local.valkey import Valkey
 from dev.local.worker import Worker
 
-_MINUTE_S, _REST_S = 60, 86_400
+_LANES, _MINUTE_S, _REST_S, _LIMIT_S = 3, 60, 86_400, 7 * 86_400
+_MAX_RECLAIMS = 2
+"""Low, since Redis loses the counts every few minutes."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The result of a soak."""
+
+    faults: Counter[str]  # number of faults, by kind
+    counts: Counter[str]  # executions, redrives, reclaims, messages, claims and so on
+    duplicates: Counter[str]  # messages for a video that had one already, by cause
+    violations: list[Violation]  # the rules that were broken, in the order of time
+    story: list[str]  # everything known about the videos of the first violations
+    hours: float  # the schedule's time
 
 
 class Soak:
@@ -46,28 +60,26 @@ class Soak:
         self._tally = Tally(self._record)
         self._failed: list[Execution] = []
         self._random = random.Random(plan.seed + 5)
+        random.seed(plan.seed)  # boto3's waits between its attempts
 
     def run(self) -> Outcome:
         """Start everything, inject the faults, come to rest and return the outcome."""
-        began, plan = time.monotonic(), self._plan
+        plan, dsn, redis_url, began = self._plan, self._postgres.dsn, self._valkey.url, self._schedule.now()
+        queue = Queue(now=self._schedule.now, tell=self._record.note)
         with contextlib.ExitStack() as undo:
             undo.enter_context(self._postgres)
             undo.enter_context(self._valkey)
-            create_schema(self._postgres.dsn)
-            history.install(self._postgres.dsn)
+            create_schema(dsn)
+            history.install(dsn)
             self._schedule.install()
-            undo.callback(self._schedule.disconnect)
-            queue = Queue(now=self._schedule.now, tell=self._record.note)
-            dsn, redis_url = self._postgres.dsn, self._valkey.url
-            self._platform = undo.enter_context(
-                closing(Platform(dsn, redis_url, queue, self._schedule, plan, self._tally))
-            )
+            self._platform = Platform(dsn, redis_url, queue, self._schedule, plan, self._tally)
+            undo.callback(self._platform.disconnect)
             self._environment = FaultyEnvironment(
                 self._schedule,
                 undo.enter_context(Relay(self._postgres.port)),
                 undo.enter_context(Relay(self._valkey.port)),
                 queue,
-                Timing(max_reclaims=plan.max_reclaims, redis_patience_s=0.1),
+                Timing(max_reclaims=_MAX_RECLAIMS, redis_patience_s=0.3),
                 self._record,
                 Injector(plan, self._tally, self._platform),
                 partial(self._random.choice, (*[0.0] * 12, 1.0)),
@@ -81,14 +93,13 @@ class Soak:
                 dsn=f"{dsn}?options={LOCK_TIMEOUT.replace(' ', '%20').replace('=', '%3D')}",
                 redis_url=redis_url,
             )
-            self._fleet = Fleet(self._schedule, plan, self._tally, make)
+            self._fleet = Fleet(self._schedule, plan, self._tally, self._record, make)
             undo.enter_context(product.boundary(self._environment))
             self._lambdas = Lambdas(self._environment)
             undo.callback(self._lambdas.forget)
             crash = self._act()
-            outcome = self._judge(crash)
+            outcome = self._judge(crash, (self._schedule.now() - began) / 3600)
             self._schedule.end()
-        outcome.seconds, outcome.hours = time.monotonic() - began, self._schedule.ahead_s / 3600
         return outcome
 
     def _act(self) -> str:
@@ -99,9 +110,9 @@ class Soak:
         parties = [self._schedule.start("storm", storm.run)]
         parties += [
             self._schedule.start(f"executions {lane}", partial(self._execute_on, lane))
-            for lane in range(self._plan.lanes)
+            for lane in range(_LANES)
         ]
-        until, shown = self._schedule.now() + self._plan.limit_s, 0
+        until, shown = self._schedule.now() + _LIMIT_S, 0
         while self._tally.faults.total() < self._plan.faults:
             self._schedule.sleep(_MINUTE_S)
             if ended := [party for party in parties if party.ended]:
@@ -122,12 +133,10 @@ class Soak:
         while self._schedule.now() < until:
             self._fleet.start()
             if self._failed:
-                execution, counted = self._failed.pop(), "redrives at rest"
-                work = execution.redrive
+                work, counted = self._failed.pop().redrive, "redrives at rest"
             else:
-                execution, counted = self._execution("rest"), "executions at rest"
-                work = execution.run
-            self._schedule.join([self._schedule.start(execution.arn, work)])
+                work, counted = self._execution("rest").run, "executions at rest"
+            self._schedule.join([self._schedule.start(counted, work)])
             self._tally.counts[counted] += 1
             if not self._failed and not self._platform.unfinished():
                 return ""
@@ -136,12 +145,8 @@ class Soak:
 
     def _execution(self, name: str, **given: object) -> Execution:
         number = self._tally.counts["executions"] + self._tally.counts["executions at rest"]
-        return Execution(
-            self._lambdas,
-            f"{name}-{self._plan.seed}-{number}",
-            given=given,
-            seed=self._random.getrandbits(30),
-        )
+        seed = self._random.getrandbits(30)
+        return Execution(self._lambdas, f"{name}-{self._plan.seed}-{number}", given=given, seed=seed)
 
     def _execute_on(self, lane: int) -> None:
         """Run one execution after the other, and now and then redrive one that has failed."""
@@ -178,8 +183,8 @@ class Soak:
         ids = self._platform.quarantined()
         return {"release": self._random.sample(ids, min(20, len(ids)))}
 
-    def _judge(self, crash: str) -> Outcome:
-        told = history.gather(self._postgres.dsn, self._record, self._fleet.told)
+    def _judge(self, crash: str, hours: float) -> Outcome:
+        told = history.gather(self._postgres.dsn, self._record)
         waiting = frozenset(body["video_id"] for body in self._environment.queue.bodies())
         case = Case(told, self._environment.timing, waiting)
         found = verdicts.violations(case)
@@ -190,7 +195,7 @@ class Soak:
         counts["messages"] = sum(event.kind == "accepted" for event in told.events)
         counts.update(f"workers: {event['event']}" for event in told.workers)
         lines = [line for violation in found[:3] for line in (str(violation), *story(case, violation))]
-        return Outcome(self._tally.faults, counts, duplicates.duplicates(case), found, lines)
+        return Outcome(self._tally.faults, counts, deliveries.duplicates(case), found, lines, hours)
 
 
 def soak(plan: Plan, say: Callable[[str], None] = lambda _line: None) -> Outcome:

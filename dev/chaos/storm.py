@@ -18,7 +18,6 @@ from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
 
 _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
-_EVERY_S = 6
 
 
 @dataclass
@@ -40,42 +39,50 @@ class Storm:
 
     def run(self) -> None:
         """Inject faults and let users upload; what is still in force at the end is undone in its time."""
+        redis_relay, postgres_relay = self.environment.redis_relay, self.environment.postgres_relay
         kinds: tuple[tuple[int, Callable[[], None]], ...] = (
             (20, self._kill_workers),
             (6, self._pause_worker),
             (6, self._cut_workers_off),
-            (1, self._flush_redis),
-            (1, self._restart_redis),
+            (2, self._restart_redis),
             (1, self._fail_redis_over),
-            (3, self._redis_is_loading),
-            (1, self._redis_is_slow),
-            (2, self._redis_is_unreachable),
+            (3, partial(self._break, "Redis is loading", redis_relay, "answer", _LOADING)),
+            (1, partial(self._break, "Redis is slow", redis_relay, "mute", True)),
+            (2, partial(self._break, "Redis is unreachable", redis_relay, "refusing", True)),
             (2, self._postgres_is_read_only),
             (1, self._restart_postgres),
-            (2, self._postgres_is_unreachable),
+            (2, partial(self._break, "PostgreSQL is unreachable", postgres_relay, "refusing", True)),
             (2, self._rows_are_locked),
-            (2, self._sqs_is_away),
+            (2, partial(self._break, "SQS is away", self.environment.queue, "away", True)),
             (1, self._queue_is_purged),
             (12, self._user_acts),
             (2, self._operator_acts),
         )
-        weights, faults = [weight for weight, _ in kinds], [fault for _, fault in kinds]
+        weights, faults = zip(*kinds, strict=True)
         while not self.tally.calm:
             self._random.choices(faults, weights)[0]()
             self.fleet.start()
             self.platform.upload()
-            self._schedule.sleep(self._random.uniform(0, 2 * _EVERY_S))
+            self._schedule.sleep(self._random.uniform(0, 12))
 
-    def _later(self, seconds: float, undo: Callable[[], object]) -> None:
-        self._schedule.start("undo", undo, in_s=seconds)
+    def _later(self, least_s: float, most_s: float, undo: Callable[[], object]) -> None:
+        self._schedule.start("undo", undo, in_s=self._random.uniform(least_s, most_s))
+
+    def _break(self, fault: str, server: object, name: str, value: object) -> None:
+        """Set an attribute of a relay or the queue for a while; connections through a relay are lost."""
+        self.tally.note(fault)
+        setattr(server, name, value)
+        if server is not self.environment.queue:
+            server.cut_all()  # type: ignore[attr-defined]
+        self._later(5, 40, partial(setattr, server, name, type(value)()))
 
     def _kill_workers(self) -> None:
-        number = self._random.choices((1, 5), (6, 1))[0]
-        for name in self._random.sample(self.fleet.names(), k=min(number, len(self.fleet.names()))):
+        names = self.fleet.names()
+        for name in self._random.sample(names, min(self._random.choices((1, 5), (6, 1))[0], len(names))):
             self.tally.note("a worker is killed")
             self.fleet.kill(name)
             if self._random.random() < 0.5:
-                self._later(self._random.uniform(1, 120), partial(self.terminated, name))
+                self._later(1, 120, partial(self.terminated, name))
 
     def _pause_worker(self) -> None:
         self.tally.note("a worker is paused")
@@ -87,12 +94,7 @@ class Storm:
         names = self.fleet.names() if everybody else [self._random.choice(self.fleet.names())]
         for name in names:
             self.fleet.cut_off(name, True)
-            self._later(120, partial(self.fleet.cut_off, name, False))
-
-    def _flush_redis(self) -> None:
-        with closing(redis.Redis.from_url(self.valkey.url)) as client:
-            client.flushall()
-        self.tally.note("Redis is flushed")
+            self._later(120, 120, partial(self.fleet.cut_off, name, False))
 
     def _restart_redis(self) -> None:
         self.valkey.kill()
@@ -102,66 +104,35 @@ class Storm:
     def _fail_redis_over(self) -> None:
         """Have a replica take over that had not received what was written last."""
         with closing(redis.Redis.from_url(self.valkey.url)) as client:
+            self._schedule.settle_redis()
             keys = list(client.scan_iter())
             copies = [(key, client.dump(key), client.pexpiretime(key)) for key in keys]
-        ahead_ms = round(self._schedule.ahead_s * 1000)
-        self._later(self._random.uniform(0.1, 1.0), lambda: self._take_over(copies, ahead_ms))
+        self._later(0.1, 1, partial(self._take_over, copies, self._schedule.ahead_ms))
 
     def _take_over(self, copies: list[tuple[bytes, bytes | None, int]], ahead_ms: int) -> None:
-        passed_ms = round(self._schedule.ahead_s * 1000) - ahead_ms
+        passed_ms = self._schedule.ahead_ms - ahead_ms
         with closing(redis.Redis.from_url(self.valkey.url)) as client:
             client.flushall()
             for key, copy, expires_ms in copies:
-                expires_ms -= passed_ms if expires_ms > 0 else 0
                 if copy is not None:
-                    client.restore(key, max(0, expires_ms), copy, absttl=expires_ms > 0)
+                    expires = expires_ms > 0
+                    client.restore(key, expires_ms - passed_ms if expires else 0, copy, absttl=expires)
         self.tally.note("Redis fails over")
-
-    def _redis_is_loading(self) -> None:
-        self.tally.note("Redis is loading")
-        self._set_for_a_while("answer", _LOADING, b"")
-
-    def _redis_is_slow(self) -> None:
-        self.tally.note("Redis is slow")
-        self._set_for_a_while("delay_s", self.environment.timing.redis_patience_s * 1.5, 0.0)
-
-    def _redis_is_unreachable(self) -> None:
-        self.tally.note("Redis is unreachable")
-        self._set_for_a_while("refusing", True, False)
-        self.environment.redis_relay.cut_all()
-
-    def _set_for_a_while(self, name: str, value: object, usual: object) -> None:
-        relay = self.environment.redis_relay
-        setattr(relay, name, value)
-        self._later(self._random.uniform(5, 40), lambda: setattr(relay, name, usual))
 
     def _postgres_is_read_only(self) -> None:
         self.tally.note("PostgreSQL is read-only")
         self.platform.read_only(True)
-        self._later(self._random.uniform(5, 30), lambda: self.platform.read_only(False))
+        self._later(5, 30, lambda: self.platform.read_only(False))
 
     def _restart_postgres(self) -> None:
         self.tally.note("PostgreSQL restarts")
-        with self.platform.away():
-            self.postgres.restart()
-
-    def _postgres_is_unreachable(self) -> None:
-        self.tally.note("PostgreSQL is unreachable")
-        relay = self.environment.postgres_relay
-        relay.refusing = True
-        relay.cut_all()
-        self._later(20, lambda: setattr(relay, "refusing", False))
-
-    def _sqs_is_away(self) -> None:
-        self.tally.note("SQS is away")
-        queue = self.environment.queue
-        queue.away = True
-        self._later(20, lambda: setattr(queue, "away", False))
+        self.platform.disconnect()
+        self.postgres.restart()
 
     def _rows_are_locked(self) -> None:
         self.tally.note("rows are locked")
         with contextlib.suppress(psycopg2.Error):
-            self._later(self._random.uniform(0, 12), self.platform.lock_rows())
+            self._later(0, 12, self.platform.lock_rows())
 
     def _queue_is_purged(self) -> None:
         self.tally.note("the queue is purged")
@@ -171,5 +142,5 @@ class Storm:
         self.tally.note(self.platform.meddle(self._random.randint(1, self.plan.videos)))
 
     def _operator_acts(self) -> None:
-        if done := self.platform.redrive_dead_letters():
-            self.tally.note(done)
+        if self.environment.queue.redrive():
+            self.tally.note("an operator redrives the dead-letter queue")

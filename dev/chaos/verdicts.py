@@ -27,12 +27,12 @@ from dev.chaos.case import (
 )
 from dev.chaos.deliveries import (
     cleared_after_sending,
+    duplicates_have_cause,
     messages_complete,
     not_sent_into_a_cancel,
     nothing_lost,
     sent_once,
 )
-from dev.chaos.duplicates import duplicates_have_cause
 from dev.chaos.history import SAVE, Row, Write
 
 _BETWEEN_BEATS_S = 22
@@ -55,7 +55,7 @@ def only_its_columns(case: Case) -> Iterator[Violation]:
 def known_steps(case: Case) -> Iterator[Violation]:
     """The product reclaims, resends, releases, adopts, renews, clears and quarantines; nothing else."""
     for video, _, write in case.by_product():
-        if write.before and write.after and not _known(write.before, write.after, write.transaction_at):
+        if write.before and write.after and not _known(write.before, write.after, write.at):
             yield Violation("known_steps", video, write.at, str(write))
 
 
@@ -109,7 +109,7 @@ def _is_given_up(case: Case, video: int, write: Write) -> bool:
     before = write.before
     if before is None or before.status != "PROCESSING" or before.leased_by.startswith("reclaim:"):
         return False
-    expired = before.leased_until is not None and before.leased_until < write.transaction_at
+    expired = before.leased_until is not None and before.leased_until < write.at
     if expired and case.timing.expired_but_beating == "reclaim":
         return True
     terminated = case.given(case.taker(video, write), "terminated")

@@ -27,7 +27,7 @@ class Stage:
         self._dsn, self._redis_url = dsn, redis_url
         self._sqs = self.queue.client()
         self.lambdas = Lambdas(environment)
-        self.told, self._workers, self._names = [], [], count(1)
+        self._workers, self._names = [], count(1)
 
     def close(self):
         self.schedule.end()
@@ -61,7 +61,7 @@ class Stage:
             dsn=self._dsn,
             redis_url=self._redis_url,
             pace=settings.pop("pace", Pace(encode_s=0)),
-            tell=settings.pop("tell", self.told.append),
+            tell=settings.pop("tell", self.record.tell),
             clock=self.schedule,
             **settings,
         )
@@ -142,7 +142,7 @@ class Stage:
 
     def violated(self, *rules, at_rest=False):
         """Return the names of the broken rules: of these, or of all that must hold now."""
-        told = history.gather(self._dsn, self.record, self.told)
+        told = history.gather(self._dsn, self.record)
         case = Case(told, self.environment.timing, waiting=frozenset(self.messages()))
         chosen = rules or [r for r in verdicts.RULES if at_rest or r is not deliveries.nothing_lost]
         return sorted({v.rule for rule in chosen for v in rule(case)})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.chaos import duplicates, product, verdicts
+from dev.chaos import deliveries, product, verdicts
 from dev.chaos.case import Case
-from dev.chaos.duplicates import Cause
+from dev.chaos.deliveries import Cause
 from dev.chaos.environment import Timing
 from dev.chaos.history import PRODUCT, SAVE, Event, History, Row, Write
 from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
@@ -40,7 +40,7 @@ class Story:
         self.writes, self.events, self.steps = [], [], []
 
     def write(self, at, before, after, who=PRODUCT, video=1):
-        self.writes.append(Write(len(self.writes), at, at, who, video, before, after))
+        self.writes.append(Write(len(self.writes), at, who, video, before, after))
         return self
 
     def accepted(self, at, sender="Enqueue-1", **body):
@@ -73,7 +73,7 @@ class Story:
         return self
 
     def at_work_on_the_older_path(self, video):
-        self.writes.insert(0, Write(0, NOW - 300, NOW - 300, "i-2", video, WAITING, WORKED_ON))
+        self.writes.insert(0, Write(0, NOW - 300, "i-2", video, WAITING, WORKED_ON))
         return self.step(NOW - 300, "claimed", video=video, manner="older")
 
     def fault(self, at, fault):
@@ -146,7 +146,7 @@ KEEPS = "living_workers_keep_their_videos"
         ),
         pytest.param(
             replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
-            lambda s: s.step(NOW - 30, "beat").fault(NOW - 9, "Redis is flushed"),
+            lambda s: s.step(NOW - 30, "beat").fault(NOW - 9, "Redis restarts empty"),
             {KEEPS},
             id="an-orphan-whose-heartbeat-redis-lost",
         ),
@@ -173,7 +173,7 @@ def test_silence_of_most(heard, broken):
     story.invocation(NOW - 71, "ListStaleVideos-0", *calls, execution="earlier")
     for video in range(1, 4 + heard):
         story.step(NOW - (100 if video < 4 else 5), "beat", video=video)
-        story.writes.insert(0, Write(0, NOW - 300, NOW - 300, "i-1", video, WAITING, WORKED_ON))
+        story.writes.insert(0, Write(0, NOW - 300, "i-1", video, WAITING, WORKED_ON))
     assert story.broken() == broken
 
 
@@ -208,7 +208,7 @@ def test_two_owners():
 def test_quarantines():
     story = taking(STUCK, QUARANTINED)
     assert story.broken(max_reclaims=1) == {"quarantined_after_reclaims"}
-    story.writes.insert(0, Write(0, NOW - 50, NOW - 50, PRODUCT, 1, STUCK, HANDED))
+    story.writes.insert(0, Write(0, NOW - 50, PRODUCT, 1, STUCK, HANDED))
     assert "quarantined_after_reclaims" not in story.broken(max_reclaims=1)
     waiting = taking(CLEARED, QUARANTINED)
     assert "known_steps" in waiting.broken(max_reclaims=1), "a lost message is no reason"
@@ -242,7 +242,7 @@ def test_what_is_lost_at_the_end(row, waiting, lost):
 
 
 def cause_of(story):
-    ((_, _, cause),) = duplicates._duplicates(story.case())
+    ((_, _, cause),) = deliveries._duplicates(story.case())
     return cause
 
 
@@ -279,7 +279,7 @@ def test_why_a_handoff_sent_two_messages(story, cause):
 def reclaimed_with(message, *, deleted_at=None, **told):
     """A worker claims with a message; a message sent at NOW - 90 is out as the video is reclaimed and sent again."""
     story = taking(STUCK).accepted(NOW - 90, PLATFORM).invocation(NOW + 1, "Enqueue-1").accepted(NOW + 2)
-    story.writes.insert(0, Write(0, NOW - 60, NOW - 60, "i-1", 1, WAITING, STUCK))
+    story.writes.insert(0, Write(0, NOW - 60, "i-1", 1, WAITING, STUCK))
     story.step(NOW - 61, "received", message=message)
     return story.deleted(deleted_at, NOW - 90) if deleted_at else story
 
