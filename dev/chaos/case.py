@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dev.chaos.environment import Timing
@@ -28,55 +28,47 @@ class Violation:
         return f"{self.rule}: video {self.video} at {self.at:.3f}: {self.what}"
 
 
-@dataclass
 class Case:
-    """A history, arranged by video and by invocation.
+    """A history, arranged by video and by invocation, with the product's settings.
 
     Attributes:
-        history: everything that was recorded.
-        timing: the product's settings.
         waiting: videos that have a message at the end.
         writes, accepted, steps: by video; ``steps`` are those that workers told.
-        gone: by message, when it had left the queue; as long as its worker lives, not before the claim.
-        deleted: by message, when it had left the queue.
         takings: by video, the invocations that set out to take or quarantine it, with the moment.
         calls, faults, began, ended: by invocation.
+        deleted: by message, when it had left the queue.
+        gone: the same; as long as its worker lives, not before the claim.
         wiped: when Redis lost what it held.
     """
 
-    history: History
-    timing: Timing
-    waiting: frozenset[int] = frozenset()
-    writes: dict[int, list[Write]] = field(default_factory=lambda: defaultdict(list))
-    accepted: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    steps: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    takings: dict[int, list[tuple[str, Event]]] = field(default_factory=lambda: defaultdict(list))
-    calls: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    faults: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    deleted: dict[str, float] = field(default_factory=dict)
-    gone: dict[str, float] = field(default_factory=dict)
-    began: dict[str, Event] = field(default_factory=dict)
-    ended: dict[str, Event] = field(default_factory=dict)
-    wiped: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, history: History, timing: Timing, waiting: frozenset[int] = frozenset()) -> None:
+        self.history, self.timing, self.waiting = history, timing, waiting
+        self.writes: dict[int, list[Write]] = defaultdict(list)
+        self.accepted: dict[int, list[Event]] = defaultdict(list)
+        self.steps: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self.takings: dict[int, list[tuple[str, Event]]] = defaultdict(list)
+        self.calls: dict[str, list[Event]] = defaultdict(list)
+        self.faults: dict[str, list[Event]] = defaultdict(list)
+        self.began: dict[str, Event] = {}
+        self.ended: dict[str, Event] = {}
+        self.deleted: dict[str, float] = {}
+        self.wiped: list[float] = []
         for write in self.history.writes:
             self.writes[write.video].append(write)
         for event in self.history.events:
-            self._arrange(event)
-        self.deleted = dict(self.gone)
+            self._arrange(event, event.details)
+        self.gone = dict(self.deleted)
         for told in self.history.workers:
             if "video" in told:
                 self.steps[told["video"]].append(told)
             if told["event"] in ("claimed", "refused", "skipped") and told.get("message") in self.gone:
                 self.gone[told["message"]] = max(self.gone[told["message"]], told["at"])
 
-    def _arrange(self, event: Event) -> None:
-        details = event.details
+    def _arrange(self, event: Event, details: dict[str, Any]) -> None:
         if event.kind == "accepted":
             self.accepted[video_of(details["body"])].append(event)
         elif event.kind in ("deleted", "dead"):
-            self.gone[details["message"]] = event.at
+            self.deleted[details["message"]] = event.at
         elif event.kind == "call":
             self.calls[details["invocation"]].append(event)
             if details["call"] in ("lease for handoff", "quarantine") and details["when"] == "before":
@@ -94,25 +86,21 @@ class Case:
     def by_product(self) -> Iterator[tuple[int, int, Write]]:
         """Yield the product's writes: video, index among the video's writes, write."""
         for video, writes in self.writes.items():
-            for index, write in enumerate(writes):
-                if write.who == PRODUCT:
-                    yield video, index, write
+            yield from ((video, index, write) for index, write in enumerate(writes) if write.who == PRODUCT)
 
-    def answers(self, invocation: str, call: str) -> Iterator[Event]:
-        """Yield the answers to an invocation's calls of this name."""
-        return (
-            e for e in self.calls[invocation] if e.details["call"] == call and e.details["when"] == "after"
-        )
+    def answers(self, invocation: str, call: str) -> list[Event]:
+        """Return the answers to an invocation's calls of this name."""
+        calls = (event for event in self.calls[invocation] if event.details["call"] == call)
+        return [event for event in calls if event.details["when"] == "after"]
 
-    def asked_at(self, invocation: str, call: str) -> float | None:
+    def asked_at(self, invocation: str | None, call: str) -> float | None:
         """Return when an invocation last made a call that was answered; None if it never was."""
         asked, found = 0.0, None
-        for event in self.calls[invocation]:
-            if event.details["call"] == call:
-                if event.details["when"] == "before":
-                    asked = event.at
-                else:
-                    found = asked
+        for event in self.calls[invocation] if invocation else ():
+            if event.details["call"] == call and event.details["when"] == "before":
+                asked = event.at
+            elif event.details["call"] == call:
+                found = asked
         return found
 
     def taker(self, video: int, write: Write) -> str | None:
@@ -125,11 +113,11 @@ class Case:
                     found = invocation
         return found
 
-    def listing_of(self, invocation: str) -> str | None:
+    def listing_of(self, invocation: str | None) -> str | None:
         """Return the listing that gave an invocation its videos: the last one of its execution before it."""
-        began = self.began[invocation]
         found, found_at = None, 0.0
-        for other, event in self.began.items():
+        for other, event in self.began.items() if invocation else ():
+            began = self.began[invocation or ""]
             same = event.details["event"].get("execution") == began.details["event"]["execution"]
             lists = same and event.details["step"] == "ListStaleVideos" and found_at < event.at
             if lists and other in self.ended and self.ended[other].at < began.at:
@@ -151,15 +139,8 @@ class Case:
         One whose claim is refused beats too, and deletes that heartbeat at once.
         """
         claimed = {(t["worker"], t.get("message")) for t in self.steps[video] if t["event"] == "claimed"}
-        return max(
-            (
-                told["at"]
-                for told in self.steps[video]
-                if told["event"] == "beat" and told["at"] < before
-                if (told["worker"], told.get("message")) in claimed
-            ),
-            default=0.0,
-        )
+        beats = (t for t in self.steps[video] if t["event"] == "beat" and t["at"] < before)
+        return max((t["at"] for t in beats if (t["worker"], t.get("message")) in claimed), default=0.0)
 
 
 def video_of(body: str) -> int:
@@ -175,19 +156,22 @@ def takes(write: Write) -> bool:
     return before.handoff_token != after.handoff_token
 
 
-def begins_handoff(write: Write) -> bool:
-    """Return whether this write began a handoff: `takes`, but not from an earlier handoff."""
-    return takes(write) and write.before is not None and write.before.handoff_token is None
+def begins_handoff(write: Write, status: str | None = None) -> bool:
+    """Return whether this write began a handoff, if given from this status: `takes`, but not from another handoff."""
+    before = write.before
+    return (
+        takes(write) and before is not None and not before.handoff_token and status in (None, before.status)
+    )
 
 
 def resends(write: Write) -> bool:
     """Return whether this write of the product gave a waiting video to a handoff."""
-    return begins_handoff(write) and write.before is not None and write.before.status == "UPLOADED"
+    return begins_handoff(write, "UPLOADED")
 
 
 def releases(write: Write) -> bool:
     """Return whether this write of the product gave a FAILED video to a handoff."""
-    return begins_handoff(write) and write.before is not None and write.before.status == "FAILED"
+    return begins_handoff(write, "FAILED")
 
 
 def quarantines(write: Write) -> bool:
@@ -203,28 +187,20 @@ def identity(row: Row | None) -> object:
     return row.status, row.leased_by, row.leased_until, row.processing_started_at, key
 
 
-def story(case: Case, violation: Violation, *, before_s: float = 900.0, after_s: float = 60.0) -> list[str]:
-    """Return everything known of one video around a violation, in order, a line each."""
+def story(case: Case, violation: Violation) -> list[str]:
+    """Return what is known of one video in the 15 minutes before a violation and the minute after it, a line each."""
     video = violation.video
     lines = [(write.at, str(write)) for write in case.writes[video]]
-    for event in case.history.events:
-        if _concerns(case, event, video):
-            shown = {
-                k: v for k, v in event.details.items() if k not in ("rows", "answers", "body", "commands")
-            }
-            lines.append((event.at, str(Event(event.at, event.kind, shown))[:300]))
     lines += [
         (told["at"], f"{told['at']:.3f} {told['worker']} {told['event']}") for told in case.steps[video]
     ]
-    return [line for at, line in sorted(lines) if violation.at - before_s < at < violation.at + after_s]
-
-
-def _concerns(case: Case, event: Event, video: int) -> bool:
-    details = event.details
-    if event.kind in ("accepted", "received", "deleted", "dead"):
-        return video_of(details["body"]) == video
-    if event.kind == "call":
-        return video in case.began[details["invocation"]].details["event"].get("videos", ())
-    if event.kind == "fault" and "invocation" not in details:
-        return True
-    return video in details.get("videos", ()) or video in details.get("event", {}).get("videos", ())
+    for event in case.history.events:
+        began = case.began.get(event.details.get("invocation", ""), event)
+        videos = (began.details.get("event") or event.details).get("videos")
+        if "body" in event.details:
+            videos = [video_of(event.details["body"])]
+        if videos is None or video in videos:
+            hidden = ("rows", "answers", "body", "commands")
+            shown = {name: value for name, value in event.details.items() if name not in hidden}
+            lines.append((event.at, f"{event.at:.3f} {event.kind} {shown}"[:300]))
+    return [line for at, line in sorted(lines) if violation.at - 900 < at < violation.at + 60]

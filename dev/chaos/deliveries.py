@@ -147,17 +147,16 @@ def _claims(write: Write) -> bool:
 
 def _of_resend(case: Case, video: int, first: Event, taking: Write) -> Cause | None:
     """Return why a message counted as lost while it was out; None without a reason."""
-    taker = case.taker(video, taking)
-    listing = case.listing_of(taker) if taker else None
-    looked_at = case.asked_at(listing, "read depth") if listing else None
-    if looked_at is None:
+    listing = case.listing_of(case.taker(video, taking))
+    looked_at = case.asked_at(listing, "read depth")
+    if listing is None or looked_at is None:
         return None
     if first.details["sender"] in (PLATFORM, OPERATOR) and first.at > looked_at:
         return Cause.DURING_RESEND
     message = first.details["message"]
     if case.deleted.get(message, taking.at) < looked_at:
         return Cause.PAUSED_WORKER
-    (depth,) = (event.details["depth"] for event in list(case.answers(listing or "", "read depth"))[-1:])
+    depth = case.answers(listing, "read depth")[-1].details["depth"]
     seen = int(depth["ApproximateNumberOfMessages"]) + int(depth["ApproximateNumberOfMessagesDelayed"])
     held = int(depth["ApproximateNumberOfMessagesNotVisible"])
     return Cause.IN_FLIGHT if not seen and held <= _held_by_the_older_path(case, looked_at) else None

@@ -4,11 +4,10 @@ The order of the states is that of the ASL file. Which errors are retried, how o
 which are caught, is read from the file. Publishing and scaling are left out: they touch no video.
 """
 
-import contextlib
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -32,13 +31,13 @@ def _states() -> dict[str, dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Item:
     """An iteration of the second Map that has not succeeded: where it resumes."""
 
     videos: list[int]
+    unsent: bool
     reclaimed: Mapping[str, Any] | None = None
-    unsent: bool = False
 
 
 class Aborted(Exception):
@@ -61,15 +60,14 @@ class Execution:
         self.arn = f"{_MACHINE}:{name}"
         self.status = "RUNNING"
         self.results: list[dict[str, Any]] = []
-        self._lambdas = lambdas
+        self.record: dict[str, Any] = {}
+        self._lambdas, self._schedule = lambdas, lambdas.environment.schedule
         self._given = dict(given or {})
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
         self._confirm_after_s = 0
-        self._started_at = datetime.fromtimestamp(lambdas.environment.schedule.now(), UTC).isoformat()
-        self.record: dict[str, Any] = {}
+        self._started_at = datetime.fromtimestamp(self._schedule.now(), UTC).isoformat()
         self._aborted = False
-        self._schedule = lambdas.environment.schedule
 
     @property
     def redrivable(self) -> bool:
@@ -82,34 +80,36 @@ class Execution:
 
     def run(self) -> str:
         """Run it to its end; return its status."""
-        with contextlib.suppress(Aborted):
-            return self._list()
-        return self._end("ABORTED")
+        return self._to_the_end(self._list)
 
     def redrive(self) -> str:
         """Resume where it failed; return its status. A failed listing ends in a Fail state and fails again."""
-        if not self._unfinished:
-            return self.status
+        if self._unfinished:
+            self._aborted = False
+            self._to_the_end(self._retry_failed)
+        return self.status
+
+    def _to_the_end(self, begin: Callable[[], str]) -> str:
         self.status = "RUNNING"
-        self._aborted = False
-        with contextlib.suppress(Aborted):
-            return self._retry_failed(self._unfinished)
-        return self._end("ABORTED")
+        try:
+            self.status = begin()
+        except Aborted:
+            self.status = "ABORTED"
+        return self.status
 
     def _list(self) -> str:
         try:
             payload = {"input": self._given, "run": self.record, "execution": self.arn}
             listing = self._task("ListStaleVideos", "ListStaleVideos", payload)
         except LambdaError:
-            return self._end("FAILED")
+            return "FAILED"
         self.record, self._confirm_after_s = listing["run"], listing["confirmAfterS"]
         works = [partial(self._first_pass, batch) for batch in listing["batches"]]
         results = self._schedule.all_of(works, at_once=_LANES)
         self.results += results
         failed = [result for result in results if result.get("ids")]
-        return self._retry_failed(
-            [_Item(one["ids"], unsent=one["error"] == "QueueRefused") for one in failed]
-        )
+        self._unfinished = [_Item(one["ids"], one["error"] == "QueueRefused") for one in failed]
+        return self._retry_failed()
 
     def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
         state = "Reclaim"
@@ -120,35 +120,31 @@ class Execution:
             state, videos = "Enqueue", reclaimed["videos"]
             return dict(self._task("Enqueue", "Enqueue", reclaimed))
         except LambdaError as exc:
-            if not _caught(state, exc.name):
+            if not any({exc.name, "States.ALL"} & {*one["ErrorEquals"]} for one in _states()[state]["Catch"]):
                 raise
             return {"error": exc.name, "ids": list(videos)}
 
-    def _retry_failed(self, items: Sequence[_Item]) -> str:
+    def _retry_failed(self) -> str:
         left: list[_Item] = []
 
         def iterate(item: _Item) -> None:
-            reclaimed = item.reclaimed
             try:
-                if left:  # one iteration has failed: Step Functions starts no state in the others
-                    left.append(item)
-                    return
-                if reclaimed is None:
+                if item.reclaimed is None and not left:
                     payload = self._reclaim_payload(item.videos, fail_on_partial=True, unsent=item.unsent)
-                    reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
-                if left:
-                    left.append(_Item(item.videos, reclaimed, unsent=item.unsent))
+                    item.reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
+                if not left:  # once an iteration has failed, Step Functions starts no state in the others
+                    self.results.append(self._task("EnqueueAgain", "Enqueue", item.reclaimed or {}))
                     return
-                self.results.append(self._task("EnqueueAgain", "Enqueue", reclaimed))
             except LambdaError:
-                left.append(_Item(item.videos, reclaimed, unsent=item.unsent))
+                pass
+            left.append(item)
 
-        self._schedule.all_of([partial(iterate, item) for item in items], at_once=_LANES)
+        self._schedule.all_of([partial(iterate, item) for item in self._unfinished], at_once=_LANES)
         self._unfinished = left
         if left:
-            return self._end("FAILED")
+            return "FAILED"
         if not self._confirm_after_s:
-            return self._end("SUCCEEDED")
+            return "SUCCEEDED"
         self._schedule.sleep(self._confirm_after_s)
         return self._list()
 
@@ -172,24 +168,10 @@ class Execution:
             try:
                 return self._lambdas.invoke(step, {**payload, "retries": retries})
             except LambdaError as exc:
-                retrier = next((r for r in retriers if exc.name in r[0]["ErrorEquals"]), None)
-                if retrier is None:
-                    raise
-                policy, counter = retrier
-                attempt = next(counter)
-                if attempt >= policy["MaxAttempts"]:
+                policy, counter = next((r for r in retriers if exc.name in r[0]["ErrorEquals"]), (None, None))
+                attempt = next(counter) if counter else 0
+                if policy is None or attempt >= policy["MaxAttempts"]:
                     raise
                 wait_s = policy["IntervalSeconds"] * policy.get("BackoffRate", 2) ** attempt
                 wait_s = min(wait_s, policy.get("MaxDelaySeconds", wait_s))
                 self._schedule.sleep(self._random.uniform(0, wait_s))
-
-    def _end(self, status: str) -> str:
-        self.status = status
-        return status
-
-
-def _caught(state: str, error: str) -> bool:
-    return any(
-        error in catcher["ErrorEquals"] or "States.ALL" in catcher["ErrorEquals"]
-        for catcher in _states()[state].get("Catch", [])
-    )

@@ -85,35 +85,29 @@ class Event:
     at: float  # when it was over, seconds since the epoch
     kind: str  # its kind; see `History`
     details: dict[str, Any]  # what belongs to this kind
-
-    def __str__(self) -> str:
-        return f"{self.at:.3f} {self.kind} {self.details}"
+    machine_at: float = 0.0  # the machine's clock
 
 
 class Record:
     """Collects events from any thread.
 
     Attributes:
-        events: those of `History`.
+        events: those of `History`, each as it was noted.
         told: the steps of workers.
-        order: what the machine's clock said at each of both, by the object's ``id``.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self.events: list[Event] = []
         self.told: list[dict[str, Any]] = []
-        self.order: dict[int, float] = {}
         self._now = now
 
     def note(self, kind: str, **details: Any) -> None:  # noqa: ANN401 - differs by kind
         """Record an event that is just over."""
-        self.events.append(Event(self._now(), kind, details))
-        self.order[id(self.events[-1])] = time.time()
+        self.events.append(Event(self._now(), kind, details, time.time()))
 
     def tell(self, step: dict[str, Any]) -> None:
         """Record a step of a worker that is just over."""
-        self.told.append(step)
-        self.order[id(step)] = time.time()
+        self.told.append({**step, "machine_at": time.time()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +129,19 @@ def install(dsn: str) -> None:
 
 def gather(dsn: str, record: Record) -> History:
     """Return what the database and the record contain, each with a time of its own."""
-    found: list[tuple[float, Any]] = [(record.order[id(one)], one) for one in (*record.events, *record.told)]
+    found: list[tuple[float, Any]] = [(event.machine_at, event) for event in record.events]
+    found += [(told["machine_at"], told) for told in record.told]
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT machine_at, seq, at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
         )
         for machine_at, seq, at, who, video, before, after in cursor:
             found.append((machine_at, Write(seq, at, who, video, _row(before), _row(after))))
-    history, number = History([], [], []), Counter[float]()
+    history, numbers = History([], [], []), Counter[float]()
     for _, one in sorted(found, key=itemgetter(0)):
         moment = one["at"] if isinstance(one, dict) else one.at
-        number[moment] += 1
-        at = moment + number[moment] / 1_000_000
+        numbers[moment] += 1
+        at = moment + numbers[moment] / 1_000_000
         if isinstance(one, dict):
             history.workers.append({**one, "at": at})
         else:

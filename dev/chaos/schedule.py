@@ -33,25 +33,23 @@ ALTER DATABASE academy SET search_path = public, clock, pg_catalog;
 _REMOVE = "ALTER DATABASE academy RESET search_path; DROP SCHEMA clock CASCADE"
 
 # Each key with a time to live expires by the schedule's time. By Redis's own it would do so a minute later, so that
-# it never does. What has been set since the last time, for whole seconds at that moment, is recognized by its expiry.
+# it never does. What has been set since the last time, for a multiple of 20 s, is recognized by its expiry.
 _EXPIRE = """
-local before, after, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local before, after, earlier, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 for _, key in ipairs(redis.call('KEYS', '*')) do
     local at = redis.call('PEXPIRETIME', key)
     if at >= 0 then
         local known = tonumber(redis.call('HGET', 'schedule', key) or 0)
         if known ~= at + before - 60000 then
-            known = now + math.ceil((at + before - now) / 20000) * 20000
+            known = earlier + math.floor((at + before - earlier + 1000) / 20000) * 20000
         end
-        redis.call('HSET', 'schedule', key, string.format('%.0f', known))
-        redis.call('PEXPIREAT', key, string.format('%.0f', known - after + 60000))
-    end
-end
-"""
-_FORGET = """
-for _, key in ipairs(redis.call('KEYS', '*')) do
-    if tonumber(redis.call('HGET', 'schedule', key) or ARGV[1] + 1) <= tonumber(ARGV[1]) then
-        redis.call('DEL', key)
+        if known <= now then
+            redis.call('DEL', key)
+            redis.call('HDEL', 'schedule', key)
+        else
+            redis.call('HSET', 'schedule', key, string.format('%.0f', known))
+            redis.call('PEXPIREAT', key, string.format('%.0f', known - after + 60000))
+        end
     end
 end
 """
@@ -124,7 +122,8 @@ class Schedule:
         """Prepare; time passes for the servers after `install`."""
         self._dsn = dsn
         self._clients = [redis.Redis.from_url(url) for url in redis_urls]
-        self._now, self.ahead_ms = _STARTS_AT_S, 0
+        self._now = _STARTS_AT_S
+        self.ahead_ms = round((self._now - time.time()) * 1000)
         self._due: list[tuple[float, int, Party]] = []
         self._waiting: list[tuple[Callable[[], bool], Party]] = []
         self._order = itertools.count()
@@ -213,13 +212,14 @@ class Schedule:
             if party.error is not None:
                 raise party.error
 
-    def settle_redis(self) -> None:
-        """Have what was set in Redis expire by the schedule's time, to the millisecond."""
+    def settle_redis(self, earlier: float | None = None) -> None:
+        """Have all in Redis expire by the schedule's time, to the millisecond; it was ``earlier`` until now."""
         before, now_ms = self.ahead_ms, round(self._now * 1000)
         self.ahead_ms = now_ms - round(time.time() * 1000)
+        earlier_ms = now_ms if earlier is None else round(earlier * 1000)
         for client in self._clients:
             with contextlib.suppress(redis.ReadOnlyError):
-                client.eval(_EXPIRE, 0, before, self.ahead_ms, now_ms)
+                client.eval(_EXPIRE, 0, before, self.ahead_ms, earlier_ms, now_ms)
 
     def left_ms(self, expires_ms: int) -> int:
         """Return what PTTL would for an answer to PEXPIRETIME, by the schedule's time."""
@@ -227,12 +227,9 @@ class Schedule:
 
     def _pass_time(self, until: float) -> None:
         """Make it later for everybody at once; nobody acts meanwhile."""
-        self.settle_redis()
-        self._now = until
+        earlier, self._now = self._now, until
         self._sql("UPDATE clock.moment SET seconds = %s", until)
-        for client in self._clients:
-            with contextlib.suppress(redis.ReadOnlyError):
-                client.eval(_FORGET, 0, round(until * 1000))
+        self.settle_redis(earlier)
 
     def _after(self, seconds: float) -> float:
         """Return the time in so many seconds, rounded up to whole ones: time passes in seconds."""

@@ -87,8 +87,7 @@ def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
         before = write.before
         if before is None or not (takes(write) or quarantines(write)) or _is_given_up(case, video, write):
             continue
-        taker = case.taker(video, write)
-        looked_at = case.asked_at(taker, "look") if taker else None
+        looked_at = case.asked_at(case.taker(video, write), "look")
         if looked_at is None:
             if before.status == "PROCESSING" or resends(write):
                 yield Violation(
@@ -130,9 +129,7 @@ def mass_silence_waits(case: Case) -> Iterator[Violation]:
         before = write.before
         if before is None or before.status != "PROCESSING" or not (takes(write) or quarantines(write)):
             continue
-        taker = case.taker(video, write)
-        listing = case.listing_of(taker) if taker else None
-        looked_at = case.asked_at(listing, "look") if listing else None
+        looked_at = case.asked_at(case.listing_of(case.taker(video, write)), "look")
         if looked_at is None or _is_given_up(case, video, write):
             continue
         silent_s = looked_at - _moved_at(case, video, looked_at)
@@ -177,11 +174,12 @@ def _most_are_silent(case: Case, looked_at: float) -> bool:
 def resent_after_waiting(case: Case) -> Iterator[Violation]:
     """A waiting video is sent again only after it has waited unchanged for long enough."""
     for video, index, write in case.by_product():
-        taker = case.taker(video, write) if resends(write) else None
-        read_at = case.asked_at(taker, "read videos") if taker else None
-        for earlier in case.writes[video][:index] if read_at else ():
+        read_at = case.asked_at(case.taker(video, write), "read videos")
+        if not resends(write) or read_at is None:
+            continue
+        for earlier in case.writes[video][:index]:
             changed = identity(earlier.before) != identity(earlier.after)
-            if changed and (read_at or 0.0) - earlier.at < case.timing.lost_after_s - SAME_MOMENT_S:
+            if changed and read_at - earlier.at < case.timing.lost_after_s - SAME_MOMENT_S:
                 yield Violation("resent_after_waiting", video, write.at, f"{earlier}, then {write}")
 
 
@@ -230,9 +228,7 @@ def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
 
 def _counts(write: Write, quarantine: Write) -> bool:
     """Return whether a write was a reclaim from a worker, of the upload that was quarantined later."""
-    if not begins_handoff(write) or write.before is None or write.before.status != "PROCESSING":
-        return False
-    return _upload(write) == _upload(quarantine)
+    return begins_handoff(write, "PROCESSING") and _upload(write) == _upload(quarantine)
 
 
 def _upload(write: Write) -> object:

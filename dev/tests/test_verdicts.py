@@ -236,8 +236,8 @@ def test_messages():
     ],
 )
 def test_what_is_lost_at_the_end(row, waiting, lost):
-    case = replace(Story().write(1, None, row, who="platform").case())
-    case = Case(case.history, Timing(), frozenset(waiting))
+    history = Story().write(1, None, row, who="platform").case().history
+    case = Case(history, Timing(), frozenset(waiting))
     assert bool(list(verdicts.nothing_lost(case))) is lost
 
 
