@@ -15,6 +15,10 @@ SAME_MOMENT_S = 0.01
 REDIS_FORGETS = ("Redis restarts empty", "Redis fails over")
 
 
+Findings = Iterator[tuple[int, float, str]]
+"""What a rule yields for each violation: the video, when, and what was found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A rule that was broken."""

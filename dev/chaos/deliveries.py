@@ -13,7 +13,7 @@ from enum import StrEnum
 from dev.chaos.case import (
     SAME_MOMENT_S,
     Case,
-    Violation,
+    Findings,
     begins_handoff,
     quarantines,
     releases,
@@ -58,13 +58,13 @@ def duplicates(case: Case) -> Counter[str]:
     return Counter(str(cause or "without a cause") for _, _, cause in _duplicates(case))
 
 
-def duplicates_have_cause(case: Case) -> Iterator[Violation]:
+def duplicates_have_cause(case: Case) -> Findings:
     """The product sends no second message while one is out, but for the causes that `Cause` lists."""
     for first, second, cause in _duplicates(case):
         if cause is None:
             video = video_of(second.details["body"])
             what = f"{second.details['sender']} sent while a message of {first.details['sender']} was out"
-            yield Violation("duplicates_have_cause", video, second.at, what)
+            yield video, second.at, what
 
 
 def _duplicates(case: Case) -> Iterator[tuple[Event, Event, Cause | None]]:
@@ -215,7 +215,7 @@ def _stayed_locked(case: Case, invocation: str, video: int) -> bool:
     return bool(found) and all(found) and (video,) not in map(tuple, cleared[-1])
 
 
-def cleared_after_sending(case: Case) -> Iterator[Violation]:
+def cleared_after_sending(case: Case) -> Findings:
     """A handoff ends only after SQS has accepted a message for it."""
     for video, index, write in case.by_product():
         before, after = write.before, write.after
@@ -227,10 +227,10 @@ def cleared_after_sending(case: Case) -> Iterator[Violation]:
         since = taken.at if taken else 0.0
         if not any(since < message.at < write.at for message in case.accepted[video]):
             what = f"no message since {since:.3f}: {write}"
-            yield Violation("cleared_after_sending", video, write.at, what)
+            yield video, write.at, what
 
 
-def sent_once(case: Case) -> Iterator[Violation]:
+def sent_once(case: Case) -> Findings:
     """A handoff sends one message, unless `repeated` names what came between sending and recording it."""
     for video, messages in case.accepted.items():
         ours = [m for m in messages if m.details["sender"] in case.began]
@@ -240,10 +240,10 @@ def sent_once(case: Case) -> Iterator[Violation]:
                 continue
             if not repeated(case, video, first, second):
                 what = f"{first.details['sender']} had sent it at {first.at:.3f}"
-                yield Violation("sent_once", video, second.at, what)
+                yield video, second.at, what
 
 
-def messages_complete(case: Case) -> Iterator[Violation]:
+def messages_complete(case: Case) -> Findings:
     """A message has the six fields that workers expect."""
     fields = {"video_id", "file_key", "tenant_id", "tenant_code", "created_at", "attempt"}
     for video, messages in case.accepted.items():
@@ -253,10 +253,10 @@ def messages_complete(case: Case) -> Iterator[Violation]:
                 set(body) == fields and datetime.fromisoformat(body["created_at"]).utcoffset() is not None
             )
             if message.details["sender"] in case.began and not (complete and body["attempt"] >= 1):
-                yield Violation("messages_complete", video, message.at, str(body))
+                yield video, message.at, str(body)
 
 
-def not_sent_into_a_cancel(case: Case) -> Iterator[Violation]:
+def not_sent_into_a_cancel(case: Case) -> Findings:
     """A message is delayed by what is left of the ``cancel_requested`` key that the function had read."""
     for invocation in case.calls:
         left_ms: dict[int, int] = {}
@@ -269,10 +269,10 @@ def not_sent_into_a_cancel(case: Case) -> Iterator[Violation]:
                 sent = message.details["sender"] == invocation
                 if sent and message.details.get("delay_s", 0) * 1000 < left:
                     what = f"delayed by {message.details.get('delay_s', 0)} s, {left} ms were left"
-                    yield Violation("not_sent_into_a_cancel", video, message.at, what)
+                    yield video, message.at, what
 
 
-def nothing_lost(case: Case) -> Iterator[Violation]:
+def nothing_lost(case: Case) -> Findings:
     """At the end each video is READY, or FAILED with a reason, or has a message. For a run that has come to rest."""
     for video, writes in case.writes.items():
         last = writes[-1]
@@ -281,4 +281,4 @@ def nothing_lost(case: Case) -> Iterator[Violation]:
             row is None or row.status in ("READY", "PENDING") or (row.status == "FAILED" and row.error_reason)
         )
         if not done and video not in case.waiting:
-            yield Violation("nothing_lost", video, last.at, f"it was left {last}")
+            yield video, last.at, f"it was left {last}"

@@ -10,13 +10,14 @@ never assumed; `docs/worker-contract.md` explains each case:
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from dev.chaos import product
 from dev.chaos.case import (
     SAME_MOMENT_S,
     Case,
+    Findings,
     Violation,
     begins_handoff,
     identity,
@@ -40,23 +41,23 @@ _READING_S = 2
 """So far apart may be the two readings from which the expiry of a heartbeat is known."""
 
 
-def only_its_columns(case: Case) -> Iterator[Violation]:
+def only_its_columns(case: Case) -> Findings:
     """The product writes status, leased_by, leased_until, and error_reason where it quarantines or releases."""
     for video, _, write in case.by_product():
         before, after = write.before, write.after
         if before is None or after is None:
-            yield Violation("only_its_columns", video, write.at, f"inserted or deleted: {write}")
+            yield video, write.at, f"inserted or deleted: {write}"
         elif before.rest != after.rest or before.processing_started_at != after.processing_started_at:
-            yield Violation("only_its_columns", video, write.at, f"{before.rest} became {after.rest}")
+            yield video, write.at, f"{before.rest} became {after.rest}"
         elif before.error_reason != after.error_reason and "FAILED" not in (before.status, after.status):
-            yield Violation("only_its_columns", video, write.at, f"error_reason: {after.error_reason}")
+            yield video, write.at, f"error_reason: {after.error_reason}"
 
 
-def known_steps(case: Case) -> Iterator[Violation]:
+def known_steps(case: Case) -> Findings:
     """The product reclaims, resends, releases, adopts, renews, clears and quarantines; nothing else."""
     for video, _, write in case.by_product():
         if write.before and write.after and not _known(write.before, write.after, write.at):
-            yield Violation("known_steps", video, write.at, str(write))
+            yield video, write.at, str(write)
 
 
 def _known(before: Row, after: Row, now: float) -> bool:
@@ -78,7 +79,7 @@ def _known(before: Row, after: Row, now: float) -> bool:
     )
 
 
-def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
+def living_workers_keep_their_videos(case: Case) -> Findings:
     """A video whose heartbeat moves is not taken, in whatever status; the platform's rule on leases is excepted.
 
     A heartbeat that another worker or Redis has deleted doesn't protect what an operator releases.
@@ -90,9 +91,7 @@ def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
         looked_at = case.asked_at(case.taker(video, write), "look")
         if looked_at is None:
             if before.status == "PROCESSING" or resends(write):
-                yield Violation(
-                    "living_workers_keep_their_videos", video, write.at, f"Redis not read: {write}"
-                )
+                yield video, write.at, f"Redis not read: {write}"
             continue
         beat = case.last_beat(video, looked_at)
         if looked_at - beat > case.timing.silent_after_s - _READING_S:
@@ -100,7 +99,7 @@ def living_workers_keep_their_videos(case: Case) -> Iterator[Violation]:
         if before.status == "FAILED" and _lost_since(case, video, beat, looked_at):
             continue
         what = f"a heartbeat {looked_at - beat:.1f} s before the look: {write}"
-        yield Violation("living_workers_keep_their_videos", video, write.at, what)
+        yield video, write.at, what
 
 
 def _is_given_up(case: Case, video: int, write: Write) -> bool:
@@ -123,7 +122,7 @@ def _lost_since(case: Case, video: int, beat: float, looked_at: float) -> bool:
     return deleted or any(beat < at < looked_at for at in case.wiped)
 
 
-def mass_silence_waits(case: Case) -> Iterator[Violation]:
+def mass_silence_waits(case: Case) -> Findings:
     """While most workers are silent, silence counts only after the longer time."""
     for video, _, write in case.by_product():
         before = write.before
@@ -135,7 +134,7 @@ def mass_silence_waits(case: Case) -> Iterator[Violation]:
         silent_s = looked_at - _moved_at(case, video, looked_at)
         if silent_s < case.timing.mass_silence_s and _most_are_silent(case, looked_at):
             what = f"silent for {silent_s:.1f} s, like most others: {write}"
-            yield Violation("mass_silence_waits", video, write.at, what)
+            yield video, write.at, what
 
 
 def _moved_at(case: Case, video: int, before: float) -> float:
@@ -171,7 +170,7 @@ def _most_are_silent(case: Case, looked_at: float) -> bool:
     return silent >= 3 and silent > heard
 
 
-def resent_after_waiting(case: Case) -> Iterator[Violation]:
+def resent_after_waiting(case: Case) -> Findings:
     """A waiting video is sent again only after it has waited unchanged for long enough."""
     for video, index, write in case.by_product():
         read_at = case.asked_at(case.taker(video, write), "read videos")
@@ -180,40 +179,40 @@ def resent_after_waiting(case: Case) -> Iterator[Violation]:
         for earlier in case.writes[video][:index]:
             changed = identity(earlier.before) != identity(earlier.after)
             if changed and read_at - earlier.at < case.timing.lost_after_s - SAME_MOMENT_S:
-                yield Violation("resent_after_waiting", video, write.at, f"{earlier}, then {write}")
+                yield video, write.at, f"{earlier}, then {write}"
 
 
-def released_on_request(case: Case) -> Iterator[Violation]:
+def released_on_request(case: Case) -> Findings:
     """A FAILED video is taken only if the product quarantined it and the execution's input names it."""
     for video, _, write in case.by_product():
         if releases(write) and write.before is not None:
             quarantined = (write.before.error_reason or "").startswith(product.QUARANTINE_REASON)
             if not quarantined or video not in case.given(case.taker(video, write), "release"):
-                yield Violation("released_on_request", video, write.at, str(write))
+                yield video, write.at, str(write)
 
 
-def one_owner(case: Case) -> Iterator[Violation]:
+def one_owner(case: Case) -> Findings:
     """A claim finds the video UPLOADED, and each write finds what the one before it left."""
     for video, writes in case.writes.items():
         for earlier, later in pairwise(writes):
             if later.before != earlier.after:
-                yield Violation("one_owner", video, later.at, f"{earlier} is not what {later} found")
+                yield video, later.at, f"{earlier} is not what {later} found"
         for write in writes:
             before, after = write.before, write.after
             if before is None or after is None or after.status != "PROCESSING" or write.who == SAVE:
                 continue
             if before.processing_started_at != after.processing_started_at and before.status != "UPLOADED":
-                yield Violation("one_owner", video, write.at, str(write))
+                yield video, write.at, str(write)
 
 
-def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
+def quarantined_after_reclaims(case: Case) -> Findings:
     """An upload is quarantined only after more reclaims than the limit; a fault may count as one of them."""
     for video, index, write in case.by_product():
         if not quarantines(write) or write.after is None:
             continue
         limit, reason = case.timing.max_reclaims, write.after.error_reason or ""
         if limit == 0 or not reason.startswith(product.QUARANTINE_REASON):
-            yield Violation("quarantined_after_reclaims", video, write.at, f"limit {limit}: {reason!r}")
+            yield video, write.at, f"limit {limit}: {reason!r}"
             continue
         real = sum(_counts(w, write) for w in case.writes[video][:index])
         faulty = {
@@ -223,7 +222,7 @@ def quarantined_after_reclaims(case: Case) -> Iterator[Violation]:
             if video in began.details["event"]["videos"] and case.failed(invocation)
         }
         if real + len(faulty) < limit:
-            yield Violation("quarantined_after_reclaims", video, write.at, f"after {real} reclaims: {reason}")
+            yield video, write.at, f"after {real} reclaims: {reason}"
 
 
 def _counts(write: Write, quarantine: Write) -> bool:
@@ -235,7 +234,8 @@ def _upload(write: Write) -> object:
     return json.loads(write.after.rest).get("file_key") if write.after else None
 
 
-RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
+Rule = Callable[[Case], Findings]
+RULES: tuple[Rule, ...] = (
     only_its_columns,
     known_steps,
     living_workers_keep_their_videos,
@@ -253,9 +253,9 @@ RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
 )
 
 
-def violations(case: Case) -> list[Violation]:
+def violations(case: Case, rules: Iterable[Rule] = RULES) -> list[Violation]:
     """Return every violation of a rule, in the order of time; what was lost, which often follows, comes last."""
-    found = (violation for rule in RULES for violation in rule(case))
+    found = [Violation(rule.__name__, *finding) for rule in rules for finding in rule(case)]
     return sorted(found, key=lambda v: (v.rule == nothing_lost.__name__, v.at))
 
 

@@ -145,7 +145,7 @@ class Stage:
         told = history.gather(self._dsn, self.record)
         case = Case(told, self.environment.timing, waiting=frozenset(self.messages()))
         chosen = rules or [r for r in verdicts.RULES if at_rest or r is not deliveries.nothing_lost]
-        return sorted({v.rule for rule in chosen for v in rule(case)})
+        return sorted({violation.rule for violation in verdicts.violations(case, chosen)})
 
 
 @pytest.fixture
