@@ -1,13 +1,11 @@
-"""The rules on messages: one for each reclaim, complete, none lost, and all causes of second ones.
+"""The rules on messages: one for each reclaim, none lost, and all causes of second ones.
 
 `docs/protocol.md` lists the same causes with the reason why each can't be avoided; a test compares the two.
 """
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from enum import StrEnum
 
 from dev.chaos.case import (
@@ -226,8 +224,7 @@ def cleared_after_sending(case: Case) -> Findings:
         taken = next((w for w in reversed(case.writes[video][:index]) if begins_handoff(w)), None)
         since = taken.at if taken else 0.0
         if not any(since < message.at < write.at for message in case.accepted[video]):
-            what = f"no message since {since:.3f}: {write}"
-            yield video, write.at, what
+            yield video, write.at, f"no message since {since:.3f}: {write}"
 
 
 def sent_once(case: Case) -> Findings:
@@ -239,21 +236,7 @@ def sent_once(case: Case) -> Findings:
             if any(begins_handoff(w) or w.who == SAVE for w in between):  # a save brings a handoff back
                 continue
             if not repeated(case, video, first, second):
-                what = f"{first.details['sender']} had sent it at {first.at:.3f}"
-                yield video, second.at, what
-
-
-def messages_complete(case: Case) -> Findings:
-    """A message has the six fields that workers expect."""
-    fields = {"video_id", "file_key", "tenant_id", "tenant_code", "created_at", "attempt"}
-    for video, messages in case.accepted.items():
-        for message in messages:
-            body = json.loads(message.details["body"])
-            complete = (
-                set(body) == fields and datetime.fromisoformat(body["created_at"]).utcoffset() is not None
-            )
-            if message.details["sender"] in case.began and not (complete and body["attempt"] >= 1):
-                yield video, message.at, str(body)
+                yield video, second.at, f"{first.details['sender']} had sent it at {first.at:.3f}"
 
 
 def not_sent_into_a_cancel(case: Case) -> Findings:
@@ -277,8 +260,6 @@ def nothing_lost(case: Case) -> Findings:
     for video, writes in case.writes.items():
         last = writes[-1]
         row = last.after
-        done = (
-            row is None or row.status in ("READY", "PENDING") or (row.status == "FAILED" and row.error_reason)
-        )
+        done = row is None or row.status == "READY" or (row.status == "FAILED" and row.error_reason)
         if not done and video not in case.waiting:
             yield video, last.at, f"it was left {last}"

@@ -29,7 +29,6 @@ from dev.chaos.case import (
 from dev.chaos.deliveries import (
     cleared_after_sending,
     duplicates_have_cause,
-    messages_complete,
     not_sent_into_a_cancel,
     nothing_lost,
     sent_once,
@@ -247,7 +246,6 @@ RULES: tuple[Rule, ...] = (
     duplicates_have_cause,
     one_owner,
     quarantined_after_reclaims,
-    messages_complete,
     not_sent_into_a_cancel,
     nothing_lost,
 )

@@ -4,14 +4,15 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dev.chaos import deliveries, product, verdicts
 from dev.chaos.case import Case
 from dev.chaos.deliveries import Cause
-from dev.chaos.environment import Timing
-from dev.chaos.history import PRODUCT, SAVE, Event, History, Row, Write
+from dev.chaos.environment import Invocation, Timing
+from dev.chaos.history import PRODUCT, SAVE, Event, History, Record, Row, Write
 from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 
 NOW = 100_000.0
@@ -23,14 +24,7 @@ HANDED = Row("UPLOADED", "reclaim:t", NOW + 900, "claim-1", None, UPLOAD)
 CLEARED = replace(HANDED, leased_by="", leased_until=None)
 DONE = replace(CLEARED, status="READY")
 QUARANTINED = replace(CLEARED, status="FAILED", error_reason=f"{product.QUARANTINE_REASON}: 2 times")
-BODY = {
-    "video_id": 1,
-    "file_key": "key",
-    "tenant_id": 1,
-    "tenant_code": "north",
-    "created_at": "2026-01-01T00:00:00+00:00",
-    "attempt": 2,
-}
+BODY = json.dumps({"video_id": 1})
 
 
 class Story:
@@ -43,14 +37,18 @@ class Story:
         self.writes.append(Write(len(self.writes), at, who, video, before, after))
         return self
 
-    def accepted(self, at, sender="Enqueue-1", **body):
-        details = {"message": f"m{at}", "body": json.dumps(BODY | body), "sender": sender, "delay_s": 0}
+    def earlier(self, at, before, after, **given):
+        self.write(at, before, after, **given)
+        self.writes.sort(key=lambda write: write.at)
+        return self
+
+    def accepted(self, at, sender="Enqueue-1"):
+        details = {"message": f"m{at}", "body": BODY, "sender": sender, "delay_s": 0}
         self.events.append(Event(at, "accepted", details))
         return self
 
     def deleted(self, at, sent_at):
-        body = json.dumps(BODY)
-        self.events.append(Event(at, "deleted", {"message": f"m{sent_at}", "body": body}))
+        self.events.append(Event(at, "deleted", {"message": f"m{sent_at}", "body": BODY}))
         return self
 
     def invocation(self, at, name, *calls, until=None, error=None, faults=(), execution="x", **given):
@@ -73,7 +71,7 @@ class Story:
         return self
 
     def at_work_on_the_older_path(self, video):
-        self.writes.insert(0, Write(0, NOW - 300, "i-2", video, WAITING, WORKED_ON))
+        self.earlier(NOW - 300, WAITING, WORKED_ON, who="i-2", video=video)
         return self.step(NOW - 300, "claimed", video=video, manner="older")
 
     def fault(self, at, fault):
@@ -100,129 +98,80 @@ def taking(before, after=HANDED, *, looked_at=NOW - 1, at=NOW, depth=(0, 0), **g
     return story.invocation(looked_at - 0.2, "Reclaim-1", *calls, **given).write(at, before, after)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "broken"),
-    [
-        pytest.param(STUCK, HANDED, set(), id="reclaim"),
-        pytest.param(STUCK, replace(HANDED, leased_until=None), {"known_steps"}, id="handoff-without-a-term"),
-        pytest.param(DONE, HANDED, {"known_steps"}, id="resurrected"),
-        pytest.param(STUCK, replace(HANDED, rest="{}"), {"only_its_columns"}, id="another-column"),
-        pytest.param(
-            STUCK, replace(HANDED, error_reason="x"), {"only_its_columns"}, id="a-reason-without-a-quarantine"
-        ),
-        pytest.param(
-            HANDED, replace(HANDED, leased_by="reclaim:u"), {"known_steps"}, id="adopted-before-its-end"
-        ),
-        pytest.param(
-            replace(HANDED, leased_until=NOW - 1), replace(HANDED, leased_by="reclaim:u"), set(), id="adopted"
-        ),
-        pytest.param(HANDED, CLEARED, {"cleared_after_sending"}, id="cleared-without-a-message"),
-    ],
-)
-def test_the_product_s_writes(before, after, broken):
-    assert taking(before, after).broken() == broken
+KEEPS, MASS = "living_workers_keep_their_videos", "mass_silence_waits"
+COUNT, RELEASE = "quarantined_after_reclaims", "released_on_request"
+ADOPTED = replace(HANDED, leased_by="reclaim:u")
+ORPHAN = replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1)
+CLAIMED_AGAIN = replace(WORKED_ON, processing_started_at="claim-2")
 
 
-KEEPS = "living_workers_keep_their_videos"
-
-
-@pytest.mark.parametrize(
-    ("before", "story", "broken"),
-    [
-        pytest.param(WORKED_ON, lambda s: s.step(NOW - 62, "beat"), set(), id="silent-for-a-minute"),
-        pytest.param(WORKED_ON, lambda s: s.step(NOW - 30, "beat"), {KEEPS}, id="heard-half-a-minute-ago"),
-        pytest.param(
-            WORKED_ON,
-            lambda s: s.step(NOW - 30, "beat").step(NOW - 20, "beatDeleted"),
-            {KEEPS},
-            id="heard-though-somebody-deleted-it",
-        ),
-        pytest.param(STUCK, lambda s: s.step(NOW - 30, "beat"), set(), id="heard-with-an-expired-lease"),
-        pytest.param(
-            replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
-            lambda s: s.step(NOW - 30, "beat"),
-            {KEEPS},
-            id="an-orphan-that-beats",
-        ),
-        pytest.param(
-            replace(HANDED, leased_by="reclaim:old", leased_until=NOW - 1),
-            lambda s: s.step(NOW - 30, "beat").fault(NOW - 9, "Redis restarts empty"),
-            {KEEPS},
-            id="an-orphan-whose-heartbeat-redis-lost",
-        ),
-    ],
-)
-def test_a_video_whose_heartbeat_moves(before, story, broken):
-    assert story(taking(before)).broken() == broken
-
-
-def test_an_expired_lease_is_no_cause_where_it_is_spared():
-    story = taking(STUCK).step(NOW - 30, "beat")
-    assert story.broken(expired_but_beating="spare") == {KEEPS}
-
-
-@pytest.mark.parametrize(("instance", "broken"), [("i-1", set()), ("i-2", {KEEPS})])
-def test_an_instance_that_was_terminated(instance, broken):
-    assert taking(WORKED_ON, terminated=[instance]).step(NOW - 5, "beat").broken() == broken
-
-
-@pytest.mark.parametrize(("heard", "broken"), [(1, {"mass_silence_waits"}), (4, set())])
-def test_silence_of_most(heard, broken):
+def told_silent(heard):
+    """Three workers are silent when a video is taken, and so many were heard."""
     story = taking(WORKED_ON)
     calls = [("look", NOW - 70, {}), ("remember", NOW - 69, {})]
     story.invocation(NOW - 71, "ListStaleVideos-0", *calls, execution="earlier")
     for video in range(1, 4 + heard):
         story.step(NOW - (100 if video < 4 else 5), "beat", video=video)
-        story.writes.insert(0, Write(0, NOW - 300, "i-1", video, WAITING, WORKED_ON))
-    assert story.broken() == broken
+        story.earlier(NOW - 300, WAITING, WORKED_ON, who="i-1", video=video)
+    return story
 
 
-def test_a_video_that_waited_too_short():
-    story = taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="platform")
-    story.writes.sort(key=lambda write: write.at)
-    assert "resent_after_waiting" in story.broken()
-    assert "resent_after_waiting" not in story.broken(lost_after_s=100)
+def sent_into_a_cancel():
+    commands = {"commands": [("PTTL", "tenant:1:video:1:cancel_requested")], "answers": [5000]}
+    return Story().invocation(1, "Enqueue-1", ("prepare jobs", 1.5, commands)).accepted(2)
 
 
 @pytest.mark.parametrize(
-    ("before", "release", "broken"),
+    ("story", "timing", "broken"),
     [
-        (QUARANTINED, [1], set()),
-        (QUARANTINED, [2], {"released_on_request"}),
-        (replace(QUARANTINED, error_reason="ffmpeg"), [1], {"released_on_request"}),
+        # The product's writes: a reclaim, a handoff without a term, one of a video that is done, another column, a
+        # reason without a quarantine, adopted before its end and after it, cleared without a message.
+        (taking(STUCK), {}, []),
+        (taking(STUCK, replace(HANDED, leased_until=None)), {}, ["known_steps"]),
+        (taking(DONE), {}, ["known_steps"]),
+        (taking(STUCK, replace(HANDED, rest="{}")), {}, ["only_its_columns"]),
+        (taking(STUCK, replace(HANDED, error_reason="x")), {}, ["only_its_columns"]),
+        (taking(HANDED, ADOPTED), {}, ["known_steps"]),
+        (taking(replace(HANDED, leased_until=NOW - 1), ADOPTED), {}, []),
+        (taking(HANDED, CLEARED), {}, ["cleared_after_sending"]),
+        # A heartbeat: silent for a minute, heard, deleted by somebody, an expired lease, which may be spared, an
+        # orphan that beats, though Redis lost that, and an instance that was terminated, or another one.
+        (taking(WORKED_ON).step(NOW - 62, "beat"), {}, []),
+        (taking(WORKED_ON).step(NOW - 30, "beat"), {}, [KEEPS]),
+        (taking(WORKED_ON).step(NOW - 30, "beat").step(NOW - 20, "beatDeleted"), {}, [KEEPS]),
+        (taking(STUCK).step(NOW - 30, "beat"), {}, []),
+        (taking(STUCK).step(NOW - 30, "beat"), {"expired_but_beating": "spare"}, [KEEPS]),
+        (taking(ORPHAN).step(NOW - 30, "beat"), {}, [KEEPS]),
+        (taking(ORPHAN).step(NOW - 30, "beat").fault(NOW - 9, "Redis restarts empty"), {}, [KEEPS]),
+        (taking(WORKED_ON, terminated=["i-1"]).step(NOW - 5, "beat"), {}, []),
+        (taking(WORKED_ON, terminated=["i-2"]).step(NOW - 5, "beat"), {}, [KEEPS]),
+        (told_silent(heard=1), {}, [MASS]),
+        (told_silent(heard=4), {}, []),
+        # A video that waited too short.
+        (taking(CLEARED).earlier(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {}, ["resent_after_waiting"]),
+        (taking(CLEARED).earlier(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_s": 100}, []),
+        # Releases: on request, of another video, of one that was not quarantined.
+        (taking(QUARANTINED, release=[1]), {}, []),
+        (taking(QUARANTINED, release=[2]), {}, [RELEASE]),
+        (taking(replace(QUARANTINED, error_reason="ffmpeg"), release=[1]), {}, [RELEASE]),
+        # Owners: a claim of a claimed video, a write that found another row, a save of a whole row.
+        (Story().write(1, WORKED_ON, CLAIMED_AGAIN, who="i-2"), {}, ["one_owner"]),
+        (Story().write(1, WAITING, WORKED_ON, who="i").write(2, DONE, WAITING, who="x"), {}, ["one_owner"]),
+        (Story().write(1, DONE, WORKED_ON, who=SAVE), {}, []),
+        # Quarantines: too early, after a reclaim, and without a dead worker.
+        (taking(STUCK, QUARANTINED), {"max_reclaims": 1}, [COUNT]),
+        (
+            taking(STUCK, QUARANTINED).earlier(NOW - 50, STUCK, HANDED),
+            {"max_reclaims": 1},
+            [KEEPS, "one_owner"],
+        ),
+        (taking(CLEARED, QUARANTINED), {"max_reclaims": 1}, ["known_steps", COUNT]),
+        (Story().invocation(1, "Enqueue-1").accepted(2), {}, []),
+        (sent_into_a_cancel(), {}, ["not_sent_into_a_cancel"]),
     ],
 )
-def test_a_release(before, release, broken):
-    assert taking(before, release=release).broken() == broken
-
-
-def test_two_owners():
-    claimed = replace(WORKED_ON, processing_started_at="claim-2")
-    assert Story().write(1, WORKED_ON, claimed, who="i-2").broken() == {"one_owner"}
-    assert Story().write(1, WAITING, WORKED_ON, who="i-1").write(2, DONE, WAITING, who="x").broken() == {
-        "one_owner"
-    }
-    assert Story().write(1, DONE, WORKED_ON, who=SAVE).broken() == set()
-
-
-def test_quarantines():
-    story = taking(STUCK, QUARANTINED)
-    assert story.broken(max_reclaims=1) == {"quarantined_after_reclaims"}
-    story.writes.insert(0, Write(0, NOW - 50, PRODUCT, 1, STUCK, HANDED))
-    assert "quarantined_after_reclaims" not in story.broken(max_reclaims=1)
-    waiting = taking(CLEARED, QUARANTINED)
-    assert "known_steps" in waiting.broken(max_reclaims=1), "a lost message is no reason"
-
-
-def test_messages():
-    complete = Story().invocation(1, "Enqueue-1").accepted(2)
-    assert complete.broken() == set()
-    assert Story().invocation(1, "Enqueue-1").accepted(2, created_at="2026-01-01T00:00:00").broken() == {
-        "messages_complete"
-    }
-    commands = {"commands": [("PTTL", "tenant:1:video:1:cancel_requested")], "answers": [5000]}
-    into_a_cancel = Story().invocation(1, "Enqueue-1", ("prepare jobs", 1.5, commands)).accepted(2)
-    assert into_a_cancel.broken() == {"not_sent_into_a_cancel"}
+def test_what_breaks_a_rule(story, timing, broken):
+    assert story.broken(**timing) == set(broken)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +188,22 @@ def test_what_is_lost_at_the_end(row, waiting, lost):
     history = Story().write(1, None, row, who="platform").case().history
     case = Case(history, Timing(), frozenset(waiting))
     assert bool(list(verdicts.nothing_lost(case))) is lost
+
+
+def test_a_call_is_made_after_the_fault_that_delays_it():
+    now = [NOW]
+    record = Record(lambda: now[0])
+    environment = SimpleNamespace(
+        pause_s=None,
+        record=record,
+        schedule=SimpleNamespace(now=lambda: now[0]),
+        inject=lambda *_: now.insert(0, NOW + 6),
+    )
+    sandbox = SimpleNamespace(dead=False, environment=environment)
+    invocation = Invocation("Reclaim-1", "Reclaim", {}, sandbox, deadline=NOW + 60)
+    invocation.reach("look", "before")
+    invocation.reach("look", "after")
+    assert Case(History([], record.events, []), Timing()).asked_at("Reclaim-1", "look") == NOW + 6
 
 
 def cause_of(story):
@@ -279,8 +244,7 @@ def test_why_a_handoff_sent_two_messages(story, cause):
 def reclaimed_with(message, *, deleted_at=None, **told):
     """A worker claims with a message; a message sent at NOW - 90 is out as the video is reclaimed and sent again."""
     story = taking(STUCK).accepted(NOW - 90, PLATFORM).invocation(NOW + 1, "Enqueue-1").accepted(NOW + 2)
-    story.writes.insert(0, Write(0, NOW - 60, "i-1", 1, WAITING, STUCK))
-    story.step(NOW - 61, "received", message=message)
+    story.earlier(NOW - 60, WAITING, STUCK, who="i-1").step(NOW - 61, "received", message=message)
     return story.deleted(deleted_at, NOW - 90) if deleted_at else story
 
 
