@@ -22,7 +22,7 @@ def main() -> int:
     given = parser.parse_args()
     sys.path.insert(0, str(_FUNCTIONS))  # as Lambda has it
 
-    from dev.chaos.plan import Plan
+    from dev.chaos.environment import Plan
     from dev.chaos.soak import soak
 
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed

@@ -191,8 +191,7 @@ def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | Non
         return Cause.LOCKED_ROW
     if ended is None or ended.details["error"] is None:
         return None
-    cut = any("cut" in fault or "ends a session" in fault for fault in faults)
-    return Cause.LOST_BY_POSTGRES if cut else Cause.FAILED_CALL
+    return Cause.LOST_BY_POSTGRES if any("cut" in fault for fault in faults) else Cause.FAILED_CALL
 
 
 def _calls_to_send(case: Case, invocation: str, video: int) -> int:

@@ -1,9 +1,9 @@
 """What surrounds the product's functions in a test: servers, a queue, times, faults, an invocation."""
 
 import os
-import random
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,31 @@ class Timing:
     redis_patience_s: float = 0.5  # time-out of a call to Redis, in real seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a soak is asked for."""
+
+    faults: int  # the soak ends after this many faults
+    videos: int  # number of videos at any time
+    workers: int  # number of workers at any time
+    seed: int  # seeds every random choice
+
+
+class Tally:
+    """Counts faults and actions by kind; while ``calm`` no more faults are to be injected."""
+
+    def __init__(self, record: Record) -> None:
+        self.faults: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.calm = False
+        self._record = record
+
+    def note(self, fault: str) -> None:
+        """Count a fault and record it."""
+        self.faults[fault] += 1
+        self._record.note("fault", fault=fault)
+
+
 @dataclass
 class FaultyEnvironment:
     """The services that the functions use, with the places where faults are injected."""
@@ -53,7 +78,6 @@ class FaultyEnvironment:
     pause_s: Callable[[], float] | None = (
         None  # how long others go on before and after each call; not at all by default
     )
-    rng: random.Random = field(default_factory=lambda: random.Random(0))  # chooses errors of dead functions
 
 
 class Died(BaseException):

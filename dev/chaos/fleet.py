@@ -3,11 +3,12 @@
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dev.chaos.environment import Plan, Tally
 from dev.chaos.history import Record
-from dev.chaos.plan import Plan, Tally
 from dev.chaos.schedule import Party, Schedule
 from dev.local.worker import Manner, Pace, UnreachableError, Worker
 from dev.local.worker.messages import FAILURES
@@ -17,16 +18,18 @@ _DEATHS = 0.03
 """Share of the steps after which a worker dies, beside those that are killed by the storm."""
 
 
+@dataclass
 class Fleet:
     """A fixed number of workers; `start` replaces those that have died."""
 
-    def __init__(
-        self, schedule: Schedule, plan: Plan, tally: Tally, record: Record, make: Callable[..., Worker]
-    ) -> None:
-        """Prepare; ``make`` returns a worker from its name and settings."""
-        self._schedule, self._tally, self._size, self._make = schedule, tally, plan.workers, make
-        self._record = record
-        self._random = random.Random(plan.seed + 4)
+    schedule: Schedule
+    plan: Plan
+    tally: Tally
+    record: Record
+    make: Callable[..., Worker]  # returns a worker from its name and settings
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.plan.seed + 4)
         self._numbers = itertools.count(1)
         self._living: dict[str, tuple[Worker, Party]] = {}
 
@@ -38,7 +41,7 @@ class Fleet:
                 del self._living[name]
                 if party.error is not None and not isinstance(party.error, UnreachableError):
                     raise party.error
-        while len(self._living) < self._size:
+        while len(self._living) < self.plan.workers:
             name = f"i-{next(self._numbers):017x}"
             manners, weights = zip(*_MANNERS, strict=True)
             pace = Pace(
@@ -46,7 +49,7 @@ class Fleet:
                 slowness=self._random.choices((1.0, 1.4), (9, 1))[0],
                 lease_s=self._random.choices((14_400, 600), (4, 1))[0],
             )
-            worker = self._make(
+            worker = self.make(
                 name,
                 manner=self._random.choices(manners, weights)[0],
                 fenced=self._random.random() < 0.3,
@@ -54,9 +57,9 @@ class Fleet:
                 seed=self._random.getrandbits(30),
                 pace=pace,
                 tell=self._tell,
-                clock=self._schedule,
+                clock=self.schedule,
             )
-            self._living[name] = worker, self._schedule.start(name, partial(self._live, worker))
+            self._living[name] = worker, self.schedule.start(name, partial(self._live, worker))
 
     def names(self) -> list[str]:
         """Return the names of the workers."""
@@ -65,12 +68,12 @@ class Fleet:
     def kill(self, name: str) -> None:
         """Kill a worker, whatever it is doing."""
         worker, party = self._living.pop(name)
-        self._schedule.kill(party)
+        self.schedule.kill(party)
         worker.close()
 
     def pause(self, name: str, seconds: float) -> None:
         """Stop a worker for a while: it neither beats nor writes."""
-        self._living[name][1].not_before = self._schedule.now() + seconds
+        self._living[name][1].not_before = self.schedule.now() + seconds
 
     def cut_off(self, name: str, on: bool) -> None:
         """Cut a worker off from Redis, or connect it again."""
@@ -85,14 +88,14 @@ class Fleet:
                 job = None
             if job is not None:
                 worker.work(job)
-            self._schedule.sleep(self._random.uniform(1, 20))
+            self.schedule.sleep(self._random.uniform(1, 20))
 
     def _tell(self, event: dict[str, Any]) -> None:
         """Note what a worker did; it may die right after, and others may act before its next step."""
-        self._record.tell(event)
+        self.record.tell(event)
         name = event["event"]
-        if name != "beat" and not self._tally.calm and self._random.random() < _DEATHS:
-            self._tally.note(f"a worker dies after '{name}'")
-            self._schedule.kill(self._living[event["worker"]][1])
+        if name != "beat" and not self.tally.calm and self._random.random() < _DEATHS:
+            self.tally.note(f"a worker dies after '{name}'")
+            self.schedule.kill(self._living[event["worker"]][1])
         if name != "beat":
-            self._schedule.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))
+            self.schedule.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))

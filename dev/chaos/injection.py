@@ -4,8 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from dev.chaos.environment import Invocation, When
-from dev.chaos.plan import Plan, Tally
+from dev.chaos.environment import Invocation, Plan, Tally, When
 from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault
 
@@ -39,7 +38,7 @@ def kinds(call: str, when: When) -> Iterator[str]:
     if call in ("read videos", "lease for handoff", "read handoffs", "send", "clear handoffs"):
         yield "meddle"
     if call in POSTGRES and when == "before":
-        yield from ("cut before", "cut after", "end the session")
+        yield from ("cut before", "cut after")
         yield from (error for error in ERRORS if error != "refuses a statement" or call != "list candidates")
     if call in REDIS and when == "before":
         yield from ("cut Redis before", "cut Redis after")
@@ -80,7 +79,6 @@ _NAMES = {
     "go on though taken for dead": "the function is taken for dead, and goes on,",
     "stall": "the function stalls",
     "unknown": "no answer",
-    "end the session": "PostgreSQL ends a session",
 }
 
 
@@ -116,7 +114,4 @@ class Injector:
         fault = name_of(kind, call, when)
         invocation.note_fault(fault)
         self._tally.faults[fault] += 1
-        if kind == "end the session":
-            self._platform.terminate(connection.info.backend_pid)
-            return None
         return inflict(kind, invocation, connection)

@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.chaos import product
+from dev.chaos.environment import Plan, Tally
 from dev.chaos.history import SAVE
-from dev.chaos.plan import Plan, Tally
 from dev.chaos.queue import PLATFORM, Queue
 from dev.chaos.schedule import Schedule
 
@@ -67,17 +67,11 @@ class Platform:
         self._insert_missing()
 
     def meddle(self, video: int) -> str:
-        """Delete a video, set it to READY, save it as it was some time ago, or retry it; return which."""
-        kind = self._random.choices(("delete", "ready", "save", "retry"), (2, 1, 2, 4))[0]
+        """Delete a video, save it as it was some time ago, or retry it; return which."""
+        kind = self._random.choices(("delete", "save", "retry"), (2, 2, 4))[0]
         if kind == "delete":
             self._sql("DELETE FROM video_video WHERE id = %s", video)
             return "the platform deletes a video"
-        if kind == "ready":
-            self._sql(
-                "UPDATE video_video SET status = 'READY', leased_by = '', leased_until = NULL WHERE id = %s",
-                video,
-            )
-            return "the platform sets a video to READY"
         if kind == "save":
             loaded = self._sql(f"SELECT {_COLUMNS} FROM video_video WHERE id = %s", video)
             after_s = self._random.choice((5, 60, 300))
@@ -103,10 +97,6 @@ class Platform:
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM video_video WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (videos,))
         return connection.close
-
-    def terminate(self, backend: int) -> None:
-        """End a session of the database, and wait until it has ended."""
-        self._sql("SELECT pg_terminate_backend(%s, 1000)", backend)
 
     def read_only(self, on: bool) -> None:
         """Make the database refuse writes, as a demoted primary does, or accept them again."""

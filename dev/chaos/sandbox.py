@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -98,7 +99,7 @@ class Lambdas:
             outcome = json.loads(json.dumps(product.HANDLERS[invocation.step](invocation.event, None)))
             invocation.reach("answer", "before")
         except Died:
-            outcome = LambdaError(self.environment.rng.choice(LAMBDA_FAILURES), "the process ended")
+            outcome = LambdaError(random.choice(LAMBDA_FAILURES), "the process ended")
         except Exception as exc:
             outcome = LambdaError(type(exc).__name__, str(exc))
         error = outcome.name if isinstance(outcome, LambdaError) else None

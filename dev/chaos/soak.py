@@ -15,11 +15,10 @@ from pathlib import Path
 
 from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case, Violation, story
-from dev.chaos.environment import FaultyEnvironment, Timing
+from dev.chaos.environment import FaultyEnvironment, Plan, Tally, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.fleet import Fleet
 from dev.chaos.injection import Injector
-from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import LOCK_TIMEOUT, Platform
 from dev.chaos.queue import Queue
 from dev.chaos.sandbox import Lambdas
@@ -60,7 +59,7 @@ class Soak:
         self._tally = Tally(self._record)
         self._failed: list[Execution] = []
         self._random = random.Random(plan.seed + 5)
-        random.seed(plan.seed)  # boto3's waits between its attempts
+        random.seed(plan.seed)  # errors of dead functions, and boto3's waits
 
     def run(self) -> Outcome:
         """Start everything, inject the faults, come to rest and return the outcome."""
@@ -83,7 +82,6 @@ class Soak:
                 self._record,
                 Injector(plan, self._tally, self._platform),
                 partial(self._random.choice, (*[0.0] * 12, 1.0)),
-                random.Random(plan.seed + 1),
             )
             self._platform.fill()
             make = partial(

@@ -10,9 +10,8 @@ from functools import partial
 import psycopg2
 import redis
 
-from dev.chaos.environment import FaultyEnvironment
+from dev.chaos.environment import FaultyEnvironment, Plan, Tally
 from dev.chaos.fleet import Fleet
-from dev.chaos.plan import Plan, Tally
 from dev.chaos.platform import Platform
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey

@@ -259,16 +259,14 @@ def violations(case: Case, rules: Iterable[Rule] = RULES) -> list[Violation]:
 
 def steps(case: Case) -> Counter[str]:
     """Count the product's writes by what they did."""
-    return Counter(_step(write.before, write.after) for _, _, write in case.by_product())
+    return Counter(_step(write) for _, _, write in case.by_product())
 
 
-def _step(before: Row | None, after: Row | None) -> str:
-    if before is None or after is None:
-        return "others"
-    if after.handoff_token:
-        if before.status == "PROCESSING":
-            return "reclaims"
-        if not before.handoff_token:
-            return "releases" if before.status == "FAILED" else "resends"
-        return "renewals" if before.handoff_token == after.handoff_token else "adoptions"
-    return "quarantined" if after.status == "FAILED" else "handoffs cleared"
+def _step(write: Write) -> str:
+    before, after = write.before, write.after
+    if begins_handoff(write):
+        status = before.status if before else ""
+        return {"PROCESSING": "reclaims", "UPLOADED": "resends"}.get(status, "releases")
+    if after and after.handoff_token:
+        return "adoptions" if takes(write) else "renewals"
+    return "quarantined" if quarantines(write) else "handoffs cleared"

@@ -1,7 +1,6 @@
 """Fixtures for tests of the protocol: functions in sandboxes, workers, a queue, and time that passes at once."""
 
 import json
-import random
 from contextlib import ExitStack, closing
 from itertools import count
 
@@ -178,7 +177,6 @@ def stage(academy, postgres, valkey, timing, schedule):
             Queue(now=schedule.now, tell=record.note),
             timing,
             record,
-            rng=random.Random(1),
         )
         undo.enter_context(product.boundary(environment))
         yield undo.enter_context(closing(Stage(academy, environment, postgres.dsn, valkey.url)))

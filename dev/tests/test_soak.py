@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.chaos.plan import Plan
+from dev.chaos.environment import Plan
 from dev.chaos.soak import soak
 
 SEED = 20
