@@ -21,9 +21,6 @@ from dev.chaos.case import (
 from dev.chaos.history import SAVE, Event, Write
 from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 
-_COMMIT_S = 0.1
-"""A write may be visible this much later than it was recorded."""
-
 _RECENTLY_S = 60
 
 
@@ -103,7 +100,7 @@ def _carried(case: Case, video: int, invocation: str) -> bool:
         elif any(row[0] == video for row in event.details["rows"]):
             window = asked_at, event.at
     asked_at, answered_at = window
-    rows = [write.before for write in case.writes[video] if asked_at - _COMMIT_S < write.at < answered_at]
+    rows = [write.before for write in case.writes[video] if asked_at < write.at < answered_at]
     rows += [write.after for write in case.writes[video] if write.at < answered_at][-1:]
     return any(row is not None and row.handoff_token for row in rows)
 

@@ -75,9 +75,6 @@ class FaultyEnvironment:
     timing: Timing  # the settings
     record: Record  # receives every event
     inject: Inject = lambda *_: None  # injects nothing by default
-    pause_s: Callable[[], float] | None = (
-        None  # how long others go on before and after each call; not at all by default
-    )
 
 
 class Died(BaseException):
@@ -111,8 +108,6 @@ class Invocation:
             Died: the process has ended, just now or before.
         """
         environment = self.sandbox.environment
-        if environment.pause_s is not None:
-            environment.schedule.sleep(environment.pause_s())
         if self.sandbox.dead:
             raise Died(call)
         if environment.schedule.now() > self.deadline:

@@ -95,7 +95,7 @@ def name_of(kind: str, call: str, when: When) -> str:
 
 
 class Injector:
-    """Injects a random fault into a share of the product's calls, until `Tally.calm`."""
+    """Lets others go on at each call of the product, and injects a fault into a share of them, until `Tally.calm`."""
 
     def __init__(self, plan: Plan, tally: Tally, platform: Platform) -> None:
         self._tally, self._platform = tally, platform
@@ -103,6 +103,7 @@ class Injector:
 
     def __call__(self, invocation: Invocation, call: str, when: When, connection: Any) -> str | None:  # noqa: ANN401
         """Inject a fault, or not; return a statement to run instead, or None. See `environment.Inject`."""
+        invocation.sandbox.environment.schedule.sleep(self._random.choice((*[0.0] * 12, 1.0)))
         if self._tally.calm or self._random.random() >= _SHARE:
             return None
         kind = self._random.choice(list(kinds(call, when)))

@@ -171,11 +171,10 @@ class _Redis(redis.Redis):
         execute = pipeline.execute
 
         def traced(raise_on_error: bool = True) -> list[Any]:
-            stack = pipeline.command_stack
-            commands = [tuple(command) for command, _ in stack]
+            commands = [command for command, _ in pipeline.command_stack]
             pipeline.command_stack = [
                 (("PEXPIRETIME", *command[1:]) if command[0] == "PTTL" else command, options)
-                for command, options in stack
+                for command, options in pipeline.command_stack
             ]
             return self._traced(commands, lambda: execute(raise_on_error)) if commands else []
 
@@ -192,16 +191,12 @@ class _Redis(redis.Redis):
         schedule = invocation.sandbox.environment.schedule
         invocation.reach(name, "before", self, commands=commands)
         schedule.settle_redis()
-        by_schedule: dict[str, Callable[[Any], object]] = {
-            "TIME": lambda _: (int(schedule.now()), round(schedule.now() % 1 * 1_000_000)),
-            "PTTL": schedule.left_ms,
-        }
-        answers = [
-            by_schedule[command[0]](answer)
-            if command[0] in by_schedule and not isinstance(answer, Exception)
-            else answer
-            for command, answer in zip(commands, execute(), strict=True)
-        ]
+        answers = execute()
+        for index, command in enumerate(commands):
+            if command[0] == "TIME" and isinstance(answers[index], tuple):
+                answers[index] = int(schedule.now()), round(schedule.now() % 1 * 1_000_000)
+            elif command[0] == "PTTL" and isinstance(answers[index], int):
+                answers[index] = schedule.left_ms(answers[index])
         invocation.reach(name, "after", self, commands=commands, answers=answers)
         return answers
 

@@ -195,15 +195,16 @@ class Schedule:
 
     def all_of(self, works: Iterable[Callable[[], Any]], *, at_once: int) -> list[Any]:
         """Do several things, at most so many at a time; return their results in order."""
-        results: dict[int, Any] = {}
-        todo = iter(list(enumerate(works)))
+        todo = list(works)
+        results: list[Any] = [None] * len(todo)
+        numbers = iter(range(len(todo)))
 
         def lane() -> None:
-            for number, work in todo:
-                results[number] = work()
+            for number in numbers:
+                results[number] = todo[number]()
 
         self.join([self.start(f"lane {number}", lane) for number in range(at_once)])
-        return [results[number] for number in sorted(results)]
+        return results
 
     def join(self, parties: Sequence[Party]) -> None:
         """Wait for parties to end; raise what the first of them raised."""

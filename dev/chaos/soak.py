@@ -81,7 +81,6 @@ class Soak:
                 Timing(max_reclaims=_MAX_RECLAIMS, redis_patience_s=0.3),
                 self._record,
                 Injector(plan, self._tally, self._platform),
-                partial(self._random.choice, (*[0.0] * 12, 1.0)),
             )
             self._platform.fill()
             make = partial(

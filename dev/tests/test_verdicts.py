@@ -193,12 +193,8 @@ def test_what_is_lost_at_the_end(row, waiting, lost):
 def test_a_call_is_made_after_the_fault_that_delays_it():
     now = [NOW]
     record = Record(lambda: now[0])
-    environment = SimpleNamespace(
-        pause_s=None,
-        record=record,
-        schedule=SimpleNamespace(now=lambda: now[0]),
-        inject=lambda *_: now.insert(0, NOW + 6),
-    )
+    schedule = SimpleNamespace(now=lambda: now[0])
+    environment = SimpleNamespace(record=record, schedule=schedule, inject=lambda *_: now.insert(0, NOW + 6))
     sandbox = SimpleNamespace(dead=False, environment=environment)
     invocation = Invocation("Reclaim-1", "Reclaim", {}, sandbox, deadline=NOW + 60)
     invocation.reach("look", "before")
