@@ -173,22 +173,22 @@ def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | Non
     """Return why one handoff sent two messages, by two invocations or one; None without a reason."""
     sender, again = first.details["sender"], second.details["sender"]
     ended = case.ended.get(sender)
-    faults = ended.details["faults"] if ended else ["dies"]
+    faults = ended.details["faults"] if ended else ["ended: die"]
     if sender == again and _calls_to_send(case, sender, video) == 1:
         return Cause.LOST_BY_SQS  # boto3 sent again
-    if any("dies" in fault or "out of time" in fault for fault in faults):
+    if any(fault.endswith((": die", "out of time")) for fault in faults):
         return Cause.CRASH
-    if any("answer is lost" in fault or "taken for dead" in fault for fault in faults):
+    if any(fault.endswith(("lose the answer", "taken for dead")) for fault in faults):
         return Cause.LOST_BY_FUNCTION
     if sender != again and (ended is None or case.began[again].at < ended.at):
         return Cause.LOST_BY_FUNCTION  # the first was taken for dead
-    if any(fault.startswith("SQS") and ("lost" in fault or "times out" in fault) for fault in faults):
+    if any(fault.endswith(("SQS answer lost", "SQS times out")) for fault in faults):
         return Cause.LOST_BY_SQS
     if _stayed_locked(case, sender, video):
         return Cause.LOCKED_ROW
     if ended is None or ended.details["error"] is None:
         return None
-    return Cause.LOST_BY_POSTGRES if any("cut" in fault for fault in faults) else Cause.FAILED_CALL
+    return Cause.LOST_BY_POSTGRES if any(": cut" in fault for fault in faults) else Cause.FAILED_CALL
 
 
 def _calls_to_send(case: Case, invocation: str, video: int) -> int:

@@ -64,7 +64,6 @@ class Row:
 class Write:
     """One write to one row."""
 
-    seq: int  # the order of all writes; those of one video are in the order of their commits
     at: float  # when
     who: str  # the writer's application name
     video: int  # its id
@@ -133,10 +132,10 @@ def gather(dsn: str, record: Record) -> History:
     found += [(told["machine_at"], told) for told in record.told]
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT machine_at, seq, at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
+            "SELECT machine_at, at, who, video_id, before, after FROM history_of_videos ORDER BY seq"
         )
-        for machine_at, seq, at, who, video, before, after in cursor:
-            found.append((machine_at, Write(seq, at, who, video, _row(before), _row(after))))
+        for machine_at, at, who, video, before, after in cursor:
+            found.append((machine_at, Write(at, who, video, _row(before), _row(after))))
     history, numbers = History([], [], []), Counter[float]()
     for _, one in sorted(found, key=itemgetter(0)):
         moment = one["at"] if isinstance(one, dict) else one.at

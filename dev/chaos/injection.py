@@ -73,27 +73,6 @@ def inflict(kind: str, invocation: Invocation, connection: Any) -> str | None:  
     return None
 
 
-_NAMES = {
-    "die": "the function dies",
-    "lose the answer": "the function's answer is lost",
-    "go on though taken for dead": "the function is taken for dead, and goes on,",
-    "stall": "the function stalls",
-    "unknown": "no answer",
-}
-
-
-def name_of(kind: str, call: str, when: When) -> str:
-    """Return a fault's name for people, by which `duplicates` knows it too."""
-    if kind.startswith("SQS "):
-        return kind
-    if kind in ERRORS:
-        return f"PostgreSQL {kind}"
-    if kind.startswith("cut "):
-        server = "Redis" if "Redis" in kind else "PostgreSQL"
-        return f"{server}'s connection is cut {kind.rpartition(' ')[2]} {call!r}"
-    return f"{_NAMES[kind]} {when} {call!r}"
-
-
 class Injector:
     """Lets others go on at each call of the product, and injects a fault into a share of them, until `Tally.calm`."""
 
@@ -112,7 +91,7 @@ class Injector:
             fault = self._platform.meddle(self._random.choice(videos)) if videos else "nobody meddles"
             self._tally.faults[fault] += 1
             return None
-        fault = name_of(kind, call, when)
+        fault = f"{when} {call!r}: {kind}"  # by which `deliveries` knows it
         invocation.note_fault(fault)
         self._tally.faults[fault] += 1
         return inflict(kind, invocation, connection)

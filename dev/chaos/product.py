@@ -73,21 +73,6 @@ def _name_of(commands: Sequence[tuple[Any, ...]]) -> str:
     return "remember"
 
 
-def settings(timing: Timing, queue_url: str) -> dict[str, str]:
-    """Return the environment variables from which the handlers read their settings."""
-    return {
-        "STAGE_NAME": STAGE,
-        "RECLAIMING_SILENT_AFTER_SECONDS": str(timing.silent_after_s),
-        "RECLAIMING_MASS_SILENCE_SECONDS": str(timing.mass_silence_s),
-        "RECLAIMING_LOST_AFTER_SECONDS": str(timing.lost_after_s),
-        "RECLAIMING_HANDOFF_SECONDS": str(timing.handoff_s),
-        "RECLAIMING_MAX_RECLAIMS": str(timing.max_reclaims),
-        "RECLAIMING_EXPIRED_BUT_BEATING": timing.expired_but_beating,
-        "QUEUES_URLS": f'{{"Video": ["{queue_url}"]}}',
-        "SCHEDULE_RATE_MINUTES": "1",
-    }
-
-
 def open_store(port: int) -> Store:
     """Return a store for the database behind ``port``; it connects on first use."""
     place = {"host": "127.0.0.1", "port": port, "name": "academy", "user": "postgres"}
@@ -102,7 +87,19 @@ def open_heartbeats(port: int, timing: Timing) -> Heartbeats:
 @contextlib.contextmanager
 def boundary(environment: FaultyEnvironment) -> Iterator[None]:
     """Wrap the client libraries of the product's functions in this process, within a ``with`` block."""
-    sqs, clock = _sqs_client(environment.queue), _replaced(time, sleep=environment.schedule.sleep)
+    timing, queue = environment.timing, environment.queue
+    variables = {
+        "STAGE_NAME": STAGE,
+        "RECLAIMING_SILENT_AFTER_SECONDS": str(timing.silent_after_s),
+        "RECLAIMING_MASS_SILENCE_SECONDS": str(timing.mass_silence_s),
+        "RECLAIMING_LOST_AFTER_SECONDS": str(timing.lost_after_s),
+        "RECLAIMING_HANDOFF_SECONDS": str(timing.handoff_s),
+        "RECLAIMING_MAX_RECLAIMS": str(timing.max_reclaims),
+        "RECLAIMING_EXPIRED_BUT_BEATING": timing.expired_but_beating,
+        "QUEUES_URLS": json.dumps({"Video": [queue.url]}),
+        "SCHEDULE_RATE_MINUTES": "1",
+    }
+    sqs, clock = _sqs_client(queue), _replaced(time, sleep=environment.schedule.sleep)
     replacements: list[tuple[object, str, object]] = [
         (session, "psycopg2", _replaced(psycopg2, connect=_connect)),
         (redis_session, "redis", _replaced(redis, Redis=_Redis)),
@@ -121,7 +118,6 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
         replacements.append((module, "store", lambda: _invocation().sandbox.store))
         replacements.append((module, "heartbeats", lambda: _invocation().sandbox.heartbeats))
     with contextlib.ExitStack() as undo:
-        variables = settings(environment.timing, environment.queue.url)
         undo.enter_context(mock.patch.dict(os.environ, variables))
         for owner, name, value in replacements:
             undo.enter_context(mock.patch.object(owner, name, value, create=name == "print"))

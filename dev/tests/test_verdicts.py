@@ -34,7 +34,7 @@ class Story:
         self.writes, self.events, self.steps = [], [], []
 
     def write(self, at, before, after, who=PRODUCT, video=1):
-        self.writes.append(Write(len(self.writes), at, who, video, before, after))
+        self.writes.append(Write(at, who, video, before, after))
         return self
 
     def earlier(self, at, before, after, **given):
@@ -219,12 +219,12 @@ def two(second="Enqueue-2", first="Enqueue-1", faults=(), error=None, until=None
         (two(PLATFORM), Cause.USER),
         (two(WORKER), Cause.REQUEUE),
         (two(OPERATOR), Cause.OPERATOR),
-        (two(faults=["the function dies after 'send'"]), Cause.CRASH),
-        (two(faults=["the function's answer is lost before 'answer'"]), Cause.LOST_BY_FUNCTION),
+        (two(faults=["after 'send': die"]), Cause.CRASH),
+        (two(faults=["before 'answer': lose the answer"]), Cause.LOST_BY_FUNCTION),
         (two(until=NOW + 25), Cause.LOST_BY_FUNCTION),
-        (two(faults=["SQS answer lost"]), Cause.LOST_BY_SQS),
+        (two(faults=["before 'send': SQS answer lost"]), Cause.LOST_BY_SQS),
         (
-            two(faults=["PostgreSQL's connection is cut after 'clear handoffs'"], error="E"),
+            two(faults=["before 'clear handoffs': cut after"], error="E"),
             Cause.LOST_BY_POSTGRES,
         ),
         (two(error="StoreRefused"), Cause.FAILED_CALL),
