@@ -35,10 +35,6 @@ class Story:
 
     def write(self, at, before, after, who=PRODUCT, video=1):
         self.writes.append(Write(at, who, video, before, after))
-        return self
-
-    def earlier(self, at, before, after, **given):
-        self.write(at, before, after, **given)
         self.writes.sort(key=lambda write: write.at)
         return self
 
@@ -71,7 +67,7 @@ class Story:
         return self
 
     def at_work_on_the_older_path(self, video):
-        self.earlier(NOW - 300, WAITING, WORKED_ON, who="i-2", video=video)
+        self.write(NOW - 300, WAITING, WORKED_ON, who="i-2", video=video)
         return self.step(NOW - 300, "claimed", video=video, manner="older")
 
     def fault(self, at, fault):
@@ -112,7 +108,7 @@ def told_silent(heard):
     story.invocation(NOW - 71, "ListStaleVideos-0", *calls, execution="earlier")
     for video in range(1, 4 + heard):
         story.step(NOW - (100 if video < 4 else 5), "beat", video=video)
-        story.earlier(NOW - 300, WAITING, WORKED_ON, who="i-1", video=video)
+        story.write(NOW - 300, WAITING, WORKED_ON, who="i-1", video=video)
     return story
 
 
@@ -148,8 +144,8 @@ def sent_into_a_cancel():
         (told_silent(heard=1), {}, [MASS]),
         (told_silent(heard=4), {}, []),
         # A video that waited too short.
-        (taking(CLEARED).earlier(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {}, ["resent_after_waiting"]),
-        (taking(CLEARED).earlier(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_s": 100}, []),
+        (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {}, ["resent_after_waiting"]),
+        (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_s": 100}, []),
         # Releases: on request, of another video, of one that was not quarantined.
         (taking(QUARANTINED, release=[1]), {}, []),
         (taking(QUARANTINED, release=[2]), {}, [RELEASE]),
@@ -161,7 +157,7 @@ def sent_into_a_cancel():
         # Quarantines: too early, after a reclaim, and without a dead worker.
         (taking(STUCK, QUARANTINED), {"max_reclaims": 1}, [COUNT]),
         (
-            taking(STUCK, QUARANTINED).earlier(NOW - 50, STUCK, HANDED),
+            taking(STUCK, QUARANTINED).write(NOW - 50, STUCK, HANDED),
             {"max_reclaims": 1},
             [KEEPS, "one_owner"],
         ),
@@ -240,7 +236,7 @@ def test_why_a_handoff_sent_two_messages(story, cause):
 def reclaimed_with(message, *, deleted_at=None, **told):
     """A worker claims with a message; a message sent at NOW - 90 is out as the video is reclaimed and sent again."""
     story = taking(STUCK).accepted(NOW - 90, PLATFORM).invocation(NOW + 1, "Enqueue-1").accepted(NOW + 2)
-    story.earlier(NOW - 60, WAITING, STUCK, who="i-1").step(NOW - 61, "received", message=message)
+    story.write(NOW - 60, WAITING, STUCK, who="i-1").step(NOW - 61, "received", message=message)
     return story.deleted(deleted_at, NOW - 90) if deleted_at else story
 
 
