@@ -199,12 +199,12 @@ def story(case: Case, violation: Violation) -> list[str]:
         (told["at"], f"{told['at']:.3f} {told['worker']} {told['event']}") for told in case.steps[video]
     ]
     for event in case.history.events:
-        began = case.began.get(event.details.get("invocation", ""), event)
-        videos = (began.details.get("event") or event.details).get("videos")
+        hidden = ("rows", "answers", "body", "commands")
+        shown = {name: value for name, value in event.details.items() if name not in hidden}
+        began = case.began.get(event.details.get("invocation", ""))
+        videos = began.details["event"].get("videos") if began else None
         if "body" in event.details:
             videos = [video_of(event.details["body"])]
         if videos is None or video in videos:
-            hidden = ("rows", "answers", "body", "commands")
-            shown = {name: value for name, value in event.details.items() if name not in hidden}
             lines.append((event.at, f"{event.at:.3f} {event.kind} {shown}"[:300]))
     return [line for at, line in sorted(lines) if violation.at - 900 < at < violation.at + 60]

@@ -84,15 +84,13 @@ class Platform:
         """Return the ids of the videos that the product gave up."""
         return self._ids("status = 'FAILED' AND starts_with(error_reason, %s)", product.QUARANTINE_REASON)
 
-    def unfinished(self) -> list[tuple[Any, ...]]:
-        """Return id, status and holder of every video that is UPLOADED or PROCESSING."""
-        return self._sql(
-            "SELECT id, status, leased_by FROM video_video WHERE status IN ('UPLOADED', 'PROCESSING')"
-        )
+    def unfinished(self) -> list[int]:
+        """Return the ids of the videos that are UPLOADED or PROCESSING."""
+        return self._ids("status IN ('UPLOADED', 'PROCESSING')")
 
     def lock_rows(self) -> Callable[[], None]:
         """Lock 20 random rows in a transaction; return what ends it."""
-        videos = self._some(self._ids("status IN ('UPLOADED', 'PROCESSING')"), 20)
+        videos = self._some(self.unfinished(), 20)
         connection = psycopg2.connect(self._dsn, application_name="platform")
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM video_video WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (videos,))

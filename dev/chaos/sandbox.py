@@ -2,18 +2,17 @@
 
 A sandbox stands for one of Lambda's processes: it serves one invocation at a time, keeps its connections from
 one to the next, and may die at any moment. A death is an exception that the product never catches; after it
-the sandbox's connections are cut and each of its later calls raises the same.
+the sandbox's connections are closed and each of its later calls raises the same.
 """
 
 import contextlib
 import itertools
 import json
-import os
 import random
-import socket
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg2
 import redis
 
 from dev.chaos import product
@@ -45,12 +44,10 @@ class Sandbox:
         self.heartbeats = product.open_heartbeats(environment.redis_relay.port, environment.timing)
 
     def end(self) -> None:
-        """Cut every connection that the process held open."""
+        """Close every connection that the process held open."""
         self.dead = True
         for connection in self.connections:
-            with contextlib.suppress(Exception):
-                with socket.socket(fileno=os.dup(connection.fileno())) as end:
-                    end.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(psycopg2.Error):
                 connection.close()
         for client in self.clients:
             client.connection_pool.disconnect()

@@ -97,8 +97,7 @@ def living_workers_keep_their_videos(case: Case) -> Findings:
             continue
         if before.status == "FAILED" and _lost_since(case, video, beat, looked_at):
             continue
-        what = f"a heartbeat {looked_at - beat:.1f} s before the look: {write}"
-        yield video, write.at, what
+        yield video, write.at, f"a heartbeat {looked_at - beat:.1f} s before the look: {write}"
 
 
 def _is_given_up(case: Case, video: int, write: Write) -> bool:
@@ -132,8 +131,7 @@ def mass_silence_waits(case: Case) -> Findings:
             continue
         silent_s = looked_at - _moved_at(case, video, looked_at)
         if silent_s < case.timing.mass_silence_s and _most_are_silent(case, looked_at):
-            what = f"silent for {silent_s:.1f} s, like most others: {write}"
-            yield video, write.at, what
+            yield video, write.at, f"silent for {silent_s:.1f} s, like most others: {write}"
 
 
 def _moved_at(case: Case, video: int, before: float) -> float:
