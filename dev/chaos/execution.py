@@ -1,7 +1,7 @@
 """Executions of the state machine, as far as the protocol goes: list, reclaim, enqueue, retry, and redrive.
 
-The order of the states is that of the ASL file. Which errors are retried, how often and after how long, and
-which are caught, is read from the file. Publishing and scaling are left out: they touch no video.
+The order of the states is that of the ASL file. Which errors are retried, how often and after how long, is read from
+the file. Publishing and scaling are left out: they touch no video.
 """
 
 import itertools
@@ -112,16 +112,12 @@ class Execution:
         return self._retry_failed()
 
     def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
-        state = "Reclaim"
         try:
-            reclaimed = self._task(
-                "Reclaim", "Reclaim", self._reclaim_payload(videos, fail_on_partial=False, unsent=True)
-            )
-            state, videos = "Enqueue", reclaimed["videos"]
+            payload = self._reclaim_payload(videos, fail_on_partial=False, unsent=True)
+            reclaimed = self._task("Reclaim", "Reclaim", payload)
+            videos = reclaimed["videos"]
             return dict(self._task("Enqueue", "Enqueue", reclaimed))
-        except LambdaError as exc:
-            if not any({exc.name, "States.ALL"} & {*one["ErrorEquals"]} for one in _states()[state]["Catch"]):
-                raise
+        except LambdaError as exc:  # both states catch all errors
             return {"error": exc.name, "ids": list(videos)}
 
     def _retry_failed(self) -> str:

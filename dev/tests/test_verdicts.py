@@ -219,10 +219,7 @@ def two(second="Enqueue-2", first="Enqueue-1", faults=(), error=None, until=None
         (two(faults=["before 'answer': lose the answer"]), Cause.LOST_BY_FUNCTION),
         (two(until=NOW + 25), Cause.LOST_BY_FUNCTION),
         (two(faults=["before 'send': SQS answer lost"]), Cause.LOST_BY_SQS),
-        (
-            two(faults=["before 'clear handoffs': cut after"], error="E"),
-            Cause.LOST_BY_POSTGRES,
-        ),
+        (two(faults=["before 'clear handoffs': cut after"], error="E"), Cause.LOST_BY_POSTGRES),
         (two(error="StoreRefused"), Cause.FAILED_CALL),
         (two(), None),
         (two().write(NOW + 10, CLEARED, HANDED, who=SAVE), Cause.SAVED),

@@ -105,7 +105,8 @@ def test_the_driver_follows_the_state_machine(stage):
         if "Payload" in str(state.get("Arguments"))
     }
     for first, again in (("Reclaim", "ReclaimAgain"), ("Enqueue", "EnqueueAgain")):
-        assert "Catch" in states[first] and "Catch" not in states[again]
+        assert [catcher["ErrorEquals"] for catcher in states[first]["Catch"]] == [["States.ALL"]]
+        assert "Catch" not in states[again]
     with_retries = "{% $merge([$states.input, {'retries': $states.context.State.RetryCount}]) %}"
     assert payloads["Enqueue"] == payloads["EnqueueAgain"] == with_retries
     assert payloads["Reclaim"] == {**payloads["ReclaimAgain"], "failOnPartial": False, "unsent": True}
