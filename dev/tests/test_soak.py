@@ -5,17 +5,16 @@ import pytest
 from dev.chaos.environment import Plan
 from dev.chaos.soak import soak
 
-SEED = 20
-FAULTS = 250
+PLAN = Plan(faults=150, videos=40, workers=6, seed=20)
 
 
 @pytest.mark.long
-def test_a_soak_breaks_no_rule():
-    outcome = soak(Plan(FAULTS, videos=40, workers=6, seed=SEED))
-    shown = [*map(str, outcome.violations), *outcome.story, f"seed {SEED}"]
+def test_a_soak_breaks_no_rule_and_is_repeated_by_its_seed():
+    outcome = soak(PLAN)
+    shown = [*map(str, outcome.violations), *outcome.story, str(PLAN)]
     assert not outcome.violations, "\n".join(shown)
-    assert outcome.faults.total() >= FAULTS
-    assert outcome.counts["reclaims"] and outcome.counts["handoffs cleared"] and outcome.counts["resends"]
-    assert outcome.counts["workers: locked"] and outcome.counts["workers: beatDeleted"], (
-        "not the real platform"
-    )
+    assert outcome.faults.total() >= PLAN.faults
+    counts = outcome.counts
+    assert counts["reclaims"] and counts["handoffs cleared"] and counts["resends"]
+    assert counts["workers: locked"] and counts["workers: beatDeleted"], "not the real platform"
+    assert soak(PLAN) == outcome
