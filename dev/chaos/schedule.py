@@ -63,14 +63,13 @@ class Party:
     """Something that goes on beside others: a worker, an execution, an invocation.
 
     Attributes:
-        name: for people.
         not_before: it does nothing before this time.
         ended: it has.
         error: what it raised, if it did.
     """
 
     def __init__(self, name: str, work: Callable[[], object], switch: threading.Semaphore) -> None:
-        self.name, self.not_before = name, 0.0
+        self.not_before = 0.0
         self.killed = self.ended = False
         self.error: BaseException | None = None
         self._work, self._switch = work, switch
