@@ -1,11 +1,7 @@
 """What no policy can beat at the service of a fleet that always runs at its maximum.
 
-It knows every upload and every encode, so each instance is ready when its first video comes. Videos start as they
-would with the maximum running all the time: nobody waits unless all are busy. Then the number of busy workers over
-time is given, and the cheapest fleet that covers it falls apart into levels: the k-th instance must run whenever at
-least k are busy; between two such times it either stays, or ends and boots again, whichever costs less. (Lu, Chen,
-Andrew: "Simple and Effective Dynamic Provisioning for Power-Proportional Data Centers", 2013, prove that the levels
-are independent.) The group's minimum always runs, the maximum never is exceeded, a boot costs its mean time.
+docs/scaling.md says how it is computed and why its levels are independent ("Clairvoyant bound"). The group's minimum
+always runs, the maximum is never exceeded, a boot costs its mean time.
 """
 
 from __future__ import annotations
@@ -28,24 +24,18 @@ class Bound(NamedTuple):
     work_s: float
 
 
-def clairvoyant(trace: Trace, high: int = MAX_WORKERS) -> Bound:
+def clairvoyant(trace: Trace) -> Bound:
     """Compute the bound of a trace."""
-    busy = _busy(trace, high)
-    low = trace.conditions.low
-    instance_s = low * trace.length_s + sum(map(_cost, _levels(busy)[low:]))
-    return Bound(instance_s, sum(to_s - from_s for from_s, to_s in busy))
-
-
-def _busy(trace: Trace, high: int) -> Spans:
-    """Give when each video is encoded if so many workers always run, within the trace."""
-    free_s = [0.0] * high
-    spans = []
+    free_s = [0.0] * MAX_WORKERS
+    busy: Spans = []
     for at_s, length_s in zip(trace.arrivals_s, trace.jobs_s, strict=True):
         from_s = max(at_s, free_s[0])
         heapreplace(free_s, from_s + length_s)
         if from_s < trace.length_s:
-            spans.append((from_s, min(from_s + length_s, trace.length_s)))
-    return spans
+            busy.append((from_s, min(from_s + length_s, trace.length_s)))
+    low = trace.conditions.low
+    instance_s = low * trace.length_s + sum(map(_cost, _levels(busy)[low:]))
+    return Bound(instance_s, sum(to_s - from_s for from_s, to_s in busy))
 
 
 def _levels(spans: Spans) -> list[Spans]:

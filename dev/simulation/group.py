@@ -8,15 +8,18 @@ lifecycle hooks". Zones are left out: rebalancing ends instances whatever the de
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dev.simulation.events import Events, Handlers
-from dev.simulation.traces import Conditions
+from dev.simulation.traces import Trace
 from video_reclaim.scaling.records import Safety
 
 PENDING_S = 40.0
@@ -27,13 +30,8 @@ HOOK_TIMEOUT_S = 600.0
 """An instance without a worker completes no hook: it is paid for until then, and retained for somebody to end."""
 
 MAX_WORKERS = 20
-SAFETIES: tuple[Safety, ...] = ("protected", "hooked", "unprotected")
-"""What becomes of a busy instance at a scale-in.
-
-protected: instances launch protected and are unprotected only while idle, so a busy one can't be chosen. hooked: a
-termination lifecycle hook lets a chosen instance finish its encode; it no longer counts towards desired and is paid for
-until it goes. unprotected: it ends.
-"""
+SURVIVE: tuple[Safety, ...] = ("protected", "hooked")
+"""The groups in which a busy instance survives a scale-in: it can't be chosen, or a hook lets it finish first."""
 
 DELETION = -1
 """The job of a worker that deletes a file; a video's job is its number in the trace."""
@@ -50,100 +48,107 @@ class Outcome:
         work_s: encoding done, without what was lost.
         killed: busy workers ended by a scale-in.
         rung: times that the alarm WorkersIdle would have been raised.
-        series: per scaling run: desired, and instances.
     """
 
+    length_s: float
     waits_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     drains_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     instance_s: float = 0.0
     work_s: float = 0.0
     killed: int = 0
-    length_s: float = 0.0
     rung: int = 0
-    series: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """An instance with one worker; ``job`` is a video's number, or a deletion."""
+    """An instance with one worker; a ``dead`` one's never comes up."""
 
     born_s: float
-    ready: bool = False
     gone: bool = False
     draining: bool = False
     dead: bool = False
     job: int | None = None
     begun_s: float = 0.0
-    idle_spells: int = 0
+    idle_since_s: float = 0.0
 
     def encodes(self) -> bool:
         """Tell whether it works on a video."""
         return self.job is not None and self.job != DELETION
 
 
-class WorkerGroup:
-    """The group and its instances.
+class WorkerGroup(ABC):
+    """The group and its instances, and what happens at which second.
 
     Attributes:
         members: what counts towards desired: draining instances do not.
-        idle: ready workers without a job, those that have been idle for longest first.
+        idle: workers without a job, those that have been idle for longest first.
         draining: chosen instances that finish an encode, or that have no worker to let them go.
+        idle_timeout_s: after so long without a job a worker ends its instance and takes desired down by one.
     """
 
     def __init__(
-        self,
-        events: Events,
-        outcome: Outcome,
-        chance: random.Random,
-        lose: Callable[[Worker], None],
-        *,
-        safety: Safety,
-        conditions: Conditions,
-        start: int,
-        failures: bool,
-        idle_timeout_s: float | None,
+        self, trace: Trace, safety: Safety, seed: int, start: int | None, idle_timeout_s: float
     ) -> None:
-        self.events, self.outcome, self.random, self.lose = events, outcome, chance, lose
-        self.safety, self.conditions, self.desired = safety, conditions, start
-        self.failures, self.idle_timeout_s = failures, idle_timeout_s
+        self.conditions, self.safety, self.idle_timeout_s = trace.conditions, safety, idle_timeout_s
+        self.random, self.outcome = random.Random(seed), Outcome(trace.length_s)
+        self.now_s, self._order = 0.0, count()
+        self._pending: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        self.desired = self.conditions.low if start is None else start
         self.members: list[Worker] = []
         self.idle: deque[Worker] = deque()
         self.draining: list[Worker] = []
-        for _ in range(start):  # as if they had booted before the trace began
+        for _ in range(self.desired):  # as if they had booted before the trace began
             worker = self._launch()
-            worker.ready = True
             worker.born_s = -PENDING_S
             self.idle.append(worker)
 
-    def handlers(self) -> Handlers:
-        """Give the kinds of event that the group takes care of."""
-        return {
-            "apply": self.apply,
-            "spot": self.interrupt,
-            "idle": self._end_idle,
-            "released": self._release,
-        }
+    @abstractmethod
+    def lose(self, worker: Worker) -> None:
+        """Lose the video of an instance that has ended."""
+
+    @abstractmethod
+    def free(self, worker: Worker) -> None:
+        """Let a worker that has come up look for its next message."""
+
+    def at(self, at_s: float, do: Callable[..., object], *arguments: object) -> None:
+        """Call something at a second of the trace; in the same second in the order in which it was added."""
+        heappush(self._pending, (at_s, next(self._order), do, arguments))
+
+    def advance(self, until_s: float) -> None:
+        """Let everything happen up to a second, that second included."""
+        while self._pending and self._pending[0][0] <= until_s:
+            self.now_s, _, do, arguments = heappop(self._pending)
+            do(*arguments)
+        self.now_s = until_s
+
+    def later(self, delay_s: float, do: Callable[[Worker], None], worker: Worker) -> None:
+        """Do something with a worker some seconds from now, unless its instance is gone by then."""
+        self.at(self.now_s + delay_s, self.unless_gone, do, worker)
+
+    def unless_gone(self, do: Callable[[Worker], None], worker: Worker) -> None:
+        """Do something with a worker whose instance is not gone."""
+        if not worker.gone:
+            do(worker)
 
     def in_service(self) -> int:
         """Count the instances in service, whether or not their worker is up."""
-        return sum(worker.born_s + PENDING_S <= self.events.now_s for worker in self.members)
+        return sum(worker.born_s + PENDING_S <= self.now_s for worker in self.members)
 
     def rest(self, worker: Worker) -> None:
         """Keep a worker for which there is no message, or end it if the group has too many."""
         self.idle.append(worker)
+        worker.idle_since_s = self.now_s
         if self.safety == "protected" and len(self.members) > self.desired:
             self.end(worker)  # the idle worker takes its protection off
-        elif self.idle_timeout_s is not None:
-            worker.idle_spells += 1
-            self.events.after(self.idle_timeout_s, "idle", (worker, worker.idle_spells))
+        else:
+            self.later(self.idle_timeout_s, self._end_idle, worker)
 
     def apply(self, asked: int) -> None:
         """Set the desired capacity, and launch or end instances accordingly."""
         if asked == self.desired:
             return
         self.desired = asked
-        while len(self.members) < asked:
-            self._launch_booting()
+        self._fill_up()
         while len(self.members) > asked:
             candidates = list(self.idle) if self.safety == "protected" else self.members
             if not candidates:
@@ -153,36 +158,33 @@ class WorkerGroup:
     def end(self, worker: Worker) -> None:
         """End an instance; the video that it works on is lost."""
         worker.gone = True
-        self.outcome.instance_s += self.events.now_s - max(worker.born_s, 0)
+        self.outcome.instance_s += self.now_s - max(worker.born_s, 0)
         (self.draining if worker.draining else self.members).remove(worker)
-        if worker.job is None:
-            if worker in self.idle:
-                self.idle.remove(worker)
-        elif worker.encodes():
+        if worker in self.idle:
+            self.idle.remove(worker)
+        if worker.encodes():
             self.lose(worker)
 
-    def interrupt(self, worker: Worker) -> None:
-        """Take a Spot instance away; the group replaces it."""
-        if worker.gone:
-            return
-        self.end(worker)
-        while len(self.members) < self.desired:
-            self._launch_booting()
-
-    def _launch_booting(self) -> None:
-        worker = self._launch()
-        boot_s = self.random.uniform(*BOOT_S)
-        if self.conditions.dead_boots and self.random.random() < self.conditions.dead_boots:
-            worker.dead = True
-        else:
-            self.events.after(boot_s, "ready", worker)
-
     def _launch(self) -> Worker:
-        worker = Worker(self.events.now_s)
+        worker = Worker(self.now_s)
         self.members.append(worker)
-        if self.failures:
-            self.events.after(self.random.expovariate(1 / self.conditions.spot_mean_s), "spot", worker)
+        if self.conditions.failures:
+            self.later(self.random.expovariate(1 / self.conditions.spot_mean_s), self._interrupt, worker)
         return worker
+
+    def _interrupt(self, worker: Worker) -> None:
+        """Take a Spot instance away; the group replaces it."""
+        self.end(worker)
+        self._fill_up()
+
+    def _fill_up(self) -> None:
+        while len(self.members) < self.desired:
+            worker = self._launch()
+            boot_s = self.random.uniform(*BOOT_S)
+            if self.conditions.dead_boots and self.random.random() < self.conditions.dead_boots:
+                worker.dead = True
+            else:
+                self.later(boot_s, self.free, worker)
 
     def _choose(self, worker: Worker) -> None:
         """End an instance that the group has chosen, or let it finish first."""
@@ -191,22 +193,17 @@ class WorkerGroup:
             self.draining.append(worker)
             worker.draining = True
             if worker.dead:
-                self.events.after(HOOK_TIMEOUT_S, "released", worker)
+                self.later(HOOK_TIMEOUT_S, self.end, worker)
             return
         self.outcome.killed += worker.encodes()
         self.end(worker)
 
-    def _release(self, worker: Worker) -> None:
-        if not worker.gone:
-            self.end(worker)
-
-    def _end_idle(self, spell: tuple[Worker, int]) -> None:
-        """Let an instance that was idle for its policy's time end itself and take desired down by one."""
-        worker, number = spell
-        if worker.gone or worker.job is not None or worker.idle_spells != number:
+    def _end_idle(self, worker: Worker) -> None:
+        """Let an instance that has been idle for its time end itself and take desired down by one."""
+        if worker.job is not None or self.now_s < worker.idle_since_s + self.idle_timeout_s:
             return
         if self.desired > self.conditions.low:
             self.desired -= 1
             self.end(worker)
-        elif self.idle_timeout_s is not None:
-            self.events.after(self.idle_timeout_s, "idle", spell)
+        else:
+            self.later(self.idle_timeout_s, self._end_idle, worker)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from math import inf, nan
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -11,19 +13,27 @@ import numpy as np
 from dev.simulation.bounds import Bound, clairvoyant
 from dev.simulation.fleet import FleetSimulation
 from dev.simulation.group import Outcome
-from dev.simulation.policies import BLIND, DEFAULT, MAKERS, RECLAIM, Reclaim
-from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, OUTAGES, make_trace
+from dev.simulation.policies import (
+    BLIND,
+    DEFAULT,
+    IDLE_AGENTS,
+    IDLE_S,
+    MAKERS,
+    RECLAIM,
+    ScalingPolicy,
+    reclaim,
+)
+from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, OUTAGES, Trace, make_trace
 from video_reclaim.scaling.records import Safety, Scaling
 
 
 class Run(NamedTuple):
-    """What ran on what, our own decision with ``settings``; without ``outage`` a trace of `OUTAGES` has none."""
+    """What ran on what, our own decision with ``settings``."""
 
     trace: str
     contender: str
     safety: Safety
     settings: Scaling = DEFAULT
-    outage: bool = True
 
 
 class Figures(NamedTuple):
@@ -50,52 +60,51 @@ def summarize(outcomes: Sequence[Outcome], bounds: Sequence[Bound]) -> Figures:
     """Pool the runs of all seeds: a percentile is that of all of them, a rate a sum over a sum."""
     waits = [outcome.waits_s / MINUTE_S for outcome in outcomes]
     drains = np.concatenate([outcome.drains_s for outcome in outcomes]) / MINUTE_S
-    length_s = sum(outcome.length_s for outcome in outcomes)
+    days = sum(outcome.length_s for outcome in outcomes) / DAY_S
     spent, done = ([getattr(one, name) for one in outcomes] for name in ("instance_s", "work_s"))
     least, due = ([getattr(one, name) for one in bounds] for name in ("instance_s", "work_s"))
     by_seed = [a / b / (c / d) for a, b, c, d in zip(spent, done, least, due, strict=True)]
-    nan = float("nan")
     return Figures(
         (float(np.concatenate(waits).mean()), _half_interval([float(one.mean()) for one in waits])),
         (float(drains.mean()), float(np.percentile(drains, 95))) if drains.size else (nan, nan),
         (sum(spent) / sum(done) / (sum(least) / sum(due)), _half_interval(by_seed)),
-        sum(outcome.killed for outcome in outcomes) / length_s * DAY_S,
-        sum(outcome.rung for outcome in outcomes) / length_s * DAY_S,
+        sum(outcome.killed for outcome in outcomes) / days,
+        sum(outcome.rung for outcome in outcomes) / days,
         sum(spent) / HOUR_S / len(outcomes),
     )
 
 
 def _half_interval(values: Sequence[float]) -> float:
-    return float(1.96 * np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+    return float(1.96 * np.std(values, ddof=1) / len(values) ** 0.5)
 
 
-def run_all(
-    runs: Iterable[Run], *, seeds: int, processes: int, at_most_days: int | None = None
-) -> dict[Run, Figures]:
-    """Run everything with every seed. A trace is drawn once for all that run on it."""
-    by_trace: dict[tuple[str, bool], list[Run]] = {}
+def run_all(runs: Iterable[Run], *, seeds: int, at_most_days: int | None = None) -> dict[Run, Figures]:
+    """Run everything with at least two seeds. A trace is drawn once for all that run on it."""
+    by_trace: dict[str, list[Run]] = {}
     for run in dict.fromkeys(runs):
-        by_trace.setdefault((run.trace, run.outage), []).append(run)
-    tasks = [(runs, seed, at_most_days) for runs in by_trace.values() for seed in range(seeds)]
-    outcomes: dict[Run, list[Outcome]] = {}
-    bounds: dict[tuple[str, bool], list[Bound]] = {}
+        by_trace.setdefault(run.trace, []).append(run)
+    tasks = [(of_trace, seed, at_most_days) for of_trace in by_trace.values() for seed in range(seeds)]
     # Spawned, not forked: the same on every system, and no threads of the parent's are copied.
-    with get_context("spawn").Pool(processes) as pool:
-        for done, bound in pool.imap(_work, tasks):
-            for run, outcome in done:
-                outcomes.setdefault(run, []).append(outcome)
-            bounds.setdefault((done[0][0].trace, done[0][0].outage), []).append(bound)
-    return {run: summarize(found, bounds[run.trace, run.outage]) for run, found in outcomes.items()}
+    with get_context("spawn").Pool() as pool:
+        found = pool.starmap(_work, tasks, chunksize=1)
+    figures: dict[Run, Figures] = {}
+    for number, of_trace in enumerate(by_trace.values()):
+        by_seed = found[number * seeds : (number + 1) * seeds]
+        bounds = [bound for _, bound in by_seed]
+        for run, outcomes in zip(of_trace, zip(*(done for done, _ in by_seed), strict=True), strict=True):
+            figures[run] = summarize(outcomes, bounds)
+    return figures
 
 
-def _work(task: tuple[list[Run], int, int | None]) -> tuple[list[tuple[Run, Outcome]], Bound]:
-    runs, seed, at_most_days = task
-    trace = make_trace(runs[0].trace, seed, at_most_days, outage=runs[0].outage)
-    done = []
-    for run in runs:
-        makers = BLIND if run.trace in OUTAGES else MAKERS
-        policy = Reclaim(run.settings) if run.contender == RECLAIM else makers[run.contender]()
-        # Without failures of instances, what the outage cost is not hidden by chance.
-        failures = run.trace not in OUTAGES
-        done.append((run, FleetSimulation(trace, policy, run.safety, seed, failures=failures).run()))
-    return done, clairvoyant(trace)
+def _work(runs: list[Run], seed: int, at_most_days: int | None) -> tuple[list[Outcome], Bound]:
+    trace = make_trace(runs[0].trace, seed, at_most_days)
+    return [_simulate(trace, run, seed) for run in runs], clairvoyant(trace)
+
+
+def _simulate(trace: Trace, run: Run, seed: int) -> Outcome:
+    if run.contender == RECLAIM:
+        policy: ScalingPolicy = partial(reclaim, settings=run.settings)
+    else:
+        policy = BLIND[run.contender] if run.trace in OUTAGES else MAKERS[run.contender]()
+    idle_timeout_s = IDLE_S if run.contender == IDLE_AGENTS else inf
+    return FleetSimulation(trace, policy, run.safety, seed, idle_timeout_s=idle_timeout_s).run()

@@ -49,6 +49,7 @@ class Conditions(NamedTuple):
         spot_mean_s: mean instance time between Spot interruptions.
         linger_s: how long an interrupted instance stays in Terminating:Wait, dead.
         everybody_s: from when to when the database is away for the workers as well.
+        failures: whether instances and workers fail by themselves.
     """
 
     low: int = 1
@@ -56,6 +57,7 @@ class Conditions(NamedTuple):
     spot_mean_s: float = 500.0 * HOUR_S
     linger_s: float = 0.0
     everybody_s: tuple[float, float] = (inf, inf)
+    failures: bool = True
 
 
 class Trace(NamedTuple):
@@ -64,17 +66,14 @@ class Trace(NamedTuple):
     Attributes:
         burst_of: the number of the burst that each upload belongs to; -1: none.
         phantoms_s: from when to when a row is PROCESSING although nobody works on it.
-        outages_s: for each source, from when to when this project cannot read it.
     """
 
-    name: str
     length_s: float
     arrivals_s: tuple[float, ...]
     jobs_s: tuple[float, ...]
     burst_of: tuple[int, ...]
     phantoms_s: tuple[tuple[float, float], ...] = ()
     deletions_s: tuple[float, ...] = ()
-    outages_s: tuple[tuple[str, float, float], ...] = ()
     runs: tuple[ScheduledRun, ...] = ()
     conditions: Conditions = Conditions()
 
@@ -96,6 +95,16 @@ def _scattered(per_hour: float) -> Uploads:
     return lambda rng, days: (_poisson(rng, per_hour, 0, days * DAY_S), [])
 
 
+def _with_burst(per_hour: float, hours: tuple[int, int], count: int, within_s: float = 180) -> Uploads:
+    """Scattered uploads, and one burst between two hours of the first day."""
+
+    def uploads(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
+        scattered = _poisson(rng, per_hour, 0, days * DAY_S)
+        return scattered, [_burst(rng, rng.uniform(*hours) * HOUR_S, count, within_s)]
+
+    return uploads
+
+
 def _diurnal(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
     """Nights near silence, afternoons of ten an hour, and two courses a day uploaded in one go."""
     parts: list[Floats] = []
@@ -112,18 +121,6 @@ def _diurnal(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]
     return np.concatenate(parts), bursts
 
 
-def _trickle(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
-    return _poisson(rng, 5.0, 0, days * DAY_S), [_burst(rng, rng.uniform(1, 3) * HOUR_S, 12)]
-
-
-def _mass_upload(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
-    return _poisson(rng, 2.0, 0, days * DAY_S), [_burst(rng, rng.uniform(2, 8) * HOUR_S, 160, 1800)]
-
-
-def _ordinary(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
-    return _poisson(rng, 3.0, 0, days * DAY_S), [_burst(rng, rng.uniform(8, 16) * HOUR_S, 10)]
-
-
 def _hourly(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
     return np.zeros(0), [_burst(rng, hour * HOUR_S, 6) for hour in range(1, 24 * days)]
 
@@ -133,71 +130,74 @@ def _outage(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
 
 
 OUTAGE_FROM_S = 8 * HOUR_S
-OUTAGES = {"the database is away for us alone": inf, "the database is away for everybody": OUTAGE_FROM_S}
-TRACES: dict[str, tuple[int, Uploads, Conditions]] = {
+AWAY = (OUTAGE_FROM_S, OUTAGE_FROM_S + OUTAGE_S)
+# Without failures of instances, what an outage costs is not hidden by chance.
+OUTAGES = {
+    "no outage": Conditions(failures=False),
+    "alone": Conditions(failures=False),
+    "everybody": Conditions(failures=False, everybody_s=AWAY),
+}
+"""The same day without an outage, with one of the database for us alone, and with one for everybody."""
+_ORDINARY = _with_burst(3.0, (8, 16), 10)
+COMPARED: dict[str, tuple[int, Uploads, Conditions]] = {
     "diurnal with bursts": (7, _diurnal, Conditions()),
-    "endless trickle": (2, _trickle, Conditions()),
-    "mass upload": (1, _mass_upload, Conditions()),
+    "endless trickle": (2, _with_burst(5.0, (1, 3), 12), Conditions()),
+    "mass upload": (1, _with_burst(2.0, (2, 8), 160, 1800), Conditions()),
     "quiet week": (7, _scattered(0.25), Conditions()),
-    "phantom rows": (2, _ordinary, Conditions()),
+    "phantom rows": (2, _ORDINARY, Conditions()),
     "hourly bursts": (2, _hourly, Conditions()),
     "long encodes": (3, _scattered(1.5), Conditions()),
     "sparse, minimum 0": (7, _scattered(0.25), Conditions(low=0)),
-    "Spot, slow to go": (2, _ordinary, Conditions(spot_mean_s=10.0 * HOUR_S, linger_s=600.0)),
+    "Spot, slow to go": (2, _ORDINARY, Conditions(spot_mean_s=10.0 * HOUR_S, linger_s=600.0)),
     "boots without a worker": (2, _diurnal, Conditions(dead_boots=0.05)),
-    **{
-        name: (1, _outage, Conditions(everybody_s=(from_s, from_s + OUTAGE_S)))
-        for name, from_s in OUTAGES.items()
-    },
 }
+TRACES = COMPARED | {name: (1, _outage, conditions) for name, conditions in OUTAGES.items()}
 """Each trace's days, uploads and conditions."""
 
 
-def make_trace(name: str, seed: int, at_most_days: int | None = None, *, outage: bool = True) -> Trace:
-    """Draw one trace; the same arguments always give the same. Without ``outage`` one of `OUTAGES` has none."""
-    days, uploads, conditions = TRACES[name]
-    days = days if at_most_days is None else min(days, at_most_days)
-    in_outage = name in OUTAGES
-    rng = np.random.default_rng([seed, 10 if in_outage else list(TRACES).index(name)])
+def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
+    """Draw one trace; the same arguments always give the same."""
+    most_days, uploads, conditions = TRACES[name]
+    days = min(most_days, at_most_days or most_days)
+    rng = np.random.default_rng([seed, min(list(TRACES).index(name), len(COMPARED))])
     scattered, bursts = uploads(rng, days)
     at = np.concatenate([scattered, *bursts])
     burst_of = np.repeat(np.arange(-1, len(bursts)), [scattered.size, *(burst.size for burst in bursts)])
     order = np.argsort(at, kind="stable")
-    at, burst_of = at[order], burst_of[order]
     if name == "long encodes":
         jobs = np.exp(rng.uniform(np.log(HOUR_S), np.log(8 * HOUR_S), at.size))
     else:
         jobs = rng.lognormal(np.log(JOB_MEDIAN_S), JOB_SIGMA, at.size)
-    phantoms: list[tuple[float, float]] = []
-    if name == "phantom rows":
-        for _ in range(6 * days):  # most are found by their silence, some only when the lease runs out
-            start = rng.uniform(0, days * DAY_S)
-            phantoms.append((start, start + (4 * HOUR_S if rng.uniform() < 0.25 else rng.uniform(120, 300))))
-    outages = []
+    phantoms = [_phantom(rng, days) for _ in range(6 * days if name == "phantom rows" else 0)]
     deletions = [_poisson(rng, 1.0 if conditions.low else 0.0, 0, days * DAY_S)]
+    outages = []
     for day in range(days):
         deletions.append(_burst(rng, day * DAY_S + rng.uniform(8, 20) * HOUR_S, DELETION_BATCH, 30))
         for source in SOURCES:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
-    if in_outage:
-        outages = [("database", OUTAGE_FROM_S, OUTAGE_FROM_S + OUTAGE_S)] if outage else []
+    if name in OUTAGES:
+        outages = [] if name == "no outage" else [("database", *AWAY)]
     return Trace(
-        name=name,
         length_s=days * DAY_S,
-        arrivals_s=tuple(at.tolist()),
+        arrivals_s=tuple(at[order].tolist()),
         jobs_s=tuple(jobs.tolist()),
-        burst_of=tuple(burst_of.tolist()),
+        burst_of=tuple(burst_of[order].tolist()),
         phantoms_s=tuple(phantoms),
         deletions_s=tuple(np.sort(np.concatenate(deletions)).tolist()),
-        outages_s=tuple(outages),
-        runs=schedule(days * DAY_S, tuple(outages), rng),
-        conditions=conditions if outage else Conditions(),
+        runs=_schedule(days * DAY_S, outages, rng),
+        conditions=conditions,
     )
 
 
-def schedule(
-    length_s: float, outages_s: tuple[tuple[str, float, float], ...], rng: np.random.Generator
+def _phantom(rng: np.random.Generator, days: int) -> tuple[float, float]:
+    """Draw a row without a worker: most are found by their silence, some only when the lease runs out."""
+    start = rng.uniform(0, days * DAY_S)
+    return start, start + (4 * HOUR_S if rng.uniform() < 0.25 else rng.uniform(120, 300))
+
+
+def _schedule(
+    length_s: float, outages: list[tuple[str, float, float]], rng: np.random.Generator
 ) -> tuple[ScheduledRun, ...]:
     """Draw a run a minute: when it measures, what it can read, when its point and its decision arrive."""
     count = int(length_s // MINUTE_S)
@@ -205,7 +205,7 @@ def schedule(
     at_s = np.sort(starts_s + rng.uniform(*MEASURE_AFTER_S, count))
     at_s = at_s[at_s < length_s]
     known = {source: np.ones(at_s.size, dtype=bool) for source in SOURCES}
-    for source, from_s, to_s in outages_s:
+    for source, from_s, to_s in outages:
         known[source] &= (at_s < from_s) | (at_s > to_s)
     readable_s = at_s + rng.exponential(LAG_MEAN_S, at_s.size)
     put = known["cloudwatch"] & (rng.uniform(size=at_s.size) >= LOST)

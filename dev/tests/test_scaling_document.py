@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from dev.bench.report import END, begin
+from dev.simulation.__main__ import COMMAND, PLACE
+from dev.simulation.group import SURVIVE
 from dev.simulation.policies import BLIND, IDLE_AGENTS, MAKERS, RECLAIM
-from dev.simulation.report import BEGIN, COMPARED, CURVE_TRACES, END, SURVIVE
+from dev.simulation.report import COST, CURVE_TRACES, WAIT
+from dev.simulation.traces import COMPARED
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 BUILDKITE, PLATFORM, MAXIMUM = "buildkite, both ways", "platform, as deployed", "always the maximum"
-WAIT, COST = "mean wait, min", "cost"
 
 
 def rows(heading):
     """The rows of the table under a heading, each by its columns, without intervals."""
-    written = DOCUMENT[DOCUMENT.index(BEGIN) : DOCUMENT.index(END)]
+    written = DOCUMENT[DOCUMENT.index(begin(PLACE, COMMAND)) : DOCUMENT.index(END)]
     part = written[written.index(f"### {heading}\n") :].split("\n### ")[0]
     titles, _, *lines = (re.sub(r" ± [\d.]+", "", line) for line in part.splitlines() if line.startswith("|"))
     split = lambda line: [cell.strip() for cell in line.strip("|").split("|")]  # noqa: E731
@@ -32,7 +35,7 @@ def figure(trace, policy, column, safety):
     return float(COMPARISON[trace, policy][f"{column}, {safety}"])
 
 
-def span(policy, column, safety, traces=COMPARED[:5]):
+def span(policy, column, safety, traces=tuple(COMPARED)[:5]):
     values = [figure(trace, policy, column, safety) for trace in traces]
     return f"{min(values):.2f} to {max(values):.2f}"
 
