@@ -47,12 +47,8 @@ def beat(redis_url: str, video_ids: Iterable[int]) -> None:
     """Empty Redis and set the heartbeats of these videos for an hour."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-        pipeline = client.pipeline(transaction=False)
-        for count, video_id in enumerate(video_ids, start=1):
-            pipeline.set(heartbeat_key(video_id), "1", ex=3600)
-            if count % 10_000 == 0:
-                pipeline.execute()
-        pipeline.execute()
+        for video_id in video_ids:
+            client.set(heartbeat_key(video_id), "1", ex=3600)
 
 
 def query(dsn: str, statement: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:

@@ -7,17 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dev.bench import academy
 from dev.bench.peers import installed
 from dev.bench.report import RATIO, Figure, Say, Section, Table, number, ratios, spread
+from dev.bench.rivals import BATCH, LANES
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 
 TITLE = "The database step, against other job queues"
 
-BATCH = 150
 WIDTH = 400
 """Bytes of a row, in every contender's table."""
 
-LANES = 5  # the workflow's MaxConcurrency
 OURS = f"this product, as the workflow does it: {LANES} lanes, {BATCH} a batch, each row read again"
 LEAST = "the least: one UPDATE of what has expired, on the platform's table"
 PG_BOSS = "pg-boss, its expiry statement"

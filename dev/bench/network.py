@@ -6,10 +6,13 @@ AWS is the emulator.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
-from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed_behind_relays
+from dev.bench import rivals
+from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed
 from dev.bench.report import RATIO, Figure, Say, Section, Table, number, ratios, spread
-from dev.bench.rivals import Floor, platform
 
 TITLE = "A backlog over a network"
 
@@ -20,33 +23,40 @@ SIZES = (100, 1_000, 10_000)
 SAMPLE = 300
 """Videos that the platform's way puts back in each repeat; each takes it the same time."""
 
-LANES = 5  # the workflow's MaxConcurrency
 OURS, PLATFORM = "this product", "the platform's way"
-FLOOR = f"the floor, {LANES} lanes"
+FLOOR = f"the floor, {rivals.LANES} lanes"
+Seconds = dict[str, dict[int, list[float]]]
 
 
 def measure(*, quick: bool, say: Say) -> Section:
     """Run every contender in turn, so that each repeat pairs them."""
     sizes, repeats, sample = (SIZES[:2], 1, 50) if quick else (SIZES, 5, SAMPLE)
-    seconds: dict[str, dict[int, list[float]]] = {
-        name: {size: [] for size in sizes} for name in (OURS, FLOOR)
-    }
-    each_s: list[float] = []
+    seconds: Seconds = {name: {size: [] for size in sizes} for name in (OURS, FLOOR, PLATFORM)}
     delays_s = {server: latency_ms / 1000 for server, latency_ms in LATENCY_MS.items()}
-    with deployed_behind_relays(delays_s) as here, Floor(here.places, lanes=LANES) as floor:
+    with (
+        deployed(delays_s) as here,
+        ProcessPoolExecutor(
+            rivals.LANES,
+            get_context("spawn"),
+            rivals.opened,
+            (here.reached.postgres_dsn, here.reached.endpoint_url),
+        ) as lanes,
+    ):
+        floor = partial(rivals.floor, lanes, here.reached)
+        _timed(here, SIZES[1], floor)  # makes the first calls of every lane
         for turn in range(repeats):
+            each_s = _timed(here, sample, partial(rivals.platform, here.reached)) / sample
             for size in sizes:
                 here.prepare(size)
                 seconds[OURS][size].append(here.reclaim(size))
-                seconds[FLOOR][size].append(_timed(here, size, floor.run))
-            each_s.append(_timed(here, sample, lambda ids: platform(here.places, ids)) / sample)
+                seconds[FLOOR][size].append(_timed(here, size, floor))
+                seconds[PLATFORM][size].append(each_s * size)
             times = ", ".join(f"{name} {times[sizes[-1]][-1]:.2f} s" for name, times in seconds.items())
-            say(f"{turn + 1}/{repeats}  {sizes[-1]} videos: {times}; one by one {each_s[-1]:.4f} s each")
-    seconds[PLATFORM] = {size: [each * size for each in each_s] for size in sizes}
+            say(f"{turn + 1}/{repeats}  {sizes[-1]} videos: {times}")
     return Section("network", TITLE, _figures(seconds, sizes[-1]), [_table(seconds)])
 
 
-def _figures(seconds: dict[str, dict[int, list[float]]], size: int) -> list[Figure]:
+def _figures(seconds: Seconds, size: int) -> list[Figure]:
     ours, floor, platforms = (seconds[name][size] for name in (OURS, FLOOR, PLATFORM))
     faster, above = f"{size:,} videos: times as fast as", f"{size:,} videos: duration, times that of"
     return [
@@ -55,7 +65,7 @@ def _figures(seconds: dict[str, dict[int, list[float]]], size: int) -> list[Figu
     ]
 
 
-def _table(seconds: dict[str, dict[int, list[float]]]) -> Table:
+def _table(seconds: Seconds) -> Table:
     added = ", ".join(f"{number(ms)} ms to {server}" for server, ms in LATENCY_MS.items())
     rows = [(number(size), *(spread(times[size]) for times in seconds.values())) for size in seconds[OURS]]
     return Table(f"Seconds, with {added} added to each round trip", ("stale videos", *seconds), rows)

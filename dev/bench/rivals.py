@@ -6,18 +6,19 @@ calls. It checks nothing, fences nothing and reports nothing.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
-from multiprocessing import get_context
-from typing import Any, NamedTuple, Self
+from functools import cache, partial
+from typing import Any
 
 import redis
 
 from dev.bench import academy
-from dev.local.stack import Clients
+from dev.local.stack import Clients, Stack
 
 BATCH, ENTRIES_PER_CALL = 150, 10
+LANES = 5  # the workflow's MaxConcurrency
 CALLS_AT_ONCE = 5  # as Enqueue makes them
 
 # The statements of the platform's command, as Django's ORM words them: a Django model reads every column.
@@ -38,22 +39,12 @@ RETURNING id, file_key
 """
 
 
-class Places(NamedTuple):
-    """Where a contender finds the servers."""
-
-    dsn: str
-    redis_url: str
-    sqs_endpoint_url: str
-    queue_url: str
-
-
-def platform(places: Places, video_ids: Sequence[int]) -> None:
+def platform(stack: Stack, video_ids: Sequence[int]) -> None:
     """Reclaim as ``manage.py reconcile_video_processing`` does, one by one."""
-    sqs: Any = Clients(places.sqs_endpoint_url).of("sqs")
-    name = places.queue_url.rpartition("/")[2]
+    sqs = stack.clients.sqs
     with (
-        redis.Redis.from_url(places.redis_url) as beats,
-        closing(academy.connect(places.dsn)) as connection,
+        redis.Redis.from_url(stack.redis_url) as beats,
+        closing(academy.connect(stack.postgres_dsn)) as connection,
         connection.cursor() as cursor,
     ):
         for video_id in video_ids:
@@ -65,43 +56,25 @@ def platform(places: Places, video_ids: Sequence[int]) -> None:
             cursor.execute("COMMIT")
             cursor.execute(_REFRESH, (video_id,))
             _, _, _, file_key, *_ = cursor.fetchone() or ()
-            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            url = sqs.get_queue_url(QueueName=stack.queue_url.rpartition("/")[2])["QueueUrl"]
             sqs.send_message(QueueUrl=url, MessageBody=_body(video_id, str(file_key)))
 
 
-class Floor:
-    """The floor on several lanes, each a process whose clients are warm and send several calls side by side."""
-
-    def __init__(self, places: Places, *, lanes: int) -> None:
-        self._lanes = lanes
-        self._pool = ProcessPoolExecutor(lanes, get_context("spawn"), initializer=_open, initargs=(places,))
-        list(self._pool.map(_drain, [[]] * lanes * 4))
-
-    def run(self, video_ids: Sequence[int]) -> None:
-        """Reclaim and send all."""
-        batches = [list(video_ids[start : start + BATCH]) for start in range(0, len(video_ids), BATCH)]
-        list(self._pool.map(_drain, [batches[lane :: self._lanes] for lane in range(self._lanes)]))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+def floor(lanes: Executor, stack: Stack, video_ids: Sequence[int]) -> None:
+    """Reclaim and send all on lanes, each a process whose clients stay open and send several calls side by side."""
+    batches = [list(video_ids[start : start + BATCH]) for start in range(0, len(video_ids), BATCH)]
+    drain = partial(_drain, stack.postgres_dsn, stack.endpoint_url, stack.queue_url)
+    list(lanes.map(drain, [batches[lane::LANES] for lane in range(LANES)]))
 
 
-_lane: tuple[Any, Any, str, ThreadPoolExecutor] | None = None
+@cache
+def opened(dsn: str, endpoint_url: str) -> tuple[Any, Any, ThreadPoolExecutor]:
+    """Return what a lane keeps open: a connection, a client of SQS, and threads that call it."""
+    return academy.connect(dsn), Clients(endpoint_url).sqs, ThreadPoolExecutor(CALLS_AT_ONCE)
 
 
-def _open(places: Places) -> None:
-    global _lane
-    sqs: Any = Clients(places.sqs_endpoint_url).of("sqs")
-    sqs.get_queue_attributes(QueueUrl=places.queue_url, AttributeNames=["QueueArn"])
-    _lane = academy.connect(places.dsn), sqs, places.queue_url, ThreadPoolExecutor(CALLS_AT_ONCE)
-
-
-def _drain(batches: Sequence[Sequence[int]]) -> None:
-    assert _lane is not None
-    connection, sqs, queue_url, calls = _lane
+def _drain(dsn: str, endpoint_url: str, queue_url: str, batches: Sequence[Sequence[int]]) -> None:
+    connection, sqs, calls = opened(dsn, endpoint_url)
 
     def send(rows: Sequence[tuple[int, str]]) -> None:
         entries = [{"Id": str(row[0]), "MessageBody": _body(*row)} for row in rows]

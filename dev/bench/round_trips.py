@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed_behind_relays
+from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed
 from dev.bench.report import Figure, Say, Section, Table, number
 
 TITLE = "Round trips"
@@ -20,7 +20,7 @@ _PLATFORM = ("the platform's own way, per video", "5", "1", "2", "0", "8")
 def measure(*, quick: bool, say: Say) -> Section:
     """Count what one execution asks over stale videos, and one over videos whose workers live."""
     videos = 6_000 if quick else 10_000  # fewer make smaller batches
-    with deployed_behind_relays(dict.fromkeys((*STORES, OTHER_AWS), PAUSE_S)) as here:
+    with deployed(dict.fromkeys((*STORES, OTHER_AWS), PAUSE_S)) as here:
         for _ in range(2):  # the first run opens the connections that warm functions keep
             here.prepare(videos)
             busy = _count(here, videos)
@@ -44,7 +44,6 @@ def measure(*, quick: bool, say: Say) -> Section:
 
 
 def _count(here: Deployed, videos: int) -> Counter[str]:
-    assert here.relays is not None
-    before = Counter(here.relays.round_trips())
+    before = Counter({name: relay.round_trips for name, relay in here.relays.items()})
     here.reclaim(videos)
-    return Counter(here.relays.round_trips()) - before
+    return Counter({name: relay.round_trips for name, relay in here.relays.items()}) - before
