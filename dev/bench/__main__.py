@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
 
     run = report.load()
+    run.machine = report.machine()
     for name in chosen.names or MEASURES:
         measured = MEASURES[name](quick=chosen.quick, say=partial(_say, name))
-        sections = run.sections | {name: structs.replace(measured, measured=report.moment())}
-        run = report.Run(report.machine(), {one: sections[one] for one in MEASURES if one in sections})
+        run.sections[name] = structs.replace(measured, measured=report.moment())
         print(report.render(run.sections[name]), end="\n\n", flush=True)
         if not chosen.quick:
             run.save()

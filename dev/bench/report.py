@@ -28,15 +28,9 @@ Say = Callable[[str], None]
 
 
 class Figure(msgspec.Struct, frozen=True, tag=True):
-    """What was measured, once per repeat.
+    """What was measured, once per repeat; ``label`` names it for people.
 
-    Attributes:
-        key: its name in stored runs, unique within a section.
-        label: its name for people.
-        unit: `RATIO` for ratios, which can be compared between machines.
-        values: one per repeat; the median is quoted.
-        goal: the bound of the median, if any; a median that equals it meets it.
-        better: the direction of improvement, from which the goal follows.
+    ``goal`` is the bound of the median, if any: the most where lower is better, else the least.
     """
 
     key: str
@@ -47,20 +41,23 @@ class Figure(msgspec.Struct, frozen=True, tag=True):
     better: Literal["lower", "higher"] = "lower"
 
     @property
+    def median(self) -> float:
+        """The median of the repeats."""
+        return statistics.median(self.values)
+
+    @property
     def met(self) -> bool | None:
         """Whether the median meets the goal; None without a goal."""
         if self.goal is None:
             return None
-        median = statistics.median(self.values)
-        return median <= self.goal if self.better == "lower" else median >= self.goal
+        return self.median <= self.goal if self.better == "lower" else self.median >= self.goal
 
     @property
     def quoted(self) -> str:
         """The median with its unit."""
-        median = statistics.median(self.values)
         if self.unit == "$":
-            return f"${median:,.2f}"
-        return number(median) + (self.unit if self.unit in ("", RATIO) else f" {self.unit}")
+            return f"${self.median:,.2f}"
+        return number(self.median) + (self.unit if self.unit in ("", RATIO) else f" {self.unit}")
 
 
 class Table(msgspec.Struct, frozen=True, tag=True):
@@ -72,11 +69,7 @@ class Table(msgspec.Struct, frozen=True, tag=True):
 
 
 class Section(msgspec.Struct, frozen=True, tag=True):
-    """The result of one measure.
-
-    ``title`` is its heading in the document, ``facts`` are values that other commands use, ``measured`` says when
-    and under which load.
-    """
+    """The result of one measure: ``facts`` are for other commands, ``measured`` says when and under which load."""
 
     name: str
     title: str
@@ -105,19 +98,17 @@ class Run(msgspec.Struct, tag=True):
 
 
 def load(path: Path = STORED) -> Run:
-    """Read a stored run."""
-    run = Run()
-    for text in path.read_bytes().splitlines():
-        line = msgspec.json.decode(text, type=Run | Section | Figure | Table)
-        match line:
-            case Run():
-                run = line
-            case Section():
-                run.sections[line.name] = line
-            case Figure():
-                list(run.sections.values())[-1].figures.append(line)
-            case Table():
-                list(run.sections.values())[-1].tables.append(line)
+    """Read a stored run: each section is followed by its figures and tables."""
+    first, *lines = path.read_bytes().splitlines()
+    run, section = msgspec.json.decode(first, type=Run), Section("", "", [])
+    for text in lines:
+        line = msgspec.json.decode(text, type=Section | Figure | Table)
+        if isinstance(line, Section):
+            section = run.sections[line.name] = line
+        elif isinstance(line, Figure):
+            section.figures.append(line)
+        else:
+            section.tables.append(line)
     return run
 
 
@@ -172,15 +163,11 @@ def render(section: Section) -> str:
 
 def goals(run: Run) -> str:
     """Return the machine and all figures that have a goal, as Markdown."""
-    rows = [
-        (
-            f"[{section.title}](#{re.sub(r'[^a-z0-9 -]', '', section.title.lower()).replace(' ', '-')})",
-            *_row(one),
-        )
-        for section in run.sections.values()
-        for one in section.figures
-        if one.goal is not None
-    ]
+    rows = []
+    for section in run.sections.values():
+        anchor = re.sub(r"[^a-z0-9 -]", "", section.title.lower()).replace(" ", "-")
+        linked = f"[{section.title}](#{anchor})"
+        rows += [(linked, *_row(one)) for one in section.figures if one.goal is not None]
     return f"Machine: {run.machine}.\n\n{table(('', *_HEAD), rows)}"
 
 

@@ -119,6 +119,7 @@ def test_an_unprotected_busy_instance_is_ended_and_its_video_comes_back():
     outcome = simulate(trace([0] * 4, [900] * 4, length_s=3 * HOUR_S), policy, start=4)
     assert outcome.killed == 3
     assert outcome.work_s == pytest.approx(4 * 900)  # in the end all four are done
+    assert outcome.waits_s.tolist() == [0] * 4, "a wait ends when a video is begun for the first time"
     silent = policy.seen[3:].index((1, 3))
     assert fleet.SILENCE_S[0] / 60 - 1 <= silent + 1 <= fleet.SILENCE_S[1] / 60 + 1
 

