@@ -40,10 +40,9 @@ class FleetSimulation(WorkerGroup):
         self.trace, self.policy = trace, policy
         self.waiting: deque[int] = deque()
         self.uploaded = self.encoding = 0
-        self.ownerless = 0  # rows in PROCESSING without a worker
-        self.lingering_until_s: list[
-            float
-        ] = []  # until when dead instances in Terminating:Wait hold some of them
+        self.ownerless = 0  # rows in PROCESSING whose worker is dead
+        # Until when each of their instances stays in Terminating:Wait.
+        self.lingering_until_s: list[float] = []
         self.begun_s = [-1.0] * len(trace.arrivals_s)
         self.published: tuple[Points, Points, Points] = ({}, {}, {})
         self.visible = self.idle_minutes = 0
@@ -51,9 +50,6 @@ class FleetSimulation(WorkerGroup):
             self.at(at_s, self._upload, job)
         for at_s in trace.deletions_s:
             self.at(at_s, self._receive, DELETION)
-        for from_s, to_s in trace.phantoms_s:
-            self.at(from_s, self._count_ownerless, 1)
-            self.at(to_s, self._count_ownerless, -1)
         self.at(trace.conditions.everybody_s[1], self._resume)
 
     def run(self) -> Outcome:
@@ -73,7 +69,8 @@ class FleetSimulation(WorkerGroup):
 
     def _look(self, scheduled: ScheduledRun) -> View:
         """Give what a run can see, and count for how long WorkersIdle has had a reason to ring."""
-        processing = self.encoding + self.ownerless
+        phantoms = sum(from_s <= self.now_s < to_s for from_s, to_s in self.trace.phantoms_s)
+        processing = self.encoding + self.ownerless + phantoms
         lingering = sum(until_s > self.now_s for until_s in self.lingering_until_s)
         held_by_draining = lingering + sum(worker.encodes() for worker in self.draining)
         in_service = self.in_service()
@@ -114,9 +111,6 @@ class FleetSimulation(WorkerGroup):
         else:
             self.ownerless -= 1
             self._upload(job)
-
-    def _count_ownerless(self, change: int) -> None:
-        self.ownerless += change
 
     def _resume(self) -> None:
         while self.waiting and self.idle:
