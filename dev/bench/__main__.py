@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from msgspec import structs
 
@@ -33,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = report.load()
     run.machine = report.machine()
     for name in chosen.names or MEASURES:
-        measured = MEASURES[name](quick=chosen.quick, say=partial(_say, name))
-        run.sections[name] = structs.replace(measured, measured=report.moment())
+        run.sections[name] = structs.replace(MEASURES[name](quick=chosen.quick), measured=report.moment())
         print(report.render(run.sections[name]), end="\n\n", flush=True)
         if not chosen.quick:
             run.save()
@@ -46,10 +44,6 @@ def blocks(run: report.Run) -> dict[str, str]:
     """Return what the document says of a run, by the name of the place."""
     sections = {name: report.render(section) for name, section in run.sections.items()}
     return sections | {report.GOALS: report.goals(run)}
-
-
-def _say(name: str, line: str) -> None:
-    print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from typing import Any
 
 from dev import cost as model
 from dev.bench.deployed import Deployed, deployed
-from dev.bench.report import Figure, Say, Section
+from dev.bench.report import Figure, Section, say
 
 TITLE = "Cost"
 _EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:bench:cost"
 
 
-def measure(*, quick: bool, say: Say) -> Section:
+def measure(*, quick: bool) -> Section:
     """Time each function's warm call on the local stack, and count the rest."""
     durations_s = _time_functions(2 if quick else 7)
     say(", ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items()))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dev.bench import academy
 from dev.bench.peers import installed
-from dev.bench.report import RATIO, Figure, Say, Section, Table, number, ratios, spread
+from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
 from dev.bench.rivals import BATCH, LANES
 from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
@@ -30,7 +30,7 @@ WHERE status = 'PROCESSING' AND leased_until < now() RETURNING id
 """
 
 
-def measure(*, quick: bool, say: Say) -> Section:
+def measure(*, quick: bool) -> Section:
     """Time every contender in turn, so that each repeat pairs them."""
     repeats = {1_000: 1} if quick else {10_000: 5, 50_000: 3}  # a listing has at most 50,000
     taken_s: dict[int, dict[str, list[float]]] = {size: {} for size in repeats}

