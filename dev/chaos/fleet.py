@@ -11,7 +11,7 @@ from dev.chaos.environment import Plan, Tally
 from dev.chaos.history import Record
 from dev.chaos.schedule import Party, Schedule
 from dev.local.worker import Manner, Pace, UnreachableError, Worker
-from dev.local.worker.messages import FAILURES
+from dev.local.worker.contract import FAILURES
 
 _MANNERS: tuple[tuple[Manner, int], ...] = (("fast", 6), ("older", 3), ("contract", 1))
 _DEATHS = 0.03
@@ -44,9 +44,11 @@ class Fleet:
         while len(self._living) < self.plan.workers:
             name = f"i-{next(self._numbers):017x}"
             manners, weights = zip(*_MANNERS, strict=True)
+            encode_s = self._random.choice((20, 60, 300, 900))
+            slowness = self._random.choices((1.0, 1.4), (9, 1))[0]
             pace = Pace(
-                encode_s=self._random.choice((20, 60, 300, 900)),
-                slowness=self._random.choices((1.0, 1.4), (9, 1))[0],
+                beat_every_s=20 * slowness,
+                encode_s=encode_s * slowness,
                 lease_s=self._random.choices((14_400, 600), (4, 1))[0],
             )
             worker = self.make(
@@ -57,7 +59,8 @@ class Fleet:
                 seed=self._random.getrandbits(30),
                 pace=pace,
                 tell=self._tell,
-                clock=self.schedule,
+                now=self.schedule.now,
+                sleep=self.schedule.sleep,
             )
             self._living[name] = worker, self.schedule.start(name, partial(self._live, worker))
 

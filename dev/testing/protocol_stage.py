@@ -62,7 +62,8 @@ class Stage:
             redis_url=self._redis_url,
             pace=settings.pop("pace", Pace(encode_s=0)),
             tell=settings.pop("tell", self.record.tell),
-            clock=self.schedule,
+            now=self.schedule.now,
+            sleep=self.schedule.sleep,
             **settings,
         )
         self._workers.append(worker)

@@ -205,7 +205,7 @@ def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(st
 def test_a_completion_that_comes_too_early_is_tried_again(monkeypatch, stage, hooked, draining):
     (instance,) = hooked.busy(1)
     worker = draining(instance)
-    monkeypatch.setattr(worker, "_pace", Pace(time_scale=0))
+    monkeypatch.setattr(worker, "pace", Pace(time_scale=0))
     early = iter([True])
     let_go = Instance.let_go
 

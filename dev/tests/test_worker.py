@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -230,10 +231,8 @@ def process(stage, postgres, valkey, tmp_path):
 def test_as_a_process_it_can_be_killed(academy, waiting, process):
     worker = process()
     worker.wait_ready(lambda: '"beat"' in worker.log.read_text())
-    worker.pause()
-    worker.resume()
-    worker.cut_off()
-    worker.reconnect()
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # cut off from Redis, and connected again
+        worker.send(number)
     assert worker.running
 
     worker.kill()

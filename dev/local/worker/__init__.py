@@ -4,20 +4,17 @@ It encodes nothing: as an object (`Worker`), as a process (`WorkerProcess`) and 
 (``python -m dev.local.worker``).
 """
 
-from dev.local.worker.contract import Worker
+from dev.local.worker.contract import UnreachableError, Worker
 from dev.local.worker.draining import DrainingWorker, Instance
 from dev.local.worker.process import WorkerProcess
-from dev.local.worker.records import Clock, Job, Manner, Pace, RealClock
-from dev.local.worker.rows import UnreachableError
+from dev.local.worker.records import Job, Manner, Pace
 
 __all__ = [
-    "Clock",
     "DrainingWorker",
     "Instance",
     "Job",
     "Manner",
     "Pace",
-    "RealClock",
     "UnreachableError",
     "Worker",
     "WorkerProcess",

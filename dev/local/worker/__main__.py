@@ -5,6 +5,7 @@ by itself when PostgreSQL or SQS can't be reached for a while.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from dev.local import metadata
 from dev.local.stack import Clients, NoStack, Stack
 from dev.local.worker import DrainingWorker, Instance, Manner, Pace, UnreachableError, Worker
 
+_HOOK = "finish-encode"
+_PLACES = ("dsn", "redis_url", "queue_url", "endpoint_url", "region")
+
 
 def _print(event: dict[str, Any]) -> None:
     # In one write, so that a killed worker leaves no part of a line.
@@ -23,79 +27,45 @@ def _print(event: dict[str, Any]) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m dev.local.worker", description="A worker for the local stack."
+        prog="python -m dev.local.worker",
+        description="A worker for the local stack.",
+        epilog="dev/local/worker/records.py says what the manners and the times are.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--name", default=f"worker-{os.getpid()}")
-    parser.add_argument("--dsn", help="this and the next four: by default those of the running stack")
-    parser.add_argument("--redis-url")
-    parser.add_argument("--queue-url")
-    parser.add_argument("--endpoint-url")
-    parser.add_argument("--region")
-    parser.add_argument("--encode-s", type=float, default=60, help="seconds that a video takes (60)")
-    parser.add_argument("--lease-s", type=float, default=14_400, help="seconds that a lease lasts (14,400)")
-    parser.add_argument("--time-scale", type=float, default=1.0, help="real seconds per second (1)")
-    parser.add_argument("--slowness", type=float, default=1.0, help="factor for heartbeats and encoding (1)")
-    parser.add_argument(
-        "--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/records.py"
-    )
-    parser.add_argument(
-        "--fenced", action="store_true", help="write a result only for a video that it still holds"
-    )
-    parser.add_argument("--failing-share", type=float, default=0.0, help="share of the videos that fail (0)")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--poll-s", type=int, default=1, help="seconds to wait for a message (1)")
-    parser.add_argument(
-        "--patience-s", type=float, default=60, help="seconds without a server before it ends (60)"
-    )
-    parser.add_argument("--max-jobs", type=int)
-    parser.add_argument("--instance", help="id of the emulator's instance that it runs on")
-    parser.add_argument("--group", help="the instance's group; by default that of the running stack")
-    parser.add_argument(
-        "--hook", default="finish-encode", help="the group's termination hook (finish-encode)"
-    )
+    add = parser.add_argument
+    add("--name", default=f"worker-{os.getpid()}", help="its name in leased_by")
+    for place in _PLACES:
+        add(f"--{place.replace('_', '-')}", help="without it: that of the running stack")
+    for time in dataclasses.fields(Pace):
+        add(f"--{time.name.replace('_', '-')}", type=float, default=time.default, help="see class Pace")
+    add("--manner", choices=get_args(Manner), default="contract", help="how it goes about a message")
+    add("--fenced", action="store_true", help="write a result only for a video that it still holds")
+    add("--failing-share", type=float, default=0.0, help="share of the videos that fail")
+    add("--patience-s", type=float, default=60, help="seconds without a server before it ends")
+    add("--max-jobs", type=int, help="end after so many messages")
+    add("--instance", help="id of the emulator's instance that it runs on")
+    add("--group", help="the instance's group; without it: that of the running stack")
     return parser.parse_args()
 
 
-def _addresses(given: argparse.Namespace) -> dict[str, str]:
-    """Return the addresses that are given; for others those of the running stack."""
-    names = ("dsn", "redis_url", "queue_url", "endpoint_url", "region")
-    addresses = {name: value for name in names if (value := getattr(given, name))}
-    if len(addresses) < len(names):
+def _worker(given: argparse.Namespace) -> Worker:
+    """Make the worker; what isn't given is taken from the running stack."""
+    places = {name: value for name in (*_PLACES, "group") if (value := getattr(given, name))}
+    if not places.keys() >= set(_PLACES):
         stack = Stack.load()
-        addresses = {**vars(stack), "dsn": stack.postgres_dsn, **addresses}
-    return addresses
-
-
-def _worker(given: argparse.Namespace, addresses: dict[str, str]) -> Worker:
-    clients = Clients(addresses["endpoint_url"], addresses["region"])
+        places = {**vars(stack), "dsn": stack.postgres_dsn, "group": stack.auto_scaling_group, **places}
+    clients = Clients(places["endpoint_url"], places["region"])
     settings: dict[str, Any] = {
         "sqs": clients.sqs,
-        "queue_url": addresses["queue_url"],
-        "dsn": addresses["dsn"],
-        "redis_url": addresses["redis_url"],
-        "pace": Pace(
-            time_scale=given.time_scale,
-            lease_s=given.lease_s,
-            encode_s=given.encode_s,
-            slowness=given.slowness,
-        ),
-        "manner": given.manner,
-        "fenced": given.fenced,
-        "failing_share": given.failing_share,
-        "seed": given.seed,
-        "patience_s": given.patience_s,
+        **{name: places[name] for name in ("dsn", "redis_url", "queue_url")},
+        **{name: getattr(given, name) for name in ("manner", "fenced", "failing_share", "patience_s")},
+        "pace": Pace(**{time.name: getattr(given, time.name) for time in dataclasses.fields(Pace)}),
         "tell": _print,
     }
     if given.instance is None:
         return Worker(given.name, **settings)
-    instance = Instance(
-        given.instance,
-        given.group or addresses["auto_scaling_group"],
-        given.hook,
-        clients.autoscaling,
-        metadata.url(addresses["endpoint_url"], given.instance),
-        beat_every_s=60 * given.time_scale,
-    )
+    address = metadata.url(places["endpoint_url"], given.instance)
+    instance = Instance(given.instance, places["group"], _HOOK, clients.autoscaling, address)
     return DrainingWorker(given.name, instance=instance, **settings)
 
 
@@ -103,17 +73,16 @@ def main() -> int:
     """Run one worker until SIGTERM or SIGINT, after which it finishes its video."""
     given = _parse()
     try:
-        addresses = _addresses(given)
+        worker = _worker(given)
     except NoStack as exc:
         print(exc, file=sys.stderr)
         return 1
-    worker = _worker(given, addresses)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
     signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))
     try:
-        worker.run(poll_s=given.poll_s, max_jobs=given.max_jobs)
+        worker.run(max_jobs=given.max_jobs)
     except UnreachableError as exc:
         print(exc, file=sys.stderr)
         return 1

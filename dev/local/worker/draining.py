@@ -2,22 +2,20 @@
 
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from dev.local.worker.contract import Worker
+from dev.local.worker.contract import FAILURES, Worker
 from dev.local.worker.records import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
 
-_ON_EC2 = "http://169.254.169.254"
 _TARGET = "latest/meta-data/autoscaling/target-lifecycle-state"
 _TOKEN_FOR_S = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-_COMPLETE_ATTEMPTS = 10
+_BEAT_EVERY_S, _COMPLETE_ATTEMPTS = 60, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +26,7 @@ class Instance:
     group: str  # the name of its Auto Scaling group
     hook: str  # the name of the group's termination lifecycle hook
     autoscaling: "AutoScalingClient"  # a client for Auto Scaling
-    metadata_url: str = _ON_EC2  # address of the instance metadata service
-    # real seconds between heartbeats of the lifecycle action; a fraction of the hook's HeartbeatTimeout
-    beat_every_s: float = 60
+    metadata_url: str = "http://169.254.169.254"  # address of the instance metadata service
 
     def is_leaving(self) -> bool:
         """Return whether the group is ending the instance.
@@ -64,18 +60,16 @@ class Instance:
             return str(answer.read().decode())
 
 
+@dataclass(kw_only=True, eq=False)
 class DrainingWorker(Worker):
     """A `Worker` on an EC2 instance of a group with a termination lifecycle hook."""
 
-    def __init__(self, name: str, *, instance: Instance, **settings: Any) -> None:  # noqa: ANN401 - of Worker
-        """Prepare a worker on ``instance``; ``settings`` are those of `Worker`."""
-        super().__init__(name, **settings)
-        self._instance = instance
-        self._action_beaten_s: float | None = None
+    instance: Instance
+    _action_due_s: float = 0
 
     def receive(self, *, wait_s: int = 0) -> Job | None:
         """Receive as `Worker.receive` does, but nothing once the instance is leaving: then `run` ends."""
-        if self._instance.is_leaving():
+        if self.instance.is_leaving():
             self.stop()
             return None
         return super().receive(wait_s=wait_s)
@@ -83,28 +77,25 @@ class DrainingWorker(Worker):
     def beat(self, job: Job, *, progress: bool = False) -> bool:
         """Write the heartbeat of the video, and that of the lifecycle action while the instance is leaving."""
         written = super().beat(job, progress=progress)
-        now_s = self._clock.now()
-        due = self._action_beaten_s is None or now_s - self._action_beaten_s >= self._instance.beat_every_s
-        if due and self._instance.is_leaving():
-            self._action_beaten_s = now_s
-            self._call("actionBeat", self._instance.beat)
+        if self.now() >= self._action_due_s and self.instance.is_leaving():
+            self._action_due_s = self.now() + self.pace.real_s(_BEAT_EVERY_S)
+            self._call("actionBeat", self.instance.beat)
         return written
 
     def run(self, *, poll_s: int = 1, max_jobs: int | None = None) -> None:
         """Work as `Worker.run` does; at the end let the instance go, if it is leaving."""
         super().run(poll_s=poll_s, max_jobs=max_jobs)
-        attempts = _COMPLETE_ATTEMPTS if self._instance.is_leaving() else 0
+        attempts = _COMPLETE_ATTEMPTS if self.instance.is_leaving() else 0
         # The metadata may change before the action begins; the first attempts then come too early.
-        while attempts and not self._call("instanceReleased", self._instance.let_go):
+        while attempts and not self._call("instanceReleased", self.instance.let_go):
             attempts -= 1
-            self._clock.sleep(self._pace.real_s(self._pace.beat_every_s))
+            self.sleep(self.pace.real_s(self.pace.beat_every_s))
 
-    def _call(self, event: str, call: Any) -> bool:  # noqa: ANN401 - a function without arguments
-        began = self._clock.now()
+    def _call(self, event: str, call: Callable[[], None]) -> bool:
         try:
             call()
-        except (BotoCoreError, ClientError) as exc:
-            self._record(f"{event}Failed", None, began, cause=str(exc))
+        except FAILURES as exc:
+            self._record(f"{event}Failed", cause=str(exc))
             return False
-        self._record(event, None, began)
+        self._record(event)
         return True

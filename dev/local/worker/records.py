@@ -1,8 +1,7 @@
-"""A worker's times and manners, its clock, and a received message."""
+"""A worker's times and manners, and a received message."""
 
-import time
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal
 
 Manner = Literal["contract", "fast", "older"]
 """How a worker goes about a message.
@@ -21,28 +20,6 @@ encodes, and deletes it at the end. Without the lock it gives the message back; 
 """
 
 
-class Clock(Protocol):
-    """The time by which a worker lives."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-
-
-class RealClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        time.sleep(seconds)
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The times of the contract in seconds, and their scale."""
@@ -52,7 +29,6 @@ class Pace:
     beat_every_s: float = 20  # time between heartbeats
     beat_ttl_s: float = 60  # time to live of a heartbeat
     encode_s: float = 60  # duration of one video
-    slowness: float = 1.0  # factor for the time between heartbeats and the duration of a video
 
     def real_s(self, seconds: float) -> float:
         """Return how long a time of the contract really is."""
@@ -67,23 +43,19 @@ class Pace:
 class Job:
     """A received message."""
 
-    video_id: int  # the video to encode
-    tenant_id: int  # the tenant of the video, which is part of the Redis keys
-    attempt: int  # 1 for the message of the upload, and for old messages without the field
     receipt: str  # the receipt handle of the message
     message: str  # the id of the message
     request: str  # the id that the worker gave to this receipt of the message
-    body: dict[str, Any] = field(default_factory=dict)  # the message as it was sent
+    body: dict[str, Any]  # the message as it was sent
 
     @property
-    def heartbeat_key(self) -> str:
-        """The Redis key of the video's heartbeat."""
-        return f"tenant:{self.tenant_id}:video:{self.video_id}:heartbeat"
+    def video_id(self) -> int:
+        """The video to encode."""
+        return int(self.body["video_id"])
 
-    @property
-    def cancel_key(self) -> str:
-        """The Redis key that a user's retry sets."""
-        return f"tenant:{self.tenant_id}:video:{self.video_id}:cancel_requested"
+    def key(self, name: str) -> str:
+        """The Redis key of this name that belongs to the video."""
+        return f"tenant:{self.body['tenant_id']}:video:{self.video_id}:{name}"
 
     @property
     def lock_key(self) -> str:
