@@ -51,13 +51,18 @@ def test_each_claims_in_its_manner(academy, stage, waiting, manner, holder, leas
     assert bool(stage.queue.bodies()) is (manner == "older")  # the others deleted it on receipt
 
 
-@pytest.mark.parametrize("manner", MANNERS)
-def test_each_finishes_its_video_and_leaves_nothing(academy, stage, waiting, manner):
-    worker = stage.worker("w", manner=manner)
+@pytest.mark.parametrize(
+    ("manner", "fenced", "key_stays"),
+    [("contract", False, True), ("contract", True, False), ("fast", False, False), ("older", False, False)],
+)
+def test_each_finishes_its_video_and_leaves_nothing_but_a_key_that_expires(
+    academy, stage, waiting, manner, fenced, key_stays
+):
+    worker = stage.worker("w", manner=manner, fenced=fenced)
     assert worker.work(worker.receive())
     assert row(academy, waiting)[:3] == ("READY", "", None)
     assert not stage.messages()
-    assert manner == "contract" or not keys(academy)
+    assert bool(keys(academy)) is key_stays
 
 
 @pytest.mark.parametrize("manner", MANNERS)
@@ -98,14 +103,23 @@ def test_a_failed_video_has_a_reason(academy, stage, waiting):
     assert row(academy, waiting)[4]
 
 
-@pytest.mark.parametrize(("fenced", "status"), [(False, "READY"), (True, "PROCESSING")])
-def test_only_a_fenced_worker_leaves_the_video_of_another_alone(academy, stage, waiting, fenced, status):
-    worker = stage.worker("former", fenced=fenced)
-    job = worker.receive()
-    since = worker.claim(job)
+@pytest.mark.parametrize(
+    ("manner", "fenced", "status", "key_stays"),
+    [
+        ("contract", False, "READY", True),
+        ("contract", True, "PROCESSING", True),
+        ("fast", True, "PROCESSING", False),
+        ("older", True, "PROCESSING", False),
+    ],
+)
+def test_what_becomes_of_a_video_and_its_heartbeat_that_are_another_s_by_now(
+    academy, stage, waiting, manner, fenced, status, key_stays
+):
+    stage.encode(waiting, name="former", manner=manner, fenced=fenced, hours=0.1)
     academy.sql("UPDATE video_video SET leased_by = 'another', processing_started_at = clock_timestamp()")
-    worker.complete(job, since)
+    stage.pass_time(370)
     assert row(academy, waiting)[0] == status
+    assert (f"tenant:1:video:{waiting}:heartbeat" in keys(academy)) is key_stays
 
 
 def test_it_recognizes_its_own_claim_after_a_lost_answer(stage, waiting):

@@ -146,10 +146,11 @@ class Worker:
         if since is None:
             return False
         self._encode(job)
+        ended = False
         if not (self._platform and self._cancelled(job, "stopped")):
             failed = self._random.random() < self.failing_share
-            self.complete(job, since, error="ffmpeg ended with status 1" if failed else None)
-        if self._platform:
+            ended = self.complete(job, since, error="ffmpeg ended with status 1" if failed else None)
+        if self._platform or (self.fenced and ended):  # without the fence the row may have been another's
             self._end_beat(job)
         if self._older:
             self._ask_redis("DEL", job.lock_key)

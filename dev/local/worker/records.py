@@ -7,7 +7,7 @@ Manner = Literal["contract", "fast", "older"]
 """How a worker goes about a message.
 
 ``contract``: as `docs/worker-contract.md` asks: it claims under a lease, beats, writes the end, and refuses
-whatever is not UPLOADED.
+whatever is not UPLOADED. It deletes the key only after a fenced end that was written.
 
 ``fast``: the platform's own worker on its fast path. It beats before the claim and deletes the key on its way out,
 even when its claim was refused; then it takes the video from whoever holds it and sends another message. Each
