@@ -10,7 +10,7 @@ import pytest
 
 from dev.local import ROOT
 from dev.local.emulator import CREDENTIALS, REGION
-from dev.settle.resources import PREFIX, Account, remove
+from dev.settle.account import PREFIX, Account
 
 
 @pytest.fixture
@@ -70,5 +70,5 @@ def test_what_it_made_goes_when_it_is_ended_in_the_middle_or_with_the_next_run(b
     running.stdout.close()
     if number == signal.SIGKILL:
         assert left(bench)
-        remove(Account(boto3.Session()))
+        Account(boto3.Session()).remove()
     assert left(bench) == []
