@@ -1,5 +1,6 @@
 """How an instance ends: the emulator's group and metadata, and the worker that finishes before it lets go."""
 
+import dataclasses
 import json
 import urllib.error
 import urllib.request
@@ -9,23 +10,21 @@ from botocore.exceptions import ClientError
 
 from dev.local import metadata
 from dev.local.emulator import REGION
-from dev.local.worker import DrainingWorker, Instance, Pace, WorkerProcess
+from dev.local.worker import DrainingWorker, Instance
 from dev.testing.workers import run_to_its_end
 
 HOOK = "finish-encode"
+STATE = "meta-data/autoscaling/target-lifecycle-state"
 
 
 class Group:
     """A group of up to 3 instances, with none, on the emulator of ``bench``."""
 
-    def __init__(self, bench, *, hook, protected=False):
-        self.endpoint_url, self.client, self.name = (
-            bench.emulator.endpoint_url,
-            bench.clients.autoscaling,
-            bench.name(),
-        )
+    def __init__(self, bench, *, hook="EC2_INSTANCE_TERMINATING", protected=False):
+        self.endpoint_url, self.name = bench.emulator.endpoint_url, bench.name()
+        self.client, named = bench.clients.autoscaling, {"AutoScalingGroupName": self.name}
         self.client.create_auto_scaling_group(
-            AutoScalingGroupName=self.name,
+            **named,
             MinSize=0,
             MaxSize=3,
             LaunchConfigurationName="any",
@@ -33,12 +32,8 @@ class Group:
             NewInstancesProtectedFromScaleIn=protected,
         )
         if hook:
-            self.client.put_lifecycle_hook(
-                AutoScalingGroupName=self.name,
-                LifecycleHookName=HOOK,
-                LifecycleTransition=f"autoscaling:{hook}",
-                DefaultResult="ABANDON",
-            )
+            transition = f"autoscaling:{hook}"
+            self.client.put_lifecycle_hook(**named, LifecycleHookName=HOOK, LifecycleTransition=transition)
 
     def resize(self, desired):
         """Set the desired capacity; return the ids of the instances."""
@@ -46,10 +41,11 @@ class Group:
         return list(self.states())
 
     def states(self):
-        (shown,) = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])[
-            "AutoScalingGroups"
-        ]
-        return {one["InstanceId"]: one["LifecycleState"] for one in shown["Instances"]}
+        return {one["InstanceId"]: one["LifecycleState"] for one in self.describe()["Instances"]}
+
+    def describe(self):
+        shown = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
+        return shown["AutoScalingGroups"][0]
 
     def instance(self, id_):
         return Instance(id_, self.name, HOOK, self.client, metadata.url(self.endpoint_url, id_))
@@ -63,7 +59,7 @@ class Group:
 
 @pytest.fixture
 def hooked(bench):
-    return Group(bench, hook="EC2_INSTANCE_TERMINATING")
+    return Group(bench)
 
 
 def test_an_instance_with_a_worker_waits_for_the_hook_and_leaves_the_desired_capacity(hooked):
@@ -80,21 +76,9 @@ def test_an_instance_with_a_worker_waits_for_the_hook_and_leaves_the_desired_cap
 
 def test_a_group_shows_its_instance_lifecycle_policy(hooked):
     policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
-    hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, InstanceLifecyclePolicy=policy)
-    hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, MaxSize=4)
-    (shown,) = hooked.client.describe_auto_scaling_groups(AutoScalingGroupNames=[hooked.name])[
-        "AutoScalingGroups"
-    ]
-    assert shown["InstanceLifecyclePolicy"] == policy
-
-
-def test_completing_the_action_ends_the_instance(hooked):
-    staying, leaving = hooked.busy(2)
-    hooked.resize(1)
-    leaving.beat()
-    assert leaving.id in hooked.states()
-    leaving.let_go()
-    assert list(hooked.states()) == [staying.id]
+    for change in ({"InstanceLifecyclePolicy": policy}, {"MaxSize": 4}):
+        hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, **change)
+    assert hooked.describe()["InstanceLifecyclePolicy"] == policy
 
 
 @pytest.mark.parametrize("call", ["beat", "let_go"])
@@ -126,21 +110,16 @@ def test_a_protected_instance_is_not_chosen_and_the_desired_capacity_drops(bench
     ("method", "item", "headers", "status"),
     [
         pytest.param("PUT", "api/token", {}, 400, id="token-without-a-time"),
-        pytest.param("GET", "meta-data/autoscaling/target-lifecycle-state", {}, 401, id="no-token"),
-        pytest.param(
-            "GET",
-            "meta-data/autoscaling/target-lifecycle-state",
-            {"X-aws-ec2-metadata-token": "made up"},
-            401,
-            id="another-token",
-        ),
+        pytest.param("GET", STATE, {}, 401, id="no-token"),
+        pytest.param("GET", STATE, {"X-aws-ec2-metadata-token": "made up"}, 401, id="another-token"),
     ],
 )
 def test_the_metadata_needs_a_token(hooked, method, item, headers, status):
     (id_,) = hooked.resize(1)
     address = f"{metadata.url(hooked.endpoint_url, id_)}/latest/{item}"
+    request = urllib.request.Request(address, method=method, headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(address, method=method, headers=headers))
+        urllib.request.urlopen(request)
     with refused.value:
         assert refused.value.code == status
 
@@ -155,12 +134,9 @@ def statuses(academy):
 
 
 @pytest.fixture
-def waiting(academy, stage):
+def waiting(stage):
     """The ids of two UPLOADED videos with messages in the queue."""
-    videos = [academy.add("UPLOADED") for _ in range(2)]
-    for video in videos:
-        stage.queue.put(json.dumps({"video_id": video, "tenant_id": 1, "attempt": 1}), sender="platform")
-    return videos
+    return [stage.upload() for _ in range(2)]
 
 
 @pytest.fixture
@@ -202,52 +178,27 @@ def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(st
     assert not [event for event in stage.told if "instanceReleased" in event["event"]]
 
 
-def test_a_completion_that_comes_too_early_is_tried_again(monkeypatch, stage, hooked, draining):
+def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, draining):
     (instance,) = hooked.busy(1)
-    worker = draining(instance)
-    monkeypatch.setattr(worker, "pace", Pace(time_scale=0))
-    early = iter([True])
-    let_go = Instance.let_go
-
-    def release(instance):
-        let_go(hooked.instance("i-0") if next(early, False) else instance)
-
-    monkeypatch.setattr(Instance, "let_go", release)
+    worker = draining(dataclasses.replace(instance, hook="none-yet"))
+    worker.sleep = lambda _seconds: setattr(worker, "instance", instance)
     hooked.resize(0)
     run_to_its_end(worker)
-    events = [event["event"] for event in stage.told if "instanceReleased" in event["event"]]
-    assert events == ["instanceReleasedFailed", "instanceReleased"]
+    assert [event["event"] for event in stage.told] == ["instanceReleasedFailed", "instanceReleased"]
     assert not hooked.states()
 
 
-def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(
-    academy, bench, hooked, postgres, valkey, tmp_path
-):
+def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(academy, bench, hooked, process):
     """It is chosen during the first of two videos."""
     url = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
-    videos = [academy.add("UPLOADED") for _ in range(2)]
-    for video in videos:
+    for video in [academy.add("UPLOADED") for _ in range(2)]:
         body = json.dumps({"video_id": video, "tenant_id": 1, "attempt": 1})
         bench.clients.sqs.send_message(QueueUrl=url, MessageBody=body)
     (id_,) = hooked.resize(1)
-    options = {
-        "dsn": postgres.dsn,
-        "redis-url": valkey.url,
-        "endpoint-url": hooked.endpoint_url,
-        "queue-url": url,
-        "region": REGION,
-        "instance": id_,
-        "group": hooked.name,
-        "encode-s": "5000",
-        "time-scale": "0.001",
-    }
-    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
-    worker = WorkerProcess(id_, *arguments, log=tmp_path / "worker.log")
-    try:
-        bench.until(lambda: "PROCESSING" in statuses(academy).values())
-        hooked.resize(0)
-        bench.until(lambda: not worker.running, limit_s=30)
-    finally:
-        worker.stop()
+    on_emulator = {"endpoint_url": hooked.endpoint_url, "queue_url": url, "group": hooked.name}
+    worker = process(id_, **on_emulator, instance=id_, encode_s=5000, time_scale=0.001)
+    bench.until(lambda: "PROCESSING" in statuses(academy).values())
+    hooked.resize(0)
+    bench.until(lambda: not worker.running, limit_s=30)
     assert sorted(statuses(academy).values()) == ["READY", "UPLOADED"]
     assert not hooked.states()
