@@ -2,15 +2,13 @@
 
 import json
 import re
-import signal
 from datetime import timedelta
 
 import pytest
 
-from dev.local.processes import free_port
 from dev.testing.emulator_bench import Bench
 
-MANNERS = ("contract", "fast", "older")
+NOWHERE = "127.0.0.1:9"
 
 
 @pytest.fixture
@@ -19,14 +17,20 @@ def waiting(stage):
     return stage.upload()
 
 
-def keys(academy):
-    return {
-        name for key in academy.redis.scan_iter() if not (name := key.decode()).startswith("video-reclaim:")
-    }
+@pytest.fixture
+def held(stage, waiting):
+    """The id of a video that a worker holds, with a second message in the queue."""
+    stage.encode(waiting, name="holder", manner="contract")
+    stage.send(waiting)
+    return waiting
 
 
 def events(stage, name):
-    return [event["event"] for event in stage.told if event["worker"] == name]
+    return " ".join(event["event"] for event in stage.told if event["worker"] == name)
+
+
+def heartbeats(academy):
+    return academy.redis.keys("tenant:*:heartbeat")
 
 
 @pytest.mark.parametrize(
@@ -46,26 +50,28 @@ def test_each_claims_in_its_manner(academy, stage, waiting, manner, holder, leas
 
 
 @pytest.mark.parametrize(
-    ("manner", "fenced", "key_stays"),
-    [("contract", False, True), ("contract", True, False), ("fast", False, False), ("older", False, False)],
+    ("manner", "fenced", "lost", "status", "key_stays"),
+    [
+        ("contract", False, False, "READY", True),
+        ("contract", False, True, "READY", True),
+        ("contract", True, False, "READY", False),
+        ("contract", True, True, "PROCESSING", True),
+        ("fast", False, False, "READY", False),
+        ("fast", True, True, "PROCESSING", False),
+        ("older", False, False, "READY", False),
+        ("older", True, True, "PROCESSING", False),
+    ],
 )
-def test_each_finishes_its_video_and_leaves_nothing_but_a_key_that_expires(
-    academy, stage, waiting, manner, fenced, key_stays
+def test_what_each_leaves_of_its_video_and_of_one_that_it_lost(
+    academy, stage, waiting, manner, fenced, lost, status, key_stays
 ):
-    worker = stage.worker("w", manner=manner, fenced=fenced)
-    assert worker.work(worker.receive())
-    assert academy.state(waiting) == ("READY", "", False)
-    assert not stage.messages()
-    assert bool(keys(academy)) is key_stays
-
-
-@pytest.mark.parametrize("manner", MANNERS)
-def test_each_leaves_a_video_alone_that_is_done(academy, stage, waiting, manner):
-    academy.sql("UPDATE video_video SET status = 'READY'")
-    before = academy.rows()
-    worker = stage.worker("w", manner=manner)
-    assert worker.work(worker.receive()) is False
-    assert academy.rows() == before
+    stage.encode(waiting, manner=manner, fenced=fenced, hours=0.1)
+    if lost:
+        academy.sql("UPDATE video_video SET leased_by = 'another', processing_started_at = clock_timestamp()")
+    stage.pass_time(370)
+    assert academy.state(waiting)[:2] == (status, "another" if status == "PROCESSING" else "")
+    assert bool(heartbeats(academy)) is key_stays
+    assert not stage.messages() and not academy.redis.keys("job:*")
 
 
 @pytest.mark.parametrize(("manner", "longest_s"), [("contract", 60), ("fast", 300), ("older", 300)])
@@ -82,11 +88,9 @@ def test_its_heartbeat_lives_for_a_minute_and_after_a_progress_record_for_five(
 
 
 def test_cut_off_from_redis_it_does_not_beat(academy, stage, waiting):
-    worker = stage.worker("w")
-    job = worker.receive()
-    worker.cut_off = True
-    assert not worker.beat(job)
-    assert not keys(academy)
+    worker = stage.worker("w", cut_off=True)
+    assert not worker.beat(worker.receive())
+    assert not heartbeats(academy)
 
 
 def test_a_failed_video_has_a_reason(academy, stage, waiting):
@@ -94,25 +98,6 @@ def test_a_failed_video_has_a_reason(academy, stage, waiting):
     worker.work(worker.receive())
     assert academy.state(waiting) == ("FAILED", "", False)
     assert academy.rows()[waiting][6]
-
-
-@pytest.mark.parametrize(
-    ("manner", "fenced", "status", "key_stays"),
-    [
-        ("contract", False, "READY", True),
-        ("contract", True, "PROCESSING", True),
-        ("fast", True, "PROCESSING", False),
-        ("older", True, "PROCESSING", False),
-    ],
-)
-def test_what_becomes_of_a_video_and_its_heartbeat_that_are_another_s_by_now(
-    academy, stage, waiting, manner, fenced, status, key_stays
-):
-    stage.encode(waiting, name="former", manner=manner, fenced=fenced, hours=0.1)
-    academy.sql("UPDATE video_video SET leased_by = 'another', processing_started_at = clock_timestamp()")
-    stage.pass_time(370)
-    assert academy.state(waiting)[0] == status
-    assert (f"tenant:1:video:{waiting}:heartbeat" in keys(academy)) is key_stays
 
 
 def test_it_recognizes_its_own_claim_after_a_lost_answer(stage, waiting):
@@ -129,70 +114,46 @@ def test_an_unusable_name_is_refused(stage, name):
         stage.worker(name)
 
 
-class TestRefused:
-    """A second message for a video that a worker holds."""
+@pytest.mark.parametrize(
+    ("manner", "status", "becomes", "told"),
+    [
+        ("contract", "PROCESSING", "PROCESSING", "received deleted refused"),
+        ("contract", "READY", "READY", "received deleted refused"),
+        ("fast", "PROCESSING", "UPLOADED", "received deleted beat refused requeued beatDeleted"),
+        ("fast", "READY", "READY", "received deleted beat refused beatDeleted"),
+        ("older", "READY", "READY", "received beat locked deleted refused beatDeleted"),
+    ],
+)
+def test_refused_the_platform_s_takes_a_video_by_force_and_deletes_any_heartbeat(
+    academy, stage, held, manner, status, becomes, told
+):
+    academy.sql("UPDATE video_video SET status = %s", (status,))
+    worker = stage.worker("second", manner=manner)
+    assert not worker.work(worker.receive())
+    assert events(stage, "second") == told
+    assert academy.state(held)[0] == becomes
+    assert stage.messages() == ([held] if "requeued" in told else [])
+    assert bool(heartbeats(academy)) is (manner == "contract")
 
-    @pytest.fixture
-    def held(self, stage, waiting):
-        stage.encode(waiting, name="holder", manner="contract")
-        stage.send(waiting)
-        return waiting
 
-    def test_by_the_contract_it_does_nothing(self, academy, stage, held):
-        worker = stage.worker("second")
+def test_the_older_path_goes_on_with_what_is_processed_already(academy, stage, held):
+    worker = stage.worker("second", manner="older")
+    assert worker.work(worker.receive())
+    assert academy.state(held)[0] == "READY"
+
+
+def test_the_older_path_without_the_lock_gives_the_message_back_until_it_is_a_dead_letter(
+    academy, stage, held
+):
+    academy.redis.set(f"job:encode:{held}:lock", "1", ex=14_400)
+    worker = stage.worker("second", manner="older")
+    for _ in range(3):
         assert not worker.work(worker.receive())
-        assert events(stage, "second") == ["received", "deleted", "refused"]
-        assert academy.state(held)[0] == "PROCESSING" and keys(academy)
-
-    def test_the_platform_s_takes_it_by_force_and_deletes_the_holder_s_heartbeat(self, academy, stage, held):
-        worker = stage.worker("second", manner="fast")
-        assert not worker.work(worker.receive())
-        assert " ".join(events(stage, "second")) == "received deleted beat refused requeued beatDeleted"
-        assert academy.state(held)[0] == "UPLOADED"
-        assert stage.messages() == [held]
-        assert not keys(academy)
-
-    def test_the_older_path_goes_on_with_what_is_processed_already(self, academy, stage, held):
-        worker = stage.worker("second", manner="older")
-        assert worker.work(worker.receive())
-        assert academy.state(held)[0] == "READY"
-
-    def test_the_older_path_without_the_lock_gives_the_message_back_until_it_is_a_dead_letter(
-        self, academy, stage, held
-    ):
-        academy.redis.set(f"job:encode:{held}:lock", "1", ex=14_400)
-        worker = stage.worker("second", manner="older")
-        for _ in range(3):
-            assert not worker.work(worker.receive())
-            assert worker.receive() is None
-            stage.pass_time(60)
         assert worker.receive() is None
-        assert [json.loads(body)["video_id"] for body in stage.queue.dead] == [held]
-        assert academy.state(held)[0] == "PROCESSING"
-
-
-class TestRetried:
-    """A user's retry sets ``cancel_requested`` for 300 s."""
-
-    @pytest.mark.parametrize(
-        ("manner", "status"), [("contract", "READY"), ("fast", "UPLOADED"), ("older", "UPLOADED")]
-    )
-    def test_the_platform_s_workers_drop_a_message_meanwhile(self, academy, stage, waiting, manner, status):
-        academy.redis.set(f"tenant:1:video:{waiting}:cancel_requested", "1", ex=300)
-        worker = stage.worker("w", manner=manner)
-        assert worker.work(worker.receive()) is (manner == "contract")
-        assert academy.state(waiting)[0] == status
-        assert not stage.queue.bodies()
-        assert f"tenant:1:video:{waiting}:cancel_requested" in keys(academy)  # only its end ends it
-
-    def test_they_go_on_encoding_and_write_nothing_if_they_end_meanwhile(self, academy, stage, waiting):
-        stage.encode(waiting, name="w", manner="fast", hours=0.05)
-        stage.retry(waiting)
-        stage.pass_time(100)
-        assert events(stage, "w")[-1] == "beat"
-        stage.pass_time(90)
-        assert "stopped" in events(stage, "w")
-        assert academy.state(waiting)[0] == "UPLOADED"
+        stage.pass_time(60)
+    assert worker.receive() is None
+    assert [json.loads(body)["video_id"] for body in stage.queue.dead] == [held]
+    assert academy.state(held)[0] == "PROCESSING"
 
 
 def test_the_older_path_holds_its_message_and_its_lock_while_it_encodes(academy, stage, waiting):
@@ -206,33 +167,36 @@ def test_the_older_path_holds_its_message_and_its_lock_while_it_encodes(academy,
     assert stage.worker("another").receive()
 
 
-def test_as_a_process_it_can_be_killed(academy, stage, waiting, process):
-    worker = process(endpoint_url=stage.queue.endpoint_url, queue_url=stage.queue.url)
-    worker.wait_ready(lambda: '"beat"' in worker.log.read_text())
-    for number in (signal.SIGUSR1, signal.SIGUSR2):  # cut off from Redis, and connected again
-        worker.send(number)
-    assert worker.running
-
-    worker.kill()
-
-    told = [json.loads(line)["event"] for line in worker.log.read_text().splitlines()]
-    assert told[:4] == ["received", "deleted", "claimed", "beat"]
-    assert academy.state(waiting) == ("PROCESSING", "w", True)
+@pytest.mark.parametrize(
+    ("manner", "status"), [("contract", "READY"), ("fast", "UPLOADED"), ("older", "UPLOADED")]
+)
+def test_the_platform_s_workers_drop_a_message_after_a_user_s_retry(academy, stage, waiting, manner, status):
+    academy.redis.set(f"tenant:1:video:{waiting}:cancel_requested", "1", ex=300)
+    worker = stage.worker("w", manner=manner)
+    assert worker.work(worker.receive()) is (manner == "contract")
+    assert academy.state(waiting)[0] == status
+    assert not stage.queue.bodies()
+    assert academy.redis.keys("tenant:*:cancel_requested")  # only its end ends it
 
 
-@pytest.mark.parametrize("gone", ["PostgreSQL", "SQS"])
+def test_they_go_on_encoding_after_a_retry_and_write_nothing_if_they_end_soon(academy, stage, waiting):
+    stage.encode(waiting, name="w", manner="fast", hours=0.05)
+    stage.retry(waiting)
+    stage.pass_time(100)
+    assert events(stage, "w").endswith("beat")
+    stage.pass_time(90)
+    assert "stopped" in events(stage, "w")
+    assert academy.state(waiting)[0] == "UPLOADED"
+
+
+@pytest.mark.parametrize(
+    "gone", [{"dsn": f"postgresql://postgres@{NOWHERE}/academy"}, {"endpoint_url": f"http://{NOWHERE}"}]
+)
 def test_it_ends_when_a_server_is_gone_for_longer_than_its_patience(
     stage, waiting, process, gone, monkeypatch
 ):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of boto3, whose retries take seconds
-    places = {"endpoint_url": stage.queue.endpoint_url, "queue_url": stage.queue.url}
-    nowhere = f"127.0.0.1:{free_port()}"
-    if gone == "PostgreSQL":
-        places["dsn"] = f"postgresql://postgres@{nowhere}/academy"
-    else:
-        places["endpoint_url"] = f"http://{nowhere}"
-
+    places = {"endpoint_url": stage.queue.endpoint_url, "queue_url": stage.queue.url} | gone
     worker = process(**places, patience_s="0.2", time_scale="0.05")
-
     Bench.until(lambda: not worker.running)
     assert worker.log.read_text().splitlines()[-1].startswith("w gives up after ")
