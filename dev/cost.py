@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from dev.bench import report
-from dev.definition import ROOT, synthesize, widgets
+from dev.local import ROOT
 from video_reclaim.metrics import METRICS
+from video_reclaim.rules.batching import MAX_BATCH_SIZE, batches
 
 DOCUMENT = ROOT / "docs" / "cost.md"
 
@@ -52,7 +54,7 @@ LOG_BYTES_A_VIDEO = 1_350
 METRICS_OF_A_BUSY_RUN = 2
 """VideosReclaimed and VideosEnqueued: sums are published only when they are not 0."""
 
-SINGLE_ITEMS, LARGEST_ITEM, ENTRIES_A_CALL = 40, 150, 10
+ENTRIES_A_CALL = 10
 
 IDLE_ROUTE = ("ListStaleVideos", "ReclaimVideos", "PublishBacklog", "WhatIsLeft", "Report")
 _LOOK = ("ListStaleVideos", "ReclaimVideos", "PublishBacklog", "WhatIsLeft")
@@ -77,31 +79,20 @@ DAYS_SHOWN = (IDLE, Day("ordinary", 10, 2), Day("stormy", 20, 500))
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a template says of a deployment.
+    """What a stage and its template say of a deployment."""
 
-    Attributes:
-        runs_a_day: executions that the schedule starts.
-        memory_gb: of each function.
-        queues: number of queues whose depth is read.
-        fixed: amounts that are paid by the month whatever happens; of the metrics, those that every run publishes.
-    """
-
-    runs_a_day: int
-    memory_gb: float
-    queues: int
-    fixed: Mapping[str, float]
-
-
-def batched(videos: int) -> tuple[int, int]:
-    """Return how many items a run makes of its stale videos, and how many videos each has at most."""
-    size = min(LARGEST_ITEM, ceil(videos / SINGLE_ITEMS))
-    return (ceil(videos / size), size) if videos else (0, 0)
+    runs_a_day: int  # executions that the schedule starts
+    memory_gb: float  # of each function
+    queues: int  # number of queues whose depth is read
+    fixed: Mapping[
+        str, float
+    ]  # paid by the month whatever happens; of the metrics, those that every run publishes
 
 
 def entered(videos: int) -> Counter[str]:
     """Count how often a run that puts this many silent videos back enters each state."""
-    items, _ = batched(videos)
-    return Counter(BUSY_ROUTE if videos else IDLE_ROUTE) + Counter(dict.fromkeys(ITEM_STATES, items))
+    items = dict.fromkeys(ITEM_STATES, len(batches(range(videos))))
+    return Counter(BUSY_ROUTE if videos else IDLE_ROUTE) + Counter(items)
 
 
 def used(deployment: Deployment, durations_s: Mapping[str, float], videos: int) -> dict[str, float]:
@@ -109,14 +100,14 @@ def used(deployment: Deployment, durations_s: Mapping[str, float], videos: int) 
     states = entered(videos)
     calls = {step: states[step] for step in durations_s}
     published = calls["PublishBacklog"]
-    items, size = batched(videos)
+    sent = sum(ceil(len(batch) / ENTRIES_A_CALL) for batch in batches(range(videos)))
     gb_s = sum(n * durations_s[step] * SLOWER * deployment.memory_gb for step, n in calls.items())
     log_bytes = states.total() * LOG_BYTES_A_STATE + sum(calls.values()) * LOG_BYTES_A_CALL
     return {
         "state transitions": states.total(),
         "Lambda requests": sum(calls.values()),
         "Lambda GB-seconds (arm64)": gb_s,
-        "SQS requests": deployment.queues * published + items * ceil(size / ENTRIES_A_CALL),
+        "SQS requests": deployment.queues * published + sent,
         "Scheduler starts": 1,
         "metrics read back": published,
         "PutMetricData requests": 2 * published,
@@ -142,28 +133,28 @@ def monthly(
     }
 
 
-def read_deployment(stage: str = "existing") -> Deployment:
-    """Synthesize a stage; return what its template says."""
-    template = synthesize(stage)
-    resources: dict[str, Any] = template["Resources"]
-    kinds = Counter(one["Type"] for one in resources.values())
-    functions = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::Lambda::Function"]
-    (schedule,) = (one["Properties"] for one in resources.values() if one["Type"].endswith("::Schedule"))
-    variables: dict[str, Any] = {}
-    for function in functions:
-        variables |= function.get("Environment", {}).get("Variables", {})
-    shown = {
-        tuple(map(str, series[:-1]))
-        for graph in widgets(template)
-        for series in graph["properties"].get("metrics", ())
-    }
-    ours = [series for series in shown if series[:1] == (variables["METRICS_NAMESPACE"],)]
+def read_deployment(name: str = "existing") -> Deployment:
+    """Synthesize a stage in this process, offline; return what it and its template say."""
+    import aws_cdk
+
+    from cdk.stack import VideoReclaimStack
+    from cdk.stage import load, stages_in
+
+    stage = load(stages_in(), name)
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = aws_cdk.App(context=context, builtin_cloud_formation_validation=False)
+    VideoReclaimStack(app, name=name, stage=stage)
+    template = json.loads(Path(app.synth().stacks[0].template_full_path).read_text())
+    resources: list[dict[str, Any]] = list(template["Resources"].values())
+    kinds = Counter(one["Type"] for one in resources)
+    published = [metric for metric in METRICS.values() if metric.statistic != "Sum"]
+    depths = {"Video": [stage.queues.video], **stage.queues.others}
     return Deployment(
-        runs_a_day=24 * 60 // int(schedule["ScheduleExpression"].split("(")[1].split()[0]),
-        memory_gb=max(one["MemorySize"] for one in functions) / 1024,
-        queues=json.dumps(variables["QUEUES_URLS"]).count("https://"),
+        runs_a_day=24 * 60 // stage.schedule.rate_minutes,
+        memory_gb=max(one["Properties"].get("MemorySize", 0) for one in resources) / 1024,
+        queues=sum(map(len, depths.values())),
         fixed={
-            "custom metrics": float(sum(METRICS[series[1]].statistic != "Sum" for series in ours)),
+            "custom metrics": float(sum(len(depths) if one.dimension else 1 for one in published)),
             "alarms": float(kinds["AWS::CloudWatch::Alarm"]),
             "dashboards": float(kinds["AWS::CloudWatch::Dashboard"]),
         },
@@ -197,7 +188,7 @@ def document(deployment: Deployment, durations_s: Mapping[str, float]) -> str:
         "states entered by an idle run": f"{entered(0).total()}",
         "states entered by a run that puts 1,000 silent videos back": f"{entered(1_000).total()}",
         "1,000 videos put back in one run": f"${thousand_usd:.4f}",
-        f"warm calls with {LARGEST_ITEM} videos, medians on the local stack": ", ".join(
+        f"warm calls with {MAX_BATCH_SIZE} videos, medians on the local stack": ", ".join(
             f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items()
         ),
         "factor for the share of a core of a function with 512 MB": f"{SLOWER:.1f}",

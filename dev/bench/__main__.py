@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from dev.bench import cost, database, network, recovery, report, round_trips
-from dev.definition import ROOT
+from dev.local import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 

@@ -8,6 +8,7 @@ from typing import Any
 from dev import cost as model
 from dev.bench.deployed import Deployed, deployed
 from dev.bench.report import Figure, Section, say
+from video_reclaim.rules.batching import MAX_BATCH_SIZE
 
 TITLE = "Cost"
 _EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:bench:cost"
@@ -49,7 +50,7 @@ def _call_all(here: Deployed, execution: str) -> dict[str, float]:
             raise RuntimeError(f"{step} failed: {given}")
         return given
 
-    here.prepare(model.LARGEST_ITEM)
+    here.prepare(MAX_BATCH_SIZE)
     listed = call("ListStaleVideos", {"run": {}})
     videos = [video for batch in listed["batches"] for video in batch]
     started = "2026-03-02T12:00:00.000Z"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from dev.bench import academy
-from dev.definition import ROOT
+from dev.local import ROOT
 from dev.local.launch import running
 from dev.local.relay import Relay
 from dev.local.stack import Stack

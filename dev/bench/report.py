@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import structs
 
-from dev.definition import ROOT
+from dev.local import ROOT
 
 STORED = ROOT / "dev" / "bench" / "results.jsonl"
 COMMAND = "python -m dev.bench"

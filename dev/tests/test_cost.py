@@ -15,15 +15,13 @@ from dev.cost import (
     ITEM_STATES,
     Day,
     Deployment,
-    batched,
     document,
     entered,
     monthly,
     read_deployment,
     used,
 )
-from dev.definition import ROOT
-from video_reclaim.rules.batching import batches
+from dev.local import ROOT
 
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.2, "Enqueue": 0.4, "PublishBacklog": 0.3}
 HERE = Deployment(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 11.0})
@@ -43,12 +41,6 @@ def test_the_routes_are_ways_through_the_definition():
 
 def test_an_item_enters_two_states_and_an_idle_run_five():
     assert (entered(0).total(), entered(7).total() - entered(6).total()) == (5, 2)
-
-
-@pytest.mark.parametrize("videos", [1, 40, 41, 999, 6_000, 6_001, 10_000])
-def test_items_are_counted_as_the_listing_makes_them(videos):
-    made = batches(range(videos))
-    assert batched(videos) == (len(made), len(made[0]))
 
 
 def test_a_run_uses_what_its_states_call():
