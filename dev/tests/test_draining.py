@@ -63,16 +63,29 @@ def hooked(bench):
     return Group(bench)
 
 
-def test_an_instance_with_a_worker_waits_for_the_hook_and_leaves_the_desired_capacity(hooked):
-    _, leaving = hooked.busy(2)
-    hooked.resize(1)
-
-    assert sorted(hooked.states().values()) == ["InService", "Terminating:Wait"]
-    assert leaving.is_leaving()
-    hooked.resize(2)
-    assert sorted(hooked.states().values()) == ["InService", "InService", "Terminating:Wait"]
-    hooked.resize(0)
-    assert sorted(hooked.states().values()) == ["Terminating:Wait"] * 2, "the new one had no worker"
+@pytest.mark.parametrize(
+    ("given", "one", "two", "none"),
+    [
+        (
+            {},
+            "InService Waiting",
+            "InService InService Waiting",
+            "Waiting Waiting",
+        ),  # the new one has no worker
+        ({"hook": None}, "InService", "InService InService", ""),
+        ({"hook": "EC2_INSTANCE_LAUNCHING"}, "InService", "InService InService", ""),
+        ({"hook": None, "protected": True}, *["InService InService"] * 3),
+    ],
+)
+def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_to_two_to_none(
+    bench, given, one, two, none
+):
+    group, shown = Group(bench, **given), []
+    group.busy(2)
+    for desired in (1, 2, 0):
+        group.resize(desired)
+        shown.append(" ".join(sorted(group.states().values())).replace("Terminating:Wait", "Waiting"))
+    assert shown == [one, two, none]
 
 
 def test_a_group_shows_its_instance_lifecycle_policy(hooked):
@@ -89,22 +102,6 @@ def test_calls_about_an_action_that_there_is_not_are_refused(hooked, call):
         getattr(instance, call)()
     assert refused.value.response["Error"]["Code"] == "ValidationError"
     assert hooked.states() == {instance.id: "InService"}
-
-
-@pytest.mark.parametrize("hook", [None, "EC2_INSTANCE_LAUNCHING"])
-def test_without_a_hook_for_terminations_a_busy_instance_ends_at_once(bench, hook):
-    group = Group(bench, hook=hook)
-    group.busy(2)
-    group.resize(1)
-    assert list(group.states().values()) == ["InService"]
-
-
-def test_a_protected_instance_is_not_chosen_and_the_desired_capacity_drops(bench):
-    group = Group(bench, hook=None, protected=True)
-    group.resize(2)
-    assert list(group.resize(1)) == list(group.states())
-    assert list(group.states().values()) == ["InService", "InService"]
-    assert len(group.resize(2)) == 2, "nothing is launched for the one that stayed"
 
 
 @pytest.mark.parametrize(
