@@ -16,7 +16,6 @@ from dev.local import metadata
 from dev.local.stack import Clients, NoStack, Stack
 from dev.local.worker import DrainingWorker, Instance, Manner, Pace, UnreachableError, Worker
 
-_HOOK = "finish-encode"
 _PLACES = ("dsn", "redis_url", "queue_url", "endpoint_url", "region")
 
 
@@ -27,24 +26,23 @@ def _print(event: dict[str, Any]) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m dev.local.worker",
-        description="A worker for the local stack.",
-        epilog="dev/local/worker/records.py says what the manners and the times are.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog="python -m dev.local.worker", description="A worker for the local stack."
     )
     add = parser.add_argument
     add("--name", default=f"worker-{os.getpid()}", help="its name in leased_by")
     for place in _PLACES:
-        add(f"--{place.replace('_', '-')}", help="without it: that of the running stack")
+        add(f"--{place.replace('_', '-')}", help="by default that of the running stack")
     for time in dataclasses.fields(Pace):
-        add(f"--{time.name.replace('_', '-')}", type=float, default=time.default, help="see class Pace")
-    add("--manner", choices=get_args(Manner), default="contract", help="how it goes about a message")
+        meaning = f"{time.metadata['help']} ({time.default:,g})"
+        add(f"--{time.name.replace('_', '-')}", type=float, default=time.default, help=meaning)
+    manners = "how it goes about a message, see dev/local/worker/records.py"
+    add("--manner", choices=get_args(Manner), default="contract", help=manners)
     add("--fenced", action="store_true", help="write a result only for a video that it still holds")
-    add("--failing-share", type=float, default=0.0, help="share of the videos that fail")
-    add("--patience-s", type=float, default=60, help="seconds without a server before it ends")
+    add("--failing-share", type=float, default=0.0, help="share of the videos that fail (0)")
+    add("--patience-s", type=float, default=60, help="seconds without a server before it ends (60)")
     add("--max-jobs", type=int, help="end after so many messages")
     add("--instance", help="id of the emulator's instance that it runs on")
-    add("--group", help="the instance's group; without it: that of the running stack")
+    add("--group", help="the instance's group; by default that of the running stack")
     return parser.parse_args()
 
 
@@ -65,7 +63,7 @@ def _worker(given: argparse.Namespace) -> Worker:
     if given.instance is None:
         return Worker(given.name, **settings)
     address = metadata.url(places["endpoint_url"], given.instance)
-    instance = Instance(given.instance, places["group"], _HOOK, clients.autoscaling, address)
+    instance = Instance(given.instance, places["group"], "finish-encode", clients.autoscaling, address)
     return DrainingWorker(given.name, instance=instance, **settings)
 
 

@@ -66,15 +66,13 @@ class Worker:
     cut_off: bool = False  # whether it can't reach Redis; its heartbeats are lost then
 
     def __post_init__(self) -> None:
-        """Prepare; no connection is made."""
         if not 1 <= len(self.name) <= 64 - _REQUEST_ID_CHARACTERS - 1 or self.name.startswith("reclaim:"):
             raise ValueError(f"a worker can't be called {self.name!r}")
         self._platform, self._older = self.manner != "contract", self.manner == "older"
         self._random, self._stopping = random.Random(self.seed), False
         self._rows = rows.Rows(self.dsn, self.name)
-        retry = Retry(NoBackoff(), 1)
         self._redis = redis.Redis.from_url(
-            self.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=retry
+            self.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
         )
 
     def receive(self, *, wait_s: int = 0) -> Job | None:
@@ -101,7 +99,7 @@ class Worker:
             return self.claim(job)
         self.beat(job)
         since = None
-        if not self._cancelled(job, "skipped") and self._lock(job):
+        if not self._cancelled(job, "skipped") and (not self._older or self._lock(job)):
             since = self.claim(job)
             if since is None and self._older:
                 self._ask_redis("DEL", job.lock_key)
@@ -146,10 +144,9 @@ class Worker:
         if since is None:
             return False
         self._encode(job)
-        ended = False
-        if not (self._platform and self._cancelled(job, "stopped")):
-            failed = self._random.random() < self.failing_share
-            ended = self.complete(job, since, error="ffmpeg ended with status 1" if failed else None)
+        cancelled = self._platform and self._cancelled(job, "stopped")
+        error = "ffmpeg ended with status 1" if self._random.random() < self.failing_share else None
+        ended = not cancelled and self.complete(job, since, error=error)
         if self._platform or (self.fenced and ended):  # without the fence the row may have been another's
             self._end_beat(job)
         if self._older:
@@ -227,9 +224,7 @@ class Worker:
                 self._record("requeued", job)
 
     def _lock(self, job: Job) -> bool:
-        """Return whether the work may begin; on the older path a message without its lock is given back."""
-        if not self._older:
-            return True
+        """Take the older path's lock, and return whether it was free; if not, give the message back."""
         locked = self._ask_redis("SET", job.lock_key, "1", "NX", "PX", self.pace.real_ms(_LOCK_S))
         self._record("locked" if locked else "lockFailed", job)
         if not locked:

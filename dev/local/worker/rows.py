@@ -40,7 +40,6 @@ class Rows:
     """A connection for these statements."""
 
     def __init__(self, dsn: str, name: str) -> None:
-        """Prepare; the connection is made when it is needed."""
         self._dsn, self._name = dsn, name
         self._connection: Connection | None = None
 
