@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from dev.local.worker import Pace
 from dev.testing.emulator_bench import Bench
 
 NOWHERE = "127.0.0.1:9"
@@ -85,6 +86,12 @@ def test_its_heartbeat_lives_for_a_minute_and_after_a_progress_record_for_five(
         stage.pass_time(1)
     assert longest_s - 2 < max(lives_s) <= longest_s
     assert 39 <= min(lives_s) <= 60
+
+
+def test_the_heartbeat_of_a_fast_worker_lives_as_long_as_any(academy, stage, waiting):
+    worker = stage.worker("w", pace=Pace(time_scale=0.1))
+    worker.beat(worker.receive())
+    assert 58 < academy.redis.ttl(f"tenant:1:video:{waiting}:heartbeat") <= 60
 
 
 def test_cut_off_from_redis_it_does_not_beat(academy, stage, waiting):

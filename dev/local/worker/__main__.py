@@ -35,8 +35,7 @@ def _parse() -> argparse.Namespace:
     for time in dataclasses.fields(Pace):
         meaning = f"{time.metadata['help']} ({time.default:,g})"
         add(f"--{time.name.replace('_', '-')}", type=float, default=time.default, help=meaning)
-    manners = "how it goes about a message, see dev/local/worker/records.py"
-    add("--manner", choices=get_args(Manner), default="contract", help=manners)
+    add("--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/records.py")
     add("--fenced", action="store_true", help="write a result only for a video that it still holds")
     add("--failing-share", type=float, default=0.0, help="share of the videos that fail (0)")
     add("--patience-s", type=float, default=60, help="seconds without a server before it ends (60)")

@@ -26,6 +26,7 @@ FAILURES = (BotoCoreError, ClientError)
 """What calls to AWS raise."""
 
 _PROGRESS_RECORDS, _PROGRESS_TTL_S = 35, 300  # in an encode; life of a heartbeat after one
+_LIVES_MS = 60_000  # so long at least a heartbeat, whatever the time scale (docs/worker-contract.md)
 _LOCK_S, _RENEW_LOCK_EVERY_S = 14_400, 300
 _HOLD_EVERY_S, _HOLD_FOR_S, _GIVE_BACK_FOR_S = 90, 900, 60
 _REQUEST_ID_CHARACTERS = 8
@@ -134,7 +135,8 @@ class Worker:
     def beat(self, job: Job, *, progress: bool = False) -> bool:
         """Write the heartbeat of the video, as a thread or a progress record does; return whether Redis took it."""
         ttl_s = _PROGRESS_TTL_S if progress else self.pace.beat_ttl_s
-        written = self._ask_redis("SET", job.key("heartbeat"), "1", "PX", self.pace.real_ms(ttl_s))
+        ttl_ms = max(_LIVES_MS, self.pace.real_ms(ttl_s))
+        written = self._ask_redis("SET", job.key("heartbeat"), "1", "PX", ttl_ms)
         self._record("beat" if written else "beatFailed", job)
         return written
 

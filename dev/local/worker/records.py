@@ -27,7 +27,7 @@ class Pace:
     time_scale: float = field(default=1.0, metadata={"help": "real seconds per second of the contract"})
     lease_s: float = field(default=14_400, metadata={"help": "seconds that a lease lasts"})
     beat_every_s: float = field(default=20, metadata={"help": "seconds between heartbeats"})
-    beat_ttl_s: float = field(default=60, metadata={"help": "seconds that a heartbeat lives"})
+    beat_ttl_s: float = field(default=60, metadata={"help": "seconds that a heartbeat lives, 60 or more"})
     encode_s: float = field(default=60, metadata={"help": "seconds that a video takes"})
 
     def real_s(self, seconds: float) -> float:
