@@ -148,7 +148,7 @@ def test_a_worker_finishes_its_video_receives_no_other_and_lets_its_instance_go(
 
     worker.beat(job)
     worker.beat(job)  # not due yet
-    assert [event["event"] for event in stage.told if "action" in event["event"]] == ["actionBeat"]
+    assert [event["event"] for event in stage.record.told if "action" in event["event"]] == ["actionBeat"]
     assert worker.receive() is None
     assert hooked.states()[leaving.id] == "Terminating:Wait"
     assert statuses(academy) == ["PROCESSING", "UPLOADED"]
@@ -167,7 +167,7 @@ def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(st
     worker.stop()
     worker.run()
     assert hooked.states() == {staying.id: "InService"}
-    assert not [event for event in stage.told if "instanceReleased" in event["event"]]
+    assert not [event for event in stage.record.told if "instanceReleased" in event["event"]]
 
 
 def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, draining):
@@ -176,7 +176,7 @@ def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, drainin
     worker.sleep = lambda _seconds: setattr(worker, "instance", instance)
     hooked.resize(0)
     run_to_its_end(worker)
-    assert [event["event"] for event in stage.told] == ["instanceReleasedFailed", "instanceReleased"]
+    assert [event["event"] for event in stage.record.told] == ["instanceReleasedFailed", "instanceReleased"]
     assert not hooked.states()
 
 

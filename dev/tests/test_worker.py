@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from dev.local.worker import Pace
-from dev.testing.emulator_bench import Bench
 
 NOWHERE = "127.0.0.1:9"
 
@@ -27,11 +26,18 @@ def held(stage, waiting):
 
 
 def events(stage, name):
-    return " ".join(event["event"] for event in stage.told if event["worker"] == name)
+    return " ".join(event["event"] for event in stage.record.told if event["worker"] == name)
 
 
 def heartbeats(academy):
     return academy.redis.keys("tenant:*:heartbeat")
+
+
+def left_s(stage, video):
+    """How long the heartbeat of a video still lives."""
+    stage.schedule.settle_redis()
+    expires_ms = stage.academy.redis.pexpiretime(f"tenant:1:video:{video}:heartbeat")
+    return stage.schedule.left_ms(expires_ms) / 1000
 
 
 @pytest.mark.parametrize(
@@ -77,21 +83,21 @@ def test_what_each_leaves_of_its_video_and_of_one_that_it_lost(
 
 @pytest.mark.parametrize(("manner", "longest_s"), [("contract", 60), ("fast", 300), ("older", 300)])
 def test_its_heartbeat_lives_for_a_minute_and_after_a_progress_record_for_five(
-    academy, stage, waiting, manner, longest_s
+    stage, waiting, manner, longest_s
 ):
     stage.encode(waiting, manner=manner)
     lives_s = []
     for _ in range(250):
-        lives_s.append(academy.redis.ttl(f"tenant:1:video:{waiting}:heartbeat"))
+        lives_s.append(left_s(stage, waiting))
         stage.pass_time(1)
     assert longest_s - 2 < max(lives_s) <= longest_s
     assert 39 <= min(lives_s) <= 60
 
 
-def test_the_heartbeat_of_a_fast_worker_lives_as_long_as_any(academy, stage, waiting):
+def test_the_heartbeat_of_a_fast_worker_lives_as_long_as_any(stage, waiting):
     worker = stage.worker("w", pace=Pace(time_scale=0.1))
     worker.beat(worker.receive())
-    assert 58 < academy.redis.ttl(f"tenant:1:video:{waiting}:heartbeat") <= 60
+    assert 58 < left_s(stage, waiting) <= 60
 
 
 def test_cut_off_from_redis_it_does_not_beat(academy, stage, waiting):
@@ -199,11 +205,11 @@ def test_they_go_on_encoding_after_a_retry_and_write_nothing_if_they_end_soon(ac
 @pytest.mark.parametrize(
     "gone", [{"dsn": f"postgresql://postgres@{NOWHERE}/academy"}, {"endpoint_url": f"http://{NOWHERE}"}]
 )
-def test_it_ends_when_a_server_is_gone_for_longer_than_its_patience(
-    stage, waiting, process, gone, monkeypatch
-):
+def test_it_ends_when_a_server_is_gone_for_longer_than_its_patience(bench, process, gone, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of boto3, whose retries take seconds
-    places = {"endpoint_url": stage.queue.endpoint_url, "queue_url": stage.queue.url} | gone
+    url = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
+    bench.clients.sqs.send_message(QueueUrl=url, MessageBody='{"video_id": 1, "tenant_id": 1, "attempt": 1}')
+    places = {"endpoint_url": bench.emulator.endpoint_url, "queue_url": url} | gone
     worker = process(**places, patience_s="0.2", time_scale="0.05")
-    Bench.until(lambda: not worker.running)
+    bench.until(lambda: not worker.running)
     assert worker.log.read_text().splitlines()[-1].startswith("w gives up after ")
