@@ -8,9 +8,9 @@ from dev.bench import academy
 from dev.bench.peers import installed
 from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
 from dev.bench.rivals import BATCH, LANES
-from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
+from dev.local.watchdog import scratch_folder
 
 TITLE = "The database step, against other job queues"
 

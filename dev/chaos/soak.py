@@ -24,11 +24,11 @@ from dev.chaos.queue import Queue
 from dev.chaos.sandbox import Lambdas
 from dev.chaos.schedule import Party, Schedule
 from dev.chaos.storm import Storm
-from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.relay import Relay
 from dev.local.valkey import Valkey
+from dev.local.watchdog import scratch_folder
 from dev.local.worker import Worker
 
 _LANES, _MINUTE_S, _REST_S, _LIMIT_S = 3, 60, 86_400, 7 * 86_400

@@ -10,8 +10,7 @@ from typing import Any
 
 from dev.local import ROOT
 from dev.local.emulator import ACCOUNT, CREDENTIALS, REGION
-from dev.local.identity import ChildFailed
-from dev.local.processes import Child
+from dev.local.processes import Child, ChildFailed
 
 # Variables of a developer's shell that would change the template or the account it is deployed to.
 _NOT_INHERITED = ("AWS_", "CDK_", "JSII_", "NODE_OPTIONS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")

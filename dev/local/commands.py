@@ -3,23 +3,24 @@
 import argparse
 import contextlib
 import fcntl
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 
 from dev.local.context import InvalidContext, read_context, show_context
-from dev.local.emulator import healthy
-from dev.local.files import make_scratch_folder
-from dev.local.identity import ChildFailed
-from dev.local.launch import Report, start
-from dev.local.ledger import Ledger
+from dev.local.launch import Report, merge, own_settings, start
 from dev.local.platform_tables import fill
-from dev.local.stack import HOME, NoStack, Stack
-from dev.local.watchdog import watchdog
+from dev.local.processes import ChildFailed
+from dev.local.stack import HOME, Stack
+from dev.local.watchdog import make_scratch_folder, watchdog
 
 
 def print_line(line: str) -> None:
@@ -30,52 +31,42 @@ def print_line(line: str) -> None:
 def up(
     home: Path = HOME,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any],
     filled: bool = False,
     report: Report = print_line,
-) -> Stack:
-    """Start the stack of this checkout; one that runs and is healthy is left as it is.
+) -> None:
+    """Start the stack of this checkout; one that runs is left as it is.
 
     ``overrides`` are merged into the settings of the stage ``local``. With ``filled`` an empty academy gets
     videos, stuck ones among them.
 
-    One that lacks a server is stopped first. A failure or a signal leaves nothing running; after success the
-    servers outlive this program.
+    One that lacks a server is stopped first. The servers outlive this program once ``stack.json`` is written, and
+    end when it is removed. A failure or a signal before leaves nothing running.
 
     Raises:
         ChildFailed: a server did not start or the app was not deployed; the message shows its log.
     """
-    with _locked(home, report):
-        ledger = Ledger(home)
-        if ledger.exists:
-            if (ended := ledger.ended_server()) is None:
-                with contextlib.suppress(NoStack):
-                    stack = Stack.load(home)
-                    if healthy(stack.endpoint_url):
-                        report(_describe_running(home, ledger.overrides, overrides or {}))
-                        if filled:
-                            fill_academy(stack, report)
-                        return stack
-            problem = f"{ended} has ended" if ended else "it was not deployed"
-            report(f"The stack is not complete ({problem}): starting a new one")
-            ledger.clear()
-        logs = home / "logs"
-        shutil.rmtree(logs, ignore_errors=True)
-        try:
-            scratch = make_scratch_folder()
-            ledger.begin(scratch, overrides or {})
-            stack = start(scratch, logs, report=report, record=ledger.add, overrides=overrides).stack
-            if filled:
-                fill_academy(stack, report)
-            stack.save(home)
-            watchdog.release()
-        except BaseException:
-            ledger.clear()
-            raise
+    lock = _lock(home, report)
+    if lock is None:
+        stack = Stack.load(home)
+        if ended := _ended_server(stack):
+            report(f"The stack is not complete ({ended} has ended): starting a new one")
+            lock = _lock(home, report, end=True)
+        else:
+            report(_describe_running(home, stack, overrides))
+    if lock is not None:
+        shutil.rmtree(home / "logs", ignore_errors=True)
+        watchdog.keep_while(home / "stack.json", lock)
+        stack = start(
+            contextlib.ExitStack(), make_scratch_folder(), home, report=report, overrides=overrides
+        ).stack
+    if filled:
+        fill_academy(stack, report)
+    if lock is not None:
+        stack.save(home)
         report(f"Ready: {home / 'stack.json'}")
         for line in next_steps(stack, home):
             report(line)
-        return stack
 
 
 def fill_academy(stack: Stack, report: Report) -> None:
@@ -106,40 +97,60 @@ def next_steps(stack: Stack, home: Path) -> list[str]:
 
 
 def down(home: Path = HOME, *, report: Report = print_line) -> None:
-    """Stop all that `up` started here and remove its temporary folder; harmless if nothing runs.
-
-    Raises:
-        ChildFailed: a process belongs to another user or does not end.
-    """
-    with _locked(home, report):
-        ledger = Ledger(home)
-        if not ledger.exists:
-            report("No stack runs here")
-            return
-        ledger.clear()
-        report("Stopped")
+    """Stop all that `up` started here and remove its temporary folder; harmless if nothing runs."""
+    runs = (home / "stack.json").exists()
+    _lock(home, report, end=True)
+    report("Stopped" if runs else "No stack runs here")
 
 
-def _describe_running(home: Path, current: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    if current == wanted:
+def _describe_running(home: Path, stack: Stack, wanted: Mapping[str, Any]) -> str:
+    own = own_settings(urlsplit(stack.postgres_dsn).port, stack.redis_url)
+    if stack.settings == merge(own, wanted):
         return f"The stack runs already: {home / 'stack.json'}"
+    current = {section: value for section, value in stack.settings.items() if value != own.get(section)}
     return (
         f"The stack runs already, started with {show_context(current)}. "
         f"To start it with {show_context(wanted)}, run `make down` first."
     )
 
 
-@contextlib.contextmanager
-def _locked(home: Path, report: Report) -> Iterator[None]:
-    """Let one command at a time work on a stack; the second waits."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
+def _ended_server(stack: Stack) -> str | None:
+    """Return the name of a server that no longer runs; None if all run."""
+    addresses = {
+        "PostgreSQL": stack.postgres_dsn,
+        "Valkey": stack.redis_url,
+        "The emulator": stack.endpoint_url,
+    }
+    for name, address in addresses.items():
         try:
+            socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)).close()
+        except OSError:
+            return name
+    return None
+
+
+def _lock(home: Path, report: Report, *, end: bool = False) -> int | None:
+    """Lock the stack for this program, and return the lock; None if the stack runs, which ``end`` ends before.
+
+    The program that starts a stack has the lock, and so has its watchdog until the stack has ended.
+    """
+    stack_file = home / "stack.json"
+    home.mkdir(parents=True, exist_ok=True)
+    lock, waits = os.open(home / "lock", os.O_RDWR | os.O_CREAT), stack_file.exists()
+    while True:
+        if end:
+            stack_file.unlink(missing_ok=True)
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack_file.unlink(missing_ok=True)  # of a stack that ended with the machine
+            return lock
+        if stack_file.exists() and not end:
+            os.close(lock)
+            return None
+        if not waits:
             report("Another command works on this stack: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            waits = True
+        time.sleep(0.1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

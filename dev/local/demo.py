@@ -21,10 +21,10 @@ from rich.table import Table
 
 from dev.local import ROOT
 from dev.local.demo_academy import DemoAcademy
-from dev.local.files import scratch_folder
 from dev.local.launch import running
 from dev.local.platform_tables import fill
 from dev.local.stack import Stack
+from dev.local.watchdog import scratch_folder
 from dev.local.worker import Pace, Worker, WorkerProcess
 
 BEATS = 1 / 8  # the demo's workers live eight times faster: a heartbeat every 2.5 s

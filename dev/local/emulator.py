@@ -13,10 +13,9 @@ import sys
 import traceback
 import urllib.request
 from pathlib import Path
-from typing import Self
 
 from dev.local import ROOT
-from dev.local.processes import Child, Server, require_free_port
+from dev.local.processes import Child, Server
 from dev.local.watchdog import remove_folder
 
 # Version 1 of the AWS CLI sends calls of SQS to AWS itself, whatever AWS_ENDPOINT_URL says, in every region for which
@@ -38,7 +37,7 @@ _FIXED = {
 class Emulator(Server):
     """One emulator in a process of its own; its data is lost when it stops."""
 
-    name = "The emulator"
+    name, log_name = "The emulator", "emulator.log"
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Emulator(Server):
         With ``auth`` the roles of Lambda functions are enforced. ``wait_scale`` is a factor for Step
         Functions' waits and retry intervals; 0 skips them.
         """
-        super().__init__(folder, port=port, log=(logs or folder) / "emulator.log")
+        super().__init__(folder, port=port, logs=logs)
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
         self._settings = {
             "GATEWAY_PORT": str(self.port),
@@ -65,36 +64,18 @@ class Emulator(Server):
             "STATE_DIR": str(self._folder / "tmp" / "state"),
         }
 
-    def launch(self) -> None:
-        """Start the emulator without waiting for it.
-
-        Raises:
-            ChildFailed: the port is in use.
-        """
-        require_free_port(self.port, name="The emulator")
-        (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
+    def _run(self) -> Child:
+        (self._folder / "tmp").mkdir(exist_ok=True)
         env = {name: os.environ[name] for name in _MACHINE if name in os.environ} | self._settings
         command = [sys.executable, "-m", "dev.local.emulator"]
-        self._child = Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
+        return Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
 
-    def wait_ready(self) -> None:
-        """Return once requests are answered.
-
-        Raises:
-            ChildFailed: the emulator ended instead; with the end of its log.
-        """
-        self.child.wait_ready(lambda: healthy(self.endpoint_url))
-
-    def start(self) -> Self:
-        """Start the emulator and wait until it answers; raises as `launch` and `wait_ready` do."""
-        self.launch()
-        self.wait_ready()
-        return self
+    def _answers(self) -> bool:
+        return healthy(self.endpoint_url)
 
     def stop(self) -> None:
         """End the emulator and its Lambda workers, and remove its files; harmless if it has ended."""
-        if self._child is not None:
-            self._child.stop()
+        super().stop()
         remove_folder(self._folder / "tmp")
 
 

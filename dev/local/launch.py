@@ -11,14 +11,13 @@ from typing import Any
 from dev.local.cdk_runner import DIRECT, CdkRunner
 from dev.local.context import STAGE
 from dev.local.emulator import REGION, Emulator
-from dev.local.files import scratch_folder
-from dev.local.identity import ChildFailed, ProcessIdentity
 from dev.local.platform_group import create_group
 from dev.local.platform_tables import create_schema
-from dev.local.postgres import Postgres
-from dev.local.processes import Child
+from dev.local.postgres import DATABASE, Postgres
+from dev.local.processes import ChildFailed
 from dev.local.stack import Clients, Stack
 from dev.local.valkey import Valkey
+from dev.local.watchdog import scratch_folder
 
 FUNCTIONS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
 
@@ -57,88 +56,75 @@ def running(
     Raises:
         ChildFailed: a server did not start or the app was not deployed; nothing is left running.
     """
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, contextlib.ExitStack() as crew:
         started = start(
-            scratch, home / "logs", report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
+            crew, scratch, home, report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
         )
-        try:
-            started.stack.save(home)
-            yield started
-        finally:
-            started.emulator.stop()
-            started.valkey.stop()
-            started.postgres.stop()
+        started.stack.save(home)
+        yield started
 
 
 def start(
+    crew: contextlib.ExitStack,
     scratch: Path,
-    logs: Path,
+    home: Path,
     *,
     report: Report,
-    record: Callable[[ProcessIdentity], None] = lambda _process: None,
     auth: bool = False,
     wait_scale: float = 1.0,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any],
 ) -> RunningStack:
-    """Start the servers and deploy the app; ``record`` is called with each process once it is started.
+    """Start the servers, which ``crew`` stops, and deploy the app.
 
     Arguments as for `running`; the data is in ``scratch``.
 
     Raises:
-        ChildFailed: a server did not start or the app was not deployed; what was started is stopped again.
+        ChildFailed: a server did not start or the app was not deployed.
     """
     began_s = time.monotonic()
 
     def progress(line: str) -> None:
         report(f"{time.monotonic() - began_s:5.1f} s  {line}")
 
+    logs = home / "logs"
     postgres = Postgres(scratch / "postgres", logs=logs)
     valkey = Valkey(scratch / "valkey", logs=logs)
     emulator = Emulator(scratch / "emulator", auth=auth, wait_scale=wait_scale, logs=logs)
-    with contextlib.ExitStack() as undo:
+    for server in (postgres, valkey, emulator):
+        crew.callback(server.stop)
 
-        def recorded(child: Child) -> Child:
-            undo.callback(child.stop, signal.SIGKILL)
-            record(child.identity)
-            return child
-
-        # Synthesis and the start of the servers overlap: each takes seconds.
-        cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
-        settings = merge(own_settings(postgres, valkey), overrides or {})
-        synth = recorded(cdk.synthesize(settings))
-        undo.callback(emulator.stop)
-        emulator.launch()
-        record(emulator.child.identity)
-        undo.callback(valkey.stop)
-        valkey.launch()
-        record(valkey.child.identity)
-        undo.callback(postgres.stop)
-        postgres.start()
-        record(postgres.child.identity)
-        create_schema(postgres.dsn)
-        progress(f"PostgreSQL  {postgres.dsn}")
-        valkey.wait_ready()
-        progress(f"Valkey      {valkey.url}")
-        emulator.wait_ready()
-        create_group(Clients(emulator.endpoint_url))
-        progress(f"AWS         {emulator.endpoint_url}")
-        bootstrap = recorded(cdk.bootstrap())
-        synth.wait_done()
-        progress("Synthesized")
-        bootstrap.wait_done()
-        progress("Bootstrapped")
-        recorded(cdk.deploy(*DIRECT)).wait_done()
-        progress("Deployed")
-        stack = _describe(postgres, valkey, emulator, cdk.outputs(), settings)
-        undo.pop_all()
+    # Synthesis and the start of the servers overlap: each takes seconds.
+    cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
+    settings = merge(own_settings(postgres.port, valkey.url), overrides)
+    synth = cdk.synthesize(settings)
+    crew.callback(synth.stop, signal.SIGKILL)
+    emulator.launch()
+    valkey.launch()
+    postgres.start()
+    create_schema(postgres.dsn)
+    progress(f"PostgreSQL  {postgres.dsn}")
+    valkey.wait_ready()
+    progress(f"Valkey      {valkey.url}")
+    emulator.wait_ready()
+    create_group(Clients(emulator.endpoint_url))
+    progress(f"AWS         {emulator.endpoint_url}")
+    bootstrap = cdk.bootstrap()
+    crew.callback(bootstrap.stop, signal.SIGKILL)
+    synth.wait_done()
+    progress("Synthesized")
+    bootstrap.wait_done()
+    progress("Bootstrapped")
+    cdk.deploy(*DIRECT).wait_done()
+    progress("Deployed")
+    stack = _describe(postgres, valkey, emulator, cdk.outputs(), settings)
     return RunningStack(stack, postgres, valkey, emulator)
 
 
-def own_settings(postgres: Postgres, valkey: Valkey) -> dict[str, Any]:
+def own_settings(postgres_port: int | None, redis_url: str) -> dict[str, Any]:
     """Return the settings of the stage ``local`` that depend on the servers, with the schedule off."""
     return {
-        "database": {"host": "127.0.0.1", "port": postgres.port, "name": "academy"},
-        "redis": {"url": valkey.url},
+        "database": {"host": "127.0.0.1", "port": postgres_port, "name": DATABASE},
+        "redis": {"url": redis_url},
         "schedule": {"enabled": False},
     }
 

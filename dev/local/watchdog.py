@@ -1,33 +1,33 @@
 """The watchdog: ends the processes and removes the folders of a program that has ended.
 
-A program that starts processes of the local stack gets one watchdog, a process of its own. It reads from a
-pipe whose other end the program holds open. When the program ends, in whatever way (also by SIGKILL), the
-system closes the pipe; the watchdog then ends every process, and removes every folder, that is still on its
-list. This works on Linux and macOS, for processes of another user as well. PR_SET_PDEATHSIG does not: it is
-Linux only, and cleared when PostgreSQL's process becomes another user's.
+A program that starts processes of the local stack gets one watchdog, a process of its own, which leads the process
+group that all of them join (`dev.local.processes`). It reads from a pipe whose other end the program holds open. When
+the program ends, in whatever way (also by SIGKILL), the system closes the pipe. The watchdog then lets PostgreSQL
+shut down, kills the group and removes the program's temporary folder. This works on Linux and macOS, for processes
+of another user as well.
 
-Messages are lines: ``start PID SIGNAL``, ``end PID``, ``folder PATH``, ``removed PATH``, ``release``.
+`make up` gives it a file: the processes then outlive the program, as long as the file exists.
 """
 
 import atexit
 import contextlib
 import os
+import secrets
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from dev.local import ROOT
-from dev.local.identity import POLL_S, ProcessIdentity, kill_group
 
+POLL_S = 0.01
 _GRACE_S = 30
-
-# Written by the new process itself before it becomes the program, so that there is no moment at which the
-# program runs and the watchdog doesn't know it. The shell keeps its process id in exec.
-_ANNOUNCE = 'echo "start $$ $0" >&0 && exec "$@" </dev/null'
 
 
 class Watchdog:
@@ -36,66 +36,73 @@ class Watchdog:
     def __init__(self) -> None:
         """Prepare; no process is started."""
         self._lock = threading.Lock()
-        self._pipe: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
+        self._keep_while, self._inherited = Path(), -1
+        self._awaited = -1
+
+    def keep_while(self, file: Path, inherited: int) -> None:
+        """Let what is started from now on outlive this program while ``file`` exists.
+
+        ``inherited`` is a file descriptor that stays open until everything has ended.
+        """
+        self._keep_while, self._inherited = file, inherited
 
     @property
-    def pipe(self) -> int:
-        """The standard input of a process whose command is from `announced`."""
-        with self._lock:
-            if self._pipe is None:
-                self._pipe = self._start()
-            return self._pipe
+    def folder(self) -> Path:
+        """A temporary folder, which is removed after the program's end."""
+        self._start()
+        return self._folder
 
-    def process_ended(self, pid: int) -> None:
-        """Remove a process from the list: it has ended and was waited for."""
-        self._send(f"end {pid}")
+    @property
+    def group(self) -> int:
+        """The process group of what this program starts."""
+        return self._start().pid
 
-    def watch_folder(self, folder: Path) -> None:
-        """Put a folder on the list; best before it is made."""
-        self._send(f"folder {folder}")
-
-    def folder_removed(self, folder: Path) -> None:
-        """Remove a folder from the list."""
-        self._send(f"removed {folder}")
-
-    def release(self) -> None:
-        """Empty the list: processes and folders outlive this program."""
-        self._send("release")
+    @property
+    def awaited(self) -> int:
+        """A file descriptor; processes that have inherited it are given time to shut down after SIGINT."""
+        self._start()
+        return self._awaited
 
     def close(self) -> None:
-        """Let the watchdog end what is on its list, and wait for it."""
-        with self._lock:
-            if self._pipe is None or self._process is None:
-                return
-            os.close(self._pipe)
-            self._process.wait()
-            self._pipe = self._process = None
+        """End what this program has started, and wait until that is done; harmless if there is nothing."""
+        process, self._process = self._process, None
+        if process and process.stdin and process.stdout:
+            os.close(self._awaited)
+            process.stdin.close()
+            if not self._keep_while.is_file():
+                process.stdout.read()
+                process.wait()
 
     def forget(self) -> None:
         """In a forked process: leave the watchdog to the parent."""
         self._lock = threading.Lock()
-        if self._pipe is not None and self._process is not None:
-            os.close(self._pipe)
-            self._process.returncode = 0  # not a child of this process
-            self._pipe = self._process = None
+        process, self._process = self._process, None
+        if process and process.stdin:
+            os.close(self._awaited)
+            process.stdin.close()
+            process.returncode = 0  # not a child of this process
 
-    def _start(self) -> int:
-        reading, writing = os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dev.local.watchdog"],
-            cwd=ROOT,
-            stdin=reading,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # out of reach of Ctrl-C and of a closed terminal
-        )
-        os.close(reading)
-        return writing
-
-    def _send(self, message: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self.pipe, os.fsencode(f"{message}\n"))
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._process is None:
+                self._folder = Path(tempfile.gettempdir()) / f"video-reclaim-{secrets.token_hex(6)}"
+                reading, self._awaited = os.pipe()
+                places = [str(reading), str(self._folder), str(self._keep_while)]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "dev.local.watchdog", *places],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[reading] if self._inherited < 0 else [reading, self._inherited],
+                    process_group=0,  # out of reach of Ctrl-C and of a closed terminal
+                )
+                os.close(reading)
+                self._folder.mkdir()
+                self._folder.chmod(0o755)  # whatever the umask is: as root, PostgreSQL runs as another user
+            return self._process
 
 
 watchdog = Watchdog()
@@ -104,12 +111,21 @@ atexit.register(watchdog.close)
 os.register_at_fork(after_in_child=watchdog.forget)
 
 
-def announced(command: list[str | Path], first: signal.Signals) -> list[str | Path]:
-    """Return a command that puts itself on the watchdog's list and then becomes ``command``.
+def make_scratch_folder() -> Path:
+    """Make a temporary folder that every user may traverse; it is removed when this program has ended."""
+    folder = Path(tempfile.mkdtemp(dir=watchdog.folder))
+    folder.chmod(0o755)
+    return folder
 
-    Its standard input must be `Watchdog.pipe`. ``first`` is the signal that ends it.
-    """
-    return ["/bin/sh", "-c", _ANNOUNCE, first.name.removeprefix("SIG"), *command]
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a temporary folder during a ``with`` block; see `make_scratch_folder`."""
+    folder = make_scratch_folder()
+    try:
+        yield folder
+    finally:
+        remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:
@@ -120,55 +136,23 @@ def remove_folder(folder: Path) -> None:
         time.sleep(POLL_S)
 
 
-class _List:
-    """The watchdog's side: what is to be ended and removed."""
-
-    def __init__(self) -> None:
-        self._processes: dict[int, tuple[ProcessIdentity, signal.Signals]] = {}
-        self._folders: list[Path] = []
-
-    def handle(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "start":
-            pid, name = rest.split()
-            self._processes[int(pid)] = ProcessIdentity.of(pid, int(pid)), signal.Signals[f"SIG{name}"]
-        elif word == "end":
-            self._processes.pop(int(rest), None)
-        elif word == "folder":
-            self._folders.append(Path(rest))
-        elif word == "removed":
-            with contextlib.suppress(ValueError):
-                self._folders.remove(Path(rest))
-        elif word == "release":
-            self._processes.clear()
-            self._folders.clear()
-
-    def clear(self) -> None:
-        processes = [process for process, _ in reversed(self._processes.values())]
-        for process, first in reversed(self._processes.values()):
-            if process.alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGCONT)  # a paused process handles no other signal
-                    os.kill(process.pid, first)
-        give_up = time.monotonic() + _GRACE_S
-        while any(process.alive for process in processes) and time.monotonic() < give_up:
-            time.sleep(POLL_S)
-        for process in processes:
-            kill_group(process)
-        for folder in self._folders:
-            remove_folder(folder)
-
-
-def main() -> None:
-    """Read messages until the program ends; then end and remove what is on the list."""
+def main(awaited: str, folder: str, keep_while: str) -> None:
+    """Wait until the program has ended and the file is gone; then end this process group, remove the folder."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
-    listed = _List()
-    for line in sys.stdin.buffer:
-        listed.handle(os.fsdecode(line).rstrip("\n"))
-    listed.clear()
+    sys.stdin.buffer.read()
+    while Path(keep_while).is_file():
+        time.sleep(0.1)
+    group = os.getpgrp()
+    os.killpg(group, signal.SIGINT)
+    select.select([int(awaited)], [], [], _GRACE_S)
+    if os.fork():
+        signal.pause()  # until it is killed with the group
+    os.setpgid(0, 0)
+    os.killpg(group, signal.SIGKILL)
+    remove_folder(Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,11 +1,9 @@
 """Programs that tests start, and the processes that they leave."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-
-from dev.local.identity import ProcessIdentity
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,19 +22,28 @@ def python(*arguments, **settings):
     return subprocess.Popen(command, cwd=ROOT, **settings)
 
 
-def descendants(pid):
-    """Return the processes that ``pid`` has started, and those that they have, each with its command."""
-    shown = subprocess.run(
-        ["ps", "-axww", "-o", "pid=,ppid=,command="], check=True, capture_output=True, text=True
-    )
-    children, commands = {}, {}
-    for line in shown.stdout.splitlines():
-        child, parent, command = line.split(maxsplit=2)
-        children.setdefault(int(parent), []).append(int(child))
-        commands[int(child)] = command
-    found, unseen = [], [pid]
-    while unseen:
-        started = children.get(unseen.pop(), [])
-        found += started
-        unseen += started
-    return [ProcessIdentity.of(commands[child], child) for child in found if child != os.getpid()]
+class Process(NamedTuple):
+    """A process as the system lists it."""
+
+    pid: int
+    parent: int
+    group: int
+    command: str
+
+
+def processes():
+    """Return the processes that run; zombies have ended."""
+    asked = ["ps", "-axww", "-o", "pid=,ppid=,pgid=,stat=,command="]
+    shown = subprocess.run(asked, check=True, capture_output=True, text=True)
+    lines = [line.split(maxsplit=4) for line in shown.stdout.splitlines()]
+    return [Process(*map(int, numbers), command) for *numbers, state, command in lines if state[0] != "Z"]
+
+
+def children(pid):
+    """Return the processes that ``pid`` has started."""
+    return [process for process in processes() if process.parent == pid]
+
+
+def any_runs(pids):
+    """Whether one of the processes still runs."""
+    return not {process.pid for process in processes()}.isdisjoint(pids)

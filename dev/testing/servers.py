@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from dev.local.emulator import REGION
-from dev.local.files import scratch_folder
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import NEWEST, OLDER, Postgres
 from dev.local.valkey import Valkey
+from dev.local.watchdog import scratch_folder
 from dev.testing.clock import stopped_clock
 
 STAGE = "night"

@@ -1,23 +1,20 @@
 """The stack's servers start, stop, restart and leave nothing behind."""
 
-import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
 
 from dev.local.emulator import healthy
-from dev.local.files import scratch_folder
-from dev.local.identity import ChildFailed, ProcessIdentity, end
 from dev.local.postgres import Postgres
-from dev.local.processes import Child
+from dev.local.processes import ChildFailed
 from dev.local.valkey import Valkey
+from dev.local.watchdog import scratch_folder
+from dev.testing.programs import ROOT, any_runs
 
 
 @pytest.fixture
@@ -126,11 +123,11 @@ with Emulator(folder) as emulator:
     threading.Thread(target=functions.invoke, kwargs=call, daemon=True).start()
     while not (folder / "pid").exists() or not (folder / "pid").read_text():
         time.sleep(0.02)
-    print(emulator.endpoint_url, emulator.child.identity.pid, (folder / "pid").read_text())
+    print(emulator.endpoint_url, emulator.child.pid, (folder / "pid").read_text())
 """
     shown = subprocess.run(
         [sys.executable, "-c", script, str(folder)],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,
@@ -138,47 +135,5 @@ with Emulator(folder) as emulator:
 
     endpoint_url, emulator, worker = shown.stdout.split()
     assert not healthy(endpoint_url)
-    assert not ProcessIdentity.of("emulator", int(emulator)).alive
-    assert not ProcessIdentity.of("worker", int(worker)).alive
+    assert not any_runs([int(emulator), int(worker)])
     assert not (folder / "tmp").exists()
-
-
-def sleeper(folder, source="import time; time.sleep(600)"):
-    return Child(
-        "Sleeper",
-        [sys.executable, "-c", source],
-        log=folder / "sleeper.log",
-        env={"PATH": os.defpath},
-        cwd=folder,
-    )
-
-
-def test_a_child_that_ignores_the_first_signal_is_killed_with_its_children(folder):
-    source = (
-        "import signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "print(started.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    child = sleeper(folder, source)
-    child.wait_ready(lambda: child.log.read_text().endswith("\n"))
-    grandchild = ProcessIdentity.of("grandchild", int(child.log.read_text()))
-    assert grandchild.alive
-
-    child.stop(grace_s=0.1)
-
-    assert not child.running
-    while grandchild.alive:  # its new parent still has to wait for it
-        time.sleep(0.01)
-
-
-def test_a_later_process_with_the_same_id_is_not_ended(folder):
-    child = sleeper(folder)
-    earlier = ProcessIdentity("Earlier", child.identity.pid, "1")
-
-    end(earlier)
-
-    assert not earlier.alive
-    assert child.running
-    child.stop()

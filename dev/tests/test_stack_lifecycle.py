@@ -12,9 +12,9 @@ import pytest
 from awscli.customizations.overridesslcommonname import SSL_COMMON_NAMES
 
 from dev.local.emulator import REGION, healthy
-from dev.local.identity import ProcessIdentity, end
 from dev.local.stack import NoStack, Stack
-from dev.testing.programs import ROOT, python
+from dev.testing.emulator_bench import Bench
+from dev.testing.programs import ROOT, any_runs, processes, python
 
 FIELDS = {
     "endpoint_url",
@@ -58,22 +58,24 @@ class Home:
         return said
 
     def begin_up(self):
-        """Start ``up``; return the program and its servers once all of them run."""
+        """Start ``up``; return the program and its processes once all servers run."""
         program = self.begin("up")
         while True:
             assert program.poll() is None, program.communicate()
-            if (self.path / "processes.json").exists():
-                running = {process.name: process for process in self.processes() if process.alive}
-                if {"PostgreSQL", "Valkey", "The emulator"} <= set(running):
-                    return program, running
+            running = self.processes()
+            if all(
+                server in str(running) for server in ("postgres -D", "valkey-server", "dev.local.emulator")
+            ):
+                return program, running
             time.sleep(0.01)
 
-    @property
-    def ledger(self):
-        return json.loads((self.path / "processes.json").read_text())
-
     def processes(self):
-        return [ProcessIdentity(**process) for process in self.ledger["processes"]]
+        """Return the processes of the stack, its watchdog first."""
+        found = processes()
+        leaders = [
+            process.pid for process in found if process.command.endswith(f" {self.path / 'stack.json'}")
+        ]
+        return sorted((process for process in found if process.group in leaders), key=lambda one: one.pid)
 
     def left(self):
         return {path.name for path in self.path.iterdir()} - {"logs", "lock"}
@@ -107,21 +109,24 @@ def test_up_starts_a_stack_once_and_down_removes_it(home):
     schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
     assert schedule["State"] == "DISABLED"
 
-    processes = home.processes()
+    running = home.processes()
     assert home.run("up").startswith("The stack runs already")
-    assert (home.processes(), Stack.load(home.path)) == (processes, stack)
-    scratch = Path(home.ledger["scratch"])
+    assert (home.processes(), Stack.load(home.path)) == (running, stack)
 
     home.run("down")
 
-    assert home.left() == set()
-    assert not any(process.alive for process in processes)
+    check_nothing_left(home, running)
     assert not healthy(stack.endpoint_url)
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(stack.postgres_dsn)
-    assert not scratch.exists()
     with pytest.raises(NoStack, match="make up"):
         Stack.load(home.path)
+
+
+def check_nothing_left(home, running):
+    *_, scratch, _ = running[0].command.split()
+    Bench.until(lambda: not any_runs(process.pid for process in running) and not Path(scratch).exists())
+    assert home.left() == set()
 
 
 def run_workflow(stepfunctions, machine):
@@ -149,21 +154,16 @@ def test_an_invalid_context_ends_with_one_line_and_starts_nothing(home, context,
     assert not home.path.exists()
 
 
-def test_an_interrupt_leaves_nothing_running(home):
-    program, started = home.begin_up()
-    scratch = Path(home.ledger["scratch"])
+def test_a_killed_up_leaves_nothing_running(home):
+    program, running = home.begin_up()
 
-    program.send_signal(signal.SIGINT)
-    said, _ = program.communicate()
+    program.kill()
 
-    assert program.returncode == 128 + signal.SIGINT
-    assert said.splitlines()[-1].startswith("Interrupted: ")
-    assert not any(process.alive for process in started.values())
-    assert not scratch.exists()
-    assert home.left() == set()
+    program.communicate()
+    check_nothing_left(home, running)
 
 
-CONTEXT = json.dumps({"reclaiming": {"maxReclaims": 4321}, "schedule": {"enabled": True}})
+CONTEXT = json.dumps({"schedule": {"enabled": True}, "reclaiming": {"maxReclaims": 4321}})
 
 
 @pytest.mark.long
@@ -189,15 +189,19 @@ def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
 
 
 def check_replaced_after_losing_a_server(home):
-    started = {process.name: process for process in home.processes()}
-    end(started["Valkey"])
+    lost = home.processes()
+    (valkey,) = [process.pid for process in lost if "valkey-server" in process.command]
+    os.kill(valkey, signal.SIGKILL)
+    Bench.until(lambda: not any_runs([valkey]))
 
     program, replacing = home.begin_up()
     program.send_signal(signal.SIGINT)
     said, _ = program.communicate()
 
+    assert program.returncode == 128 + signal.SIGINT
     assert "Valkey has ended" in said.splitlines()[0]
-    assert not any(process.alive for process in (*started.values(), *replacing.values()))
+    assert not any_runs(process.pid for process in lost)
+    check_nothing_left(home, replacing)
 
 
 def test_no_call_of_the_aws_cli_leaves_the_emulator():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.local.files import scratch_folder
+from dev.local.watchdog import scratch_folder
 from tests.e2e.beside import DIMENSIONS, PASSWORD, STACK_NAME, TOKEN, Deployment, Platform, exists
 
 pytestmark = pytest.mark.xdist_group("deployed")

@@ -12,7 +12,7 @@ from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 from cdk.stack import VideoReclaimStack
 from cdk.stage import load, stages_in
-from dev.local.files import make_scratch_folder
+from dev.local.watchdog import make_scratch_folder
 from examples.app import Academy, Reclaim
 
 ROOT = Path(__file__).parents[2]
