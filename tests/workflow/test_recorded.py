@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from dev.testing.recorded import CASES, DIFFERENT, seen
+from dev.testing.recorded import CASES, seen
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_moto_answers_as_aws_did_or_the_difference_is_listed(workflow, name):
+def test_moto_answers_as_aws_did(workflow, name):
     case, module = CASES[name], {}
     exec(case.source, module)
     workflow.around["Reclaim"] = lambda payload, _: module["handler"](payload, None)
     states = json.loads(json.dumps(case.states).replace("FUNCTION", workflow.arn("Reclaim")))
     found = seen(case, workflow.run_states(states, case.given))
-    assert found == DIFFERENT["moto"].get(name, case.outcome())
+    assert found == case.outcome()

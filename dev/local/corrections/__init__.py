@@ -1,9 +1,8 @@
 """Corrections of ministack where it differs from AWS and the project depends on AWS's behaviour.
 
 One module per service, one function per correction. Its docstring says what AWS does and what ministack does
-without it. Corrections replace functions inside ministack. Each compares the source of what it replaces with
-the fingerprint of the source it was written against (`reviewed`), so with another version of ministack the
-emulator does not start until somebody has reviewed that source.
+without it. Corrections replace functions inside ministack, so with another version of it the emulator does not start
+until somebody has reviewed them.
 
 Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.recorded` has more of them):
 
@@ -19,23 +18,34 @@ Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
 - A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
 - CloudFormation deletes a group at once, with its instances.
+- Any desired capacity is accepted, also outside the group's bounds.
+- An error of an ``aws-sdk`` task has the plain code as its name; that of Auto Scaling has none.
+- An input that isn't JSON starts an execution, which then fails.
+- A Task accepts no expression as its TimeoutSeconds.
+- An alarm is evaluated only when a metric is put, over all dimensions, as one period; missing data is ignored.
 - A schedule's input keeps its placeholders ``<aws.scheduler.…>``.
+- Functions see the emulator's own environment, which has neither settings of the app nor of the machine's user.
 - Functions can import the packages of this interpreter besides those of their layers.
 """
 
+import importlib.metadata
+
+from ministack.services import scheduler
+
 from dev.local.corrections import (
     auto_scaling,
-    cloudformation,
-    cloudwatch,
     lambda_functions,
     logs,
     permissions,
-    scheduler,
+    provisioning,
     step_functions,
 )
-from dev.local.corrections.review import EmulatorChanged, fingerprint, reviewed
 
-__all__ = ["EmulatorChanged", "apply", "fingerprint", "reviewed"]
+VERSION = "1.5.33"
+
+
+class EmulatorChanged(RuntimeError):
+    """Ministack is not the version that the corrections were written against."""
 
 
 def apply() -> None:
@@ -44,23 +54,20 @@ def apply() -> None:
     Raises:
         EmulatorChanged: ministack is another version than the one they were written against.
     """
+    if (found := importlib.metadata.version("ministack")) != VERSION:
+        problem = f"ministack is {found}, not {VERSION}"
+        raise EmulatorChanged(f"{problem}: review what dev/local/corrections and dev/local/redrive replace")
     lambda_functions.report_exceptions()
     lambda_functions.collect_whole_log()
-    lambda_functions.isolate_environment()
-    step_functions.refuse_invalid_input()
-    step_functions.evaluate_task_timeouts()
     step_functions.limit_task_results()
-    step_functions.give_no_cause_of_timeouts()
     step_functions.add_autoscaling_tasks()
-    step_functions.name_sdk_errors()
-    auto_scaling.enforce_capacity_bounds()
     auto_scaling.drain_instances()
     auto_scaling.complete_lifecycle_actions()
     auto_scaling.keep_the_lifecycle_policy()
-    cloudformation.accept_queries()
-    cloudwatch.evaluate_alarms()
+    provisioning.accept_queries()
     logs.match_json_patterns()
-    scheduler.check_every_second()
     permissions.map_batch_actions()
     permissions.treat_requests_as_encrypted()
     permissions.provide_metric_namespace()
+    # EventBridge Scheduler invokes a target within the minute it is due; ministack checks every 10 seconds.
+    scheduler._SCHEDULE_TICK_INTERVAL = 1

@@ -1,4 +1,4 @@
-"""Corrections of Auto Scaling: the bounds of a group, and how its instances end."""
+"""Corrections of Auto Scaling: how instances end."""
 
 # ruff: noqa: ANN401 - ministack's objects have no types
 
@@ -6,35 +6,11 @@ from typing import Any
 
 from ministack.services import autoscaling
 
-from dev.local.corrections.review import reviewed
 from dev.local.metadata import RUNS_A_WORKER
 
 _TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 _WAITING = "Terminating:Wait"
 _ON_ABANDON = "InstanceLifecyclePolicy.RetentionTriggers.TerminateHookAbandon"
-
-
-def enforce_capacity_bounds() -> None:
-    """Reject a desired capacity outside the group's bounds.
-
-    AWS returns ValidationError for less than MinSize or more than MaxSize. Ministack accepts any number.
-    """
-    accept = reviewed(autoscaling, "_set_desired_capacity", "92adf9a89b2f")
-
-    def set_desired_capacity(parameters: dict[str, Any]) -> Any:
-        group = autoscaling._asgs.get(autoscaling._p(parameters, "AutoScalingGroupName"))
-        desired = autoscaling._p(parameters, "DesiredCapacity")
-        if group and desired:
-            for beyond, side, bound in (
-                (int(desired) > group["MaxSize"], "above max", group["MaxSize"]),
-                (int(desired) < group["MinSize"], "below min", group["MinSize"]),
-            ):
-                if beyond:
-                    refused = f"New SetDesiredCapacity value {desired} is {side} value {bound}"
-                    return autoscaling._error("ValidationError", f"{refused} for the AutoScalingGroup.")
-        return accept(parameters)
-
-    autoscaling._ACTION_MAP["SetDesiredCapacity"] = set_desired_capacity
 
 
 def drain_instances() -> None:
@@ -48,7 +24,7 @@ def drain_instances() -> None:
     An instance on which no worker runs (`dev.local.metadata`) ends at once, as if an idle worker had completed
     the action in no time.
     """
-    launch = reviewed(autoscaling, "_reconcile_instances", "2272358babf7")
+    launch = autoscaling._reconcile_instances
 
     def reconcile_instances(group: dict[str, Any]) -> None:
         ending = [one for one in group["Instances"] if one["LifecycleState"] == _WAITING]
@@ -74,8 +50,8 @@ def complete_lifecycle_actions() -> None:
     ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", Amazon EC2 Auto Scaling API Reference).
     Ministack answers both calls and does nothing.
     """
-    answer_completed = reviewed(autoscaling, "_complete_lifecycle_action", "5c87fc3a042b")
-    answer_recorded = reviewed(autoscaling, "_record_lifecycle_heartbeat", "53c8b9917a9c")
+    answer_completed = autoscaling._complete_lifecycle_action
+    answer_recorded = autoscaling._record_lifecycle_heartbeat
 
     def complete_lifecycle_action(parameters: dict[str, Any]) -> Any:
         group, instance = _action(parameters)
@@ -94,38 +70,28 @@ def complete_lifecycle_actions() -> None:
 
 def keep_the_lifecycle_policy() -> None:
     """Show a group's instance lifecycle policy, as DescribeAutoScalingGroups does. Ministack forgets it."""
-    create = reviewed(autoscaling, "_create_asg", "ffb7c5314e52")
-    update = reviewed(autoscaling, "_update_asg", "4f5001b13509")
-    describe = reviewed(autoscaling, "_describe_asgs", "c477261634b0")
+    create, describe = autoscaling._create_asg, autoscaling._describe_asgs
 
-    def keeping(change: Any) -> Any:
-        def changed(parameters: dict[str, Any]) -> Any:
-            answer = change(parameters)
-            group = autoscaling._asgs.get(autoscaling._p(parameters, "AutoScalingGroupName"))
-            if group is not None and (kept := autoscaling._p(parameters, _ON_ABANDON)):
-                group[_ON_ABANDON] = kept
-            return answer
-
-        return changed
+    def create_group(parameters: dict[str, Any]) -> Any:
+        answer = create(parameters)
+        group = autoscaling._asgs.get(autoscaling._p(parameters, "AutoScalingGroupName"))
+        if group is not None:
+            group[_ON_ABANDON] = autoscaling._p(parameters, _ON_ABANDON)
+        return answer
 
     def describe_groups(parameters: dict[str, Any]) -> Any:
         status, headers, body = describe(parameters)
         for name, group in autoscaling._asgs.items():
             if kept := group.get(_ON_ABANDON):
+                policy = f"<TerminateHookAbandon>{kept}</TerminateHookAbandon>"
+                for element in ("RetentionTriggers", "InstanceLifecyclePolicy"):
+                    policy = f"<{element}>{policy}</{element}>"
                 shown = f"<AutoScalingGroupName>{name}</AutoScalingGroupName>"
-                body = body.replace(shown.encode(), (shown + _as_xml(kept)).encode())
+                body = body.replace(shown.encode(), (shown + policy).encode())
         return status, headers, body
 
-    autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = keeping(create)
-    autoscaling._ACTION_MAP["UpdateAutoScalingGroup"] = keeping(update)
+    autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = create_group
     autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe_groups
-
-
-def _as_xml(on_abandon: str) -> str:
-    inner = f"<TerminateHookAbandon>{on_abandon}</TerminateHookAbandon>"
-    return (
-        f"<InstanceLifecyclePolicy><RetentionTriggers>{inner}</RetentionTriggers></InstanceLifecyclePolicy>"
-    )
 
 
 def _has_termination_hook(name: str) -> bool:

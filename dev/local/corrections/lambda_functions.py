@@ -1,19 +1,14 @@
-"""Corrections of Lambda: exceptions, logs and environment of a function."""
+"""Corrections of Lambda: exceptions and logs of a function."""
 
 # ruff: noqa: ANN401 - ministack's objects have no types
 
 import contextvars
 import queue
-import re
-import subprocess
 import time
-import types
 from typing import Any
 
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc
-
-from dev.local.corrections.review import EmulatorChanged, reviewed
 
 # The line of ministack's Python worker that reports an exception of the handler.
 _RAISED = (
@@ -39,12 +34,9 @@ def report_exceptions() -> None:
     Ministack reports every exception as ``Runtime.HandlerError`` without a stack trace and ends the process.
     """
     script = lambda_runtime._PYTHON_WORKER_SCRIPT
-    if script.count(_RAISED) != 1:
-        raise EmulatorChanged("ministack's Python worker reports exceptions differently")
     lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(_RAISED, _RAISED_CORRECTED)
-
-    invoke = reviewed(lambda_runtime.Worker, "invoke", "96751a754710")
-    execute_warm = reviewed(lambda_svc, "_execute_function_warm", "62b9218bef5b")
+    invoke = lambda_runtime.Worker.invoke
+    execute_warm = lambda_svc._execute_function_warm
     raised: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("raised", default=None)
 
     def worker_invoke(self: Any, event: Any, request_id: str, **rest: Any) -> dict[str, Any]:
@@ -81,13 +73,11 @@ def collect_whole_log() -> None:
     5 ms, so on a busy machine a line goes to the next invocation of the same process, or is lost.
     """
     script = lambda_runtime._PYTHON_WORKER_SCRIPT
-    if script.count(_FINISHED) != 1 or script.count(_RAISED_CORRECTED) != 1:
-        raise EmulatorChanged("ministack's Python worker returns results differently")
     end = f"; sys.stderr.write({_LOG_END!r} + chr(10)); sys.stderr.flush()"
     for statement in (_FINISHED, _RAISED_CORRECTED):
         script = script.replace(statement, statement + end)
     lambda_runtime._PYTHON_WORKER_SCRIPT = script
-    drain = reviewed(lambda_runtime.Worker, "_drain_stderr_bounded", "3fd7cc742872")
+    drain = lambda_runtime.Worker._drain_stderr_bounded
 
     def drain_to_the_end(self: Any, *limits: float, **named_limits: float) -> str:
         if not self.config.get("Runtime", "").startswith("python"):
@@ -107,21 +97,3 @@ def collect_whole_log() -> None:
         return "\n".join(lines)
 
     lambda_runtime.Worker._drain_stderr_bounded = drain_to_the_end
-
-
-def isolate_environment() -> None:
-    """Give a function only the environment variables of its configuration and of Lambda.
-
-    So it is on AWS. Ministack also passes on its own environment, so code could depend here on a variable
-    that is missing on AWS.
-    """
-    reviewed(lambda_runtime.Worker, "_spawn", "c55febf95656")
-    inherited = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
-    made_by_ministack = re.compile(r"AWS_|_?LAMBDA_|_MINISTACK_")
-
-    def popen(command: list[str], *, env: dict[str, str], **rest: Any) -> subprocess.Popen[str]:
-        # The worker itself sets the variables of the configuration before it imports the function.
-        kept = {n: v for n, v in env.items() if n in inherited or made_by_ministack.match(n)}
-        return subprocess.Popen(command, env=kept | {"TZ": ":UTC"}, **rest)
-
-    lambda_runtime.subprocess = types.SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE)

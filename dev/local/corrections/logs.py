@@ -7,8 +7,6 @@ from typing import Any
 
 from ministack.services import cloudwatch_logs
 
-from dev.local.corrections.review import reviewed
-
 Matcher = Callable[[str], bool]
 
 _CONDITION = re.compile(r'\s*\$\.(\w+)\s*=\s*("[^"]*"|-?\d+(?:\.\d+)?)\s*')
@@ -21,7 +19,7 @@ def match_json_patterns() -> None:
     CloudWatch Logs User Guide). Ministack matches every line. Here only equality is compared, of fields at the top,
     joined by ``&&`` or by ``||``; another pattern raises ValueError, so that no test passes by accident.
     """
-    compile_pattern = reviewed(cloudwatch_logs, "_compile_filter_pattern", "2568f38b5614")
+    compile_pattern = cloudwatch_logs._compile_filter_pattern
 
     def compile_json_pattern(pattern: str) -> Matcher:
         if not pattern.strip().startswith("{"):

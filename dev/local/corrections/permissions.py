@@ -10,8 +10,6 @@ from urllib.parse import parse_qs
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 
-from dev.local.corrections.review import reviewed
-
 
 def map_batch_actions() -> None:
     """Check batch calls of SQS against the permission of the single call.
@@ -20,7 +18,7 @@ def map_batch_actions() -> None:
     visibility ("Actions, resources, and condition keys for Amazon SQS", Service Authorization Reference).
     Ministack requires ``sqs:SendMessageBatch``, which does not exist on AWS.
     """
-    extract = reviewed(iam_actions, "extract_iam_action", "ec476b92d969")
+    extract = iam_actions.extract_iam_action
 
     def extract_iam_action(*arguments: Any, **named: Any) -> str | None:
         action: str | None = extract(*arguments, **named)
@@ -36,7 +34,7 @@ def treat_requests_as_encrypted() -> None:
     (``aws:SecureTransport``). Requests to the emulator are plain HTTP, so with AUTH=true such a policy denied
     everything and the CDK CLI failed.
     """
-    pin = reviewed(iam_evaluator, "pin_request_origin", "de819c1bd9ac")
+    pin = iam_evaluator.pin_request_origin
 
     def pin_encrypted_origin(source_ip: str, _encrypted: bool) -> None:
         pin(source_ip, True)
@@ -51,7 +49,7 @@ def provide_metric_namespace() -> None:
     CloudWatch namespaces", CloudWatch User Guide). Ministack does not provide the key, so with AUTH=true such
     a policy allows nothing.
     """
-    context = reviewed(iam_actions, "request_tag_context", "d46adb816e02")
+    context = iam_actions.request_tag_context
 
     def request_context(service: str, action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
         given: dict[str, Any] = context(service, action, body, params)
