@@ -20,7 +20,7 @@ from dev.local.launch import Report, merge, own_settings, start
 from dev.local.platform_tables import fill
 from dev.local.processes import ChildFailed
 from dev.local.stack import HOME, Stack
-from dev.local.watchdog import make_scratch_folder, watchdog
+from dev.local.watchdog import watchdog
 
 
 def print_line(line: str) -> None:
@@ -57,9 +57,7 @@ def up(
     if lock is not None:
         shutil.rmtree(home / "logs", ignore_errors=True)
         watchdog.keep_while(home / "stack.json", lock)
-        stack = start(
-            contextlib.ExitStack(), make_scratch_folder(), home, report=report, overrides=overrides
-        ).stack
+        stack = start(contextlib.ExitStack(), home, report=report, overrides=overrides).stack
     if filled:
         fill_academy(stack, report)
     if lock is not None:
@@ -116,12 +114,11 @@ def _describe_running(home: Path, stack: Stack, wanted: Mapping[str, Any]) -> st
 
 def _ended_server(stack: Stack) -> str | None:
     """Return the name of a server that no longer runs; None if all run."""
-    addresses = {
-        "PostgreSQL": stack.postgres_dsn,
-        "Valkey": stack.redis_url,
-        "The emulator": stack.endpoint_url,
-    }
-    for name, address in addresses.items():
+    for name, address in (
+        ("PostgreSQL", stack.postgres_dsn),
+        ("Valkey", stack.redis_url),
+        ("The emulator", stack.endpoint_url),
+    ):
         try:
             socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)).close()
         except OSError:

@@ -43,7 +43,6 @@ class Emulator(Server):
         self,
         folder: Path,
         *,
-        port: int | None = None,
         auth: bool = False,
         wait_scale: float = 1.0,
         logs: Path | None = None,
@@ -53,7 +52,7 @@ class Emulator(Server):
         With ``auth`` the roles of Lambda functions are enforced. ``wait_scale`` is a factor for Step
         Functions' waits and retry intervals; 0 skips them.
         """
-        super().__init__(folder, port=port, logs=logs)
+        super().__init__(folder, logs=logs)
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
         self._settings = {
             "GATEWAY_PORT": str(self.port),

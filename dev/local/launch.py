@@ -17,7 +17,7 @@ from dev.local.postgres import DATABASE, Postgres
 from dev.local.processes import ChildFailed
 from dev.local.stack import Clients, Stack
 from dev.local.valkey import Valkey
-from dev.local.watchdog import scratch_folder
+from dev.local.watchdog import make_scratch_folder, remove_folder
 
 FUNCTIONS = ("ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog")
 
@@ -44,21 +44,10 @@ def running(
     overrides: Mapping[str, Any] | None = None,
     report: Report = lambda _line: None,
 ) -> Iterator[RunningStack]:
-    """Run a stack during a ``with`` block, beside any other stack.
-
-    Args:
-        home: folder for the logs and ``stack.json``.
-        auth: enforce the IAM roles of the Lambda functions.
-        wait_scale: factor for Step Functions' waits and retry intervals.
-        overrides: settings merged into the stage ``local``.
-        report: called with each line of progress.
-
-    Raises:
-        ChildFailed: a server did not start or the app was not deployed; nothing is left running.
-    """
-    with scratch_folder() as scratch, contextlib.ExitStack() as crew:
+    """Run a stack during a ``with`` block, beside any other stack; arguments and errors as of `start`."""
+    with contextlib.ExitStack() as crew:
         started = start(
-            crew, scratch, home, report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
+            crew, home, report=report, auth=auth, wait_scale=wait_scale, overrides=overrides or {}
         )
         started.stack.save(home)
         yield started
@@ -66,7 +55,6 @@ def running(
 
 def start(
     crew: contextlib.ExitStack,
-    scratch: Path,
     home: Path,
     *,
     report: Report,
@@ -74,9 +62,15 @@ def start(
     wait_scale: float = 1.0,
     overrides: Mapping[str, Any],
 ) -> RunningStack:
-    """Start the servers, which ``crew`` stops, and deploy the app.
+    """Start a stack, which ``crew`` stops and removes.
 
-    Arguments as for `running`; the data is in ``scratch``.
+    Args:
+        crew: its callbacks are added while the stack starts.
+        home: folder for the logs.
+        report: called with each line of progress.
+        auth: enforce the IAM roles of the Lambda functions.
+        wait_scale: factor for Step Functions' waits and retry intervals.
+        overrides: settings merged into the stage ``local``.
 
     Raises:
         ChildFailed: a server did not start or the app was not deployed.
@@ -86,7 +80,8 @@ def start(
     def progress(line: str) -> None:
         report(f"{time.monotonic() - began_s:5.1f} s  {line}")
 
-    logs = home / "logs"
+    logs, scratch = home / "logs", make_scratch_folder()
+    crew.callback(remove_folder, scratch)
     postgres = Postgres(scratch / "postgres", logs=logs)
     valkey = Valkey(scratch / "valkey", logs=logs)
     emulator = Emulator(scratch / "emulator", auth=auth, wait_scale=wait_scale, logs=logs)

@@ -12,13 +12,13 @@ worker on it (`RUNS_A_WORKER`).
 # ruff: noqa: ANN401 - ministack's objects have no types
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 _PATH = re.compile(r"/instances/(i-[0-9a-f]+)/latest/(.+)")
 _TOKEN_FOR_S = b"x-aws-ec2-metadata-token-ttl-seconds"
 _TOKEN = b"x-aws-ec2-metadata-token"
+_ISSUED = b"this-emulator-s-token"
 
 RUNS_A_WORKER = "RunsAWorker"
 """Key in ministack's record of an instance whose metadata has been read."""
@@ -33,14 +33,13 @@ def url(endpoint_url: str, instance: str) -> str:
 
 def beside(app: Application) -> Application:
     """Return an ASGI application that serves the metadata of instances, and everything else from ``app``."""
-    tokens: set[str] = set()
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         asked = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if asked is None:
             await app(scope, receive, send)
             return
-        status, body = _answer(scope["method"], asked[1], asked[2], dict(scope["headers"]), tokens)
+        status, body = _answer(scope["method"], asked[1], asked[2], dict(scope["headers"]))
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -48,16 +47,12 @@ def beside(app: Application) -> Application:
     return serve
 
 
-def _answer(
-    method: str, instance: str, item: str, headers: dict[bytes, bytes], tokens: set[str]
-) -> tuple[int, bytes]:
+def _answer(method: str, instance: str, item: str, headers: dict[bytes, bytes]) -> tuple[int, bytes]:
     if item == "api/token":
         if method != "PUT" or not headers.get(_TOKEN_FOR_S, b"").isdigit():
             return 400, b""
-        token = secrets.token_urlsafe()
-        tokens.add(token)
-        return 200, token.encode()
-    if headers.get(_TOKEN, b"").decode() not in tokens:
+        return 200, _ISSUED
+    if headers.get(_TOKEN) != _ISSUED:
         return 401, b""
     found = _find(instance)
     if found is None or item != "meta-data/autoscaling/target-lifecycle-state":

@@ -36,11 +36,9 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # without waiting for clients
     kill_signal = signal.SIGQUIT  # SIGKILL would leave its shared memory behind
 
-    def __init__(
-        self, folder: Path, *, port: int | None = None, logs: Path | None = None, package: str = NEWEST
-    ) -> None:
+    def __init__(self, folder: Path, *, logs: Path | None = None, package: str = NEWEST) -> None:
         """Prepare a server with the binaries of ``package``; see `Server`."""
-        super().__init__(folder, port=port, logs=logs)
+        super().__init__(folder, logs=logs)
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{DATABASE}"
         self._package = package
         self._data = self._folder / "data"

@@ -19,8 +19,7 @@ from dev.local.watchdog import POLL_S, watchdog
 
 _LOG_TAIL_CHARACTERS = 3000
 # Generous: they only end a wait that would never end, and a busy machine is slow.
-START_LIMIT_S = 180
-RUN_LIMIT_S = 900
+_START_LIMIT_S, _RUN_LIMIT_S, _GRACE_S = 180, 900, 30
 
 
 class ChildFailed(RuntimeError):
@@ -113,45 +112,46 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def wait_ready(self, ready: Callable[[], bool], *, limit_s: float = START_LIMIT_S) -> None:
+    def wait_ready(self, ready: Callable[[], bool]) -> None:
         """Return once ``ready()`` is true.
 
         Raises:
-            ChildFailed: the process ended, or ``limit_s`` seconds have passed; with the end of its log.
+            ChildFailed: the process ended, or it took too long; with the end of its log.
         """
-        give_up = time.monotonic() + limit_s
+        give_up = time.monotonic() + _START_LIMIT_S
         while not ready():
             if not self.running:
                 raise ChildFailed(f"{self.name} ended while it started:\n{self._log_tail()}")
             if time.monotonic() > give_up:
-                raise ChildFailed(f"{self.name} was not ready after {limit_s:g} s:\n{self._log_tail()}")
+                raise ChildFailed(f"{self.name} was not ready after {_START_LIMIT_S} s:\n{self._log_tail()}")
             time.sleep(POLL_S)
 
-    def wait_done(self, *, limit_s: float = RUN_LIMIT_S) -> None:
+    def wait_done(self) -> None:
         """Wait for a process that ends by itself.
 
         Raises:
-            ChildFailed: it ended with an error, or not within ``limit_s`` seconds; with the end of its log.
+            ChildFailed: it ended with an error, or it took too long; with the end of its log.
         """
         try:
-            code = self._process.wait(limit_s)
+            code = self._process.wait(_RUN_LIMIT_S)
         except subprocess.TimeoutExpired as exc:
             self.stop(signal.SIGKILL)
-            raise ChildFailed(f"{self.name} was not done after {limit_s:g} s:\n{self._log_tail()}") from exc
+            raise ChildFailed(
+                f"{self.name} was not done after {_RUN_LIMIT_S} s:\n{self._log_tail()}"
+            ) from exc
         if code:
             raise ChildFailed(f"{self.name} ended with status {code} ({self.log}):\n{self._log_tail()}")
 
-    def stop(self, first: signal.Signals = signal.SIGTERM, *, grace_s: float = 30) -> None:
+    def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
         """End the process; harmless if it has ended.
 
-        ``first`` asks it to shut down; after ``grace_s`` seconds it is killed. What it has started and left running
-        ends with this program.
+        ``first`` asks it to shut down; if it doesn't, it is killed. What it has left running ends with this program.
         """
         if self.running:
             self.send(signal.SIGCONT)  # a paused process handles no other signal
             self.send(first)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(grace_s)
+                self._process.wait(_GRACE_S)
         self._process.kill()
         self._process.wait()
 
@@ -167,12 +167,9 @@ class Server(abc.ABC):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     kill_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, folder: Path, *, port: int | None = None, logs: Path | None = None) -> None:
-        """Prepare a server that works in ``folder``; it is started by `start`.
-
-        Without ``port`` a free one is chosen, and kept over restarts.
-        """
-        self.port = port or free_port()
+    def __init__(self, folder: Path, *, logs: Path | None = None) -> None:
+        """Prepare a server that works in ``folder``, on a free port that it keeps over restarts."""
+        self.port = free_port()
         self._folder = folder.absolute()
         self._log = (logs or folder).absolute() / self.log_name
         self._child: Child | None = None

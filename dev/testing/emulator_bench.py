@@ -114,16 +114,3 @@ def emulator(tmp_path_factory):
 def bench(emulator):
     """A bench on the session's emulator; what tests make there bears names of its own."""
     return Bench(emulator)
-
-
-@pytest.fixture(scope="session")
-def strict_emulator(tmp_path_factory):
-    """One emulator for the session that enforces the roles of functions."""
-    with Emulator(tmp_path_factory.mktemp("strict-emulator"), auth=True) as emulator:
-        yield emulator
-
-
-@pytest.fixture(scope="session")
-def strict_bench(strict_emulator):
-    """A bench on the emulator that enforces the roles of functions."""
-    return Bench(strict_emulator)

@@ -1,8 +1,7 @@
-"""moto, as unforgiving as AWS where it is kinder, and with the faults that AWS has and moto hasn't.
+"""moto, as strict as AWS where it is kinder, and with faults that AWS has and moto hasn't.
 
-moto lets a metric be read the moment it is put, at the second it was put, whatever its namespace; a group be
-sized beyond its limits; and never refuses one message of ten. Code that leans on any of that works in its
-tests and fails in production. `strict_aws` takes the kindness away:
+moto lets a metric be read the moment it is put, whatever its namespace; a group be sized beyond its limits; and never
+refuses one message of ten.
 
     with strict_aws() as aws:
         ...
@@ -16,7 +15,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partialmethod
 from typing import Any
 from unittest.mock import patch
@@ -42,28 +41,25 @@ Original = Callable[..., Any]
 
 @dataclass
 class StrictAws:
-    """What a test sets, and what it may look at.
-
-    Attributes:
-        points: every point that was put, by namespace, name, dimensions and unit: the minute, the value, and
-            whether it can be read by now.
-        points_per_page: how many points of a series one answer of GetMetricData holds.
-        cloudwatch_fault: an error code that every CloudWatch call fails with.
-        scaling_fault: an error code that SetDesiredCapacity fails with.
-        queue_fault: an error code that SendMessageBatch fails with, as a whole.
-        refused: by entry id, the code with which SQS refuses that entry of a batch.
-        desired_set: every desired capacity that was accepted.
-        refreshes: statuses of the group's instance refreshes, newest first; moto knows none.
-    """
+    """What a test sets, and what it may look at."""
 
     points: dict[Series, list[tuple[datetime, float, bool]]] = field(default_factory=dict)
+    """Every point that was put, by namespace, name, dimensions and unit: the minute, the value, and whether it can be
+    read by now."""
     points_per_page: int = 500
+    """How many points of a series one answer of GetMetricData holds."""
     cloudwatch_fault: str = ""
+    """An error code that every CloudWatch call fails with."""
     scaling_fault: str = ""
+    """An error code that SetDesiredCapacity fails with."""
     queue_fault: str = ""
+    """An error code that SendMessageBatch fails with, as a whole."""
     refused: dict[str, str] = field(default_factory=dict)
+    """By entry id, the code with which SQS refuses that entry of a batch."""
     desired_set: list[int] = field(default_factory=list)
+    """Every desired capacity that was accepted."""
     refreshes: list[str] = field(default_factory=list)
+    """Statuses of the group's instance refreshes, newest first; moto knows none."""
 
     def reset(self) -> None:
         """Forget every metric and every fault."""
@@ -74,57 +70,18 @@ class StrictAws:
         for points in self.points.values():
             points[:] = [(minute, value, True) for minute, value, _ in points]
 
-    def put(self, namespace: str, data: list[dict[str, Any]]) -> None:
-        """PutMetricData."""
-        self._maybe_fail(self.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
-        if not namespace or namespace.startswith(("AWS/", ":")):
-            raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
-        if len(data) > 1000:
-            raise cloudwatch_errors.InvalidParameterValue("MetricData holds at most 1000 metrics.")
-        now = datetime.now(UTC)
-        for datum in data:
-            at = _utc(datum.get("Timestamp") or now)
-            if not now - timedelta(weeks=2) <= at <= now + timedelta(hours=2):
-                raise cloudwatch_errors.InvalidParameterValue(f"The timestamp {at} is too old or too new.")
-            value = float(datum["Value"])
-            if not math.isfinite(value):
-                raise cloudwatch_errors.InvalidParameterValue(f"The value {value} is invalid.")
-            dimensions = _dimensions(datum.get("Dimensions"))
-            series = (namespace, datum["MetricName"], dimensions, datum.get("Unit", "None"))
-            minute = at.replace(second=0, microsecond=0)
-            self.points.setdefault(series, []).append((minute, value, False))
 
-    def get(self, query: dict[str, Any], start: datetime, end: datetime) -> dict[datetime, float]:
-        """One query of GetMetricData: the maximum of each of its periods that has a point."""
-        stat = query["MetricStat"]
-        period_s, metric = int(stat["Period"]), stat["Metric"]
-        if period_s % 60 or stat["Stat"] != "Maximum":
-            raise cloudwatch_errors.ValidationError("Only maxima over whole minutes are told here.")
-        dimensions = _dimensions(metric.get("Dimensions"))
-        found: dict[datetime, float] = {}
-        for (namespace, name, has, unit), points in self.points.items():
-            same = (namespace, name, has) == (metric["Namespace"], metric["MetricName"], dimensions)
-            if not same or stat.get("Unit", unit) != unit:
-                continue
-            for minute, value, readable in points:
-                seconds = int(minute.timestamp())
-                period = datetime.fromtimestamp(seconds - seconds % period_s, UTC)
-                if readable and start.replace(second=0, microsecond=0) <= period < end:
-                    found[period] = max(value, found.get(period, value))
-        return found
-
-    @staticmethod
-    def _maybe_fail(code: str, kind: type[Exception]) -> None:
-        if code:
-            raise kind(code, f"{code}, as the test wants it")
+def _maybe_fail(code: str, kind: type[Exception]) -> None:
+    if code:
+        raise kind(code, f"{code}, as the test wants it")
 
 
 def _utc(at: datetime) -> datetime:
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _dimensions(given: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((one["Name"], one["Value"]) for one in given or []))
+def _dimensions(metric: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions") or []))
 
 
 @contextlib.contextmanager
@@ -156,20 +113,50 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
 def _put_metric_data(
     _backend: CloudWatchBackend, aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]
 ) -> None:
-    aws.put(namespace, metric_data)
+    _maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+    if not namespace or namespace.startswith(("AWS/", ":")):
+        raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
+    for datum in metric_data:
+        value = float(datum["Value"])
+        if not math.isfinite(value):
+            raise cloudwatch_errors.InvalidParameterValue(f"The value {value} is invalid.")
+        series = (namespace, datum["MetricName"], _dimensions(datum), datum.get("Unit", "None"))
+        minute = _utc(datum.get("Timestamp") or datetime.now(UTC)).replace(second=0, microsecond=0)
+        aws.points.setdefault(series, []).append((minute, value, False))
+
+
+def _maxima(
+    aws: StrictAws, query: dict[str, Any], start: datetime, end: datetime
+) -> list[tuple[datetime, float]]:
+    """Answer one query of GetMetricData: the maximum of each of its periods that has a readable point."""
+    stat = query["MetricStat"]
+    period_s, metric = int(stat["Period"]), stat["Metric"]
+    if period_s % 60 or stat["Stat"] != "Maximum":
+        raise cloudwatch_errors.ValidationError("Only maxima over whole minutes are told here.")
+    wanted = metric["Namespace"], metric["MetricName"], _dimensions(metric)
+    found: dict[datetime, float] = {}
+    for (*series, unit), points in aws.points.items():
+        if tuple(series) != wanted or stat.get("Unit", unit) != unit:
+            continue
+        for minute, value, readable in points:
+            seconds = int(minute.timestamp())
+            period = datetime.fromtimestamp(seconds - seconds % period_s, UTC)
+            if readable and start.replace(second=0, microsecond=0) <= period < end:
+                found[period] = max(value, found.get(period, value))
+    return sorted(found.items())
 
 
 def _get_metric_data(response: CloudWatchResponse, aws: StrictAws) -> ActionResult:
-    aws._maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+    _maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
     given = response._get_params()
     start, end = _utc(given["StartTime"]), _utc(given["EndTime"])
     if start >= end:
         raise cloudwatch_errors.ValidationError("The parameter EndTime must be greater than StartTime.")
     first, page = int(given.get("NextToken") or 0), aws.points_per_page
+    step = 1 if given.get("ScanBy") == "TimestampAscending" else -1
     results, more = [], False
     for query in given["MetricDataQueries"]:
-        newest_first = given.get("ScanBy", "TimestampDescending") == "TimestampDescending"
-        points = sorted(aws.get(query, start, end).items(), reverse=newest_first)
+        points = _maxima(aws, query, start, end)[::step]
         shown, rest = points[first : first + page], points[first + page :]
         more = more or bool(rest)
         results.append(
@@ -194,7 +181,7 @@ def _set_desired_capacity(response: AutoScalingResponse, aws: StrictAws, origina
         raise autoscaling_errors.ValidationError(
             f"New SetDesiredCapacity value {desired} is outside {group.min_size} to {group.max_size}."
         )
-    aws._maybe_fail(aws.scaling_fault, autoscaling_errors.AutoscalingClientError)
+    _maybe_fail(aws.scaling_fault, autoscaling_errors.AutoscalingClientError)
     aws.desired_set.append(desired)
     return original(response)
 
@@ -213,7 +200,7 @@ def _send_message_batch(
     entries: dict[str, dict[str, Any]],
 ) -> Any:
     backend.get_queue(queue_name)
-    aws._maybe_fail(aws.queue_fault, SQSException)
+    _maybe_fail(aws.queue_fault, SQSException)
     taken = {key: entry for key, entry in entries.items() if entry["Id"] not in aws.refused}
     messages, failed = original(backend, queue_name, taken) if taken else ([], [])
     for entry in entries.values():

@@ -1,10 +1,10 @@
 """Fixtures of the tests of what is beside the product."""
 
-from dev.testing.emulator_bench import bench, emulator, strict_bench, strict_emulator
+from dev.testing.emulator_bench import bench, emulator
 from dev.testing.protocol_stage import schedule, stage, timing
 from dev.testing.workers import process
 
-__all__ = ["bench", "emulator", "process", "schedule", "stage", "strict_bench", "strict_emulator", "timing"]
+__all__ = ["bench", "emulator", "process", "schedule", "stage", "timing"]
 
 
 def pytest_collection_modifyitems(items):

@@ -96,7 +96,8 @@ def test_a_port_in_use_is_named(folder, kind):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = kind(folder, port=port)
+        server = kind(folder)
+        server.port = port
 
         with pytest.raises(ChildFailed, match=f"port {port} of 127.0.0.1: another process uses it"):
             server.start()
