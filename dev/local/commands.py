@@ -154,14 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.local", description="The local stack.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("up", "start the stack"), ("down", "stop it")):
-        command = commands.add_parser(name, help=does)
-        command.add_argument("--home", type=Path, default=HOME, help="folder of stack.json and the logs")
-    commands.choices["up"].add_argument(
-        "--context", default="", help="settings, as JSON, that override stages/local.json"
-    )
     commands.add_parser("demo", help="show the workflow at work")
-    commands.choices["up"].add_argument("--fill", action="store_true", help="with videos, stuck ones too")
+    starts, stops = (
+        commands.add_parser("up", help="start the stack"),
+        commands.add_parser("down", help="stop it"),
+    )
+    for command in (starts, stops):
+        command.add_argument("--home", type=Path, default=HOME, help="folder of stack.json and the logs")
+    starts.add_argument("--context", default="", help="settings, as JSON, that override stages/local.json")
+    starts.add_argument("--fill", action="store_true", help="with videos, stuck ones too")
     given = parser.parse_args(arguments)
     try:
         if given.command == "up":
@@ -172,10 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from dev.local import demo
 
             return demo.main()
-    except InvalidContext as exc:
+    except (InvalidContext, ChildFailed) as exc:
         print(exc, file=sys.stderr)
-        return 2
-    except ChildFailed as exc:
-        print(exc, file=sys.stderr)
-        return 1
+        return 2 if isinstance(exc, InvalidContext) else 1
     return 0

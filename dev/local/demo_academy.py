@@ -50,8 +50,7 @@ class DemoAcademy:
 
     def last_record(self) -> dict[str, Any]:
         """Return the record of the newest execution."""
-        record: dict[str, Any] = json.loads(self.last()["output"])
-        return record
+        return dict(json.loads(self.last()["output"]))
 
     def desired(self) -> int:
         """Return the desired capacity of the worker group."""

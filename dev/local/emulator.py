@@ -78,10 +78,10 @@ class Emulator(Server):
         remove_folder(self._folder / "tmp")
 
 
-def healthy(endpoint_url: str, *, limit_s: float = 30) -> bool:
-    """Return whether an emulator answers at ``endpoint_url`` within ``limit_s`` seconds."""
+def healthy(endpoint_url: str) -> bool:
+    """Return whether an emulator answers at ``endpoint_url``."""
     health = f"{endpoint_url}/_ministack/health"
-    with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=limit_s):
+    with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=30):
         return True
     return False
 

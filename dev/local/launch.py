@@ -14,7 +14,6 @@ from dev.local.emulator import REGION, Emulator
 from dev.local.platform_group import create_group
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import DATABASE, Postgres
-from dev.local.processes import ChildFailed
 from dev.local.stack import Clients, Stack
 from dev.local.valkey import Valkey
 from dev.local.watchdog import make_scratch_folder, remove_folder
@@ -111,7 +110,20 @@ def start(
     progress("Bootstrapped")
     cdk.deploy(*DIRECT).wait_done()
     progress("Deployed")
-    stack = _describe(postgres, valkey, emulator, cdk.outputs(), settings)
+    outputs = cdk.outputs()
+    stack = Stack(
+        endpoint_url=emulator.endpoint_url,
+        region=REGION,
+        postgres_dsn=postgres.dsn,
+        redis_url=valkey.url,
+        state_machine_arn=outputs["StateMachineArn"],
+        queue_url=outputs["QueueUrl"],
+        dlq_url=outputs["DeadLetterQueueUrl"],
+        auto_scaling_group=outputs["AutoScalingGroupName"],
+        metric_namespace=outputs["MetricNamespace"],
+        functions={name: outputs[f"{name}Function"] for name in FUNCTIONS},
+        settings=settings,
+    )
     return RunningStack(stack, postgres, valkey, emulator)
 
 
@@ -131,28 +143,3 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
         if isinstance(base[key], Mapping) and isinstance(overrides[key], Mapping):
             merged[key] = merge(base[key], overrides[key])
     return merged
-
-
-def _describe(
-    postgres: Postgres,
-    valkey: Valkey,
-    emulator: Emulator,
-    outputs: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> Stack:
-    try:
-        return Stack(
-            endpoint_url=emulator.endpoint_url,
-            region=REGION,
-            postgres_dsn=postgres.dsn,
-            redis_url=valkey.url,
-            state_machine_arn=outputs["StateMachineArn"],
-            queue_url=outputs["QueueUrl"],
-            dlq_url=outputs["DeadLetterQueueUrl"],
-            auto_scaling_group=outputs["AutoScalingGroupName"],
-            metric_namespace=outputs["MetricNamespace"],
-            functions={name: outputs[f"{name}Function"] for name in FUNCTIONS},
-            settings=dict(settings),
-        )
-    except KeyError as exc:
-        raise ChildFailed(f"the deployed stack has no output {exc}") from exc

@@ -75,15 +75,6 @@ class Watchdog:
                 process.stdout.read()
                 process.wait()
 
-    def forget(self) -> None:
-        """In a forked process: leave the watchdog to the parent."""
-        self._lock = threading.Lock()
-        process, self._process = self._process, None
-        if process and process.stdin:
-            os.close(self._awaited)
-            process.stdin.close()
-            process.returncode = 0  # not a child of this process
-
     def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._process is None:
@@ -108,7 +99,6 @@ class Watchdog:
 watchdog = Watchdog()
 """The watchdog of this program."""
 atexit.register(watchdog.close)
-os.register_at_fork(after_in_child=watchdog.forget)
 
 
 def make_scratch_folder() -> Path:

@@ -1,9 +1,8 @@
 """What AWS answered: executions recorded on AWS, as small definitions with their outcomes.
 
 The outcomes are those of the snapshots of a public emulator's tests (localstack/localstack, Apache-2.0,
-``tests/aws/services/stepfunctions/**/*.snapshot.json``, recorded on AWS); the definitions are written anew. A case has
-the name of its snapshot. `DIFFERENT` lists where the local emulator answers otherwise than AWS, and why nothing here
-depends on it.
+``tests/aws/services/stepfunctions/**/*.snapshot.json``, recorded on AWS), without the causes of errors; the definitions
+are written anew. A case has the name of its snapshot.
 """
 
 import json
@@ -18,10 +17,7 @@ ANSWERS_TOO_MUCH = "def handler(event, context):\n    return 'x' * 270_000\n"
 SLEEPS = "import time\ndef handler(event, context):\n    time.sleep(1.5)\n"
 ECHOES = "def handler(event, context):\n    return event\n"
 
-FAILURE = {
-    "Error": "Exception",
-    "Cause": {"errorType": "Exception", "errorMessage": "Some exception was raised."},
-}
+FAILURE = {"Error": "Exception"}
 TOO_MUCH = {"Error": "States.DataLimitExceeded"}
 QUERY = "States.QueryEvaluationError"
 
@@ -44,27 +40,18 @@ class Case:
         return "FAILED" if self.error else "SUCCEEDED", self.output, self.error
 
 
-def seen(case: Case, shown: dict[str, Any]) -> tuple[Any, ...]:
+def seen(shown: dict[str, Any]) -> tuple[Any, ...]:
     """Return what an engine answered, from DescribeExecution, in the form of `Case.outcome`."""
-    output = _readable(json.loads(shown["output"]), case.output) if shown.get("output") else None
-    return shown["status"], output, shown.get("error")
+    output = json.loads(shown["output"]) if shown["status"] == "SUCCEEDED" else None
+    return shown["status"], _without_causes(output), shown.get("error")
 
 
-def _readable(found: Any, wanted: Any) -> Any:
-    """Read the causes that are JSON, and leave out what a case doesn't name in an error."""
+def _without_causes(found: Any) -> Any:
     if isinstance(found, list):
-        wants = wanted if isinstance(wanted, list) else []
-        return [_readable(one, wants[n] if n < len(wants) else None) for n, one in enumerate(found)]
-    if not isinstance(found, dict):
-        return found
-    wants = wanted if isinstance(wanted, dict) else {}
-    if "Error" in found and "Cause" in found:
-        if isinstance(wants.get("Cause"), dict):
-            cause = json.loads(found["Cause"])
-            return {"Error": found["Error"], "Cause": {key: cause.get(key) for key in wants["Cause"]}}
-        if "Cause" not in wants:
-            return {"Error": found["Error"]}
-    return {key: _readable(value, wants.get(key)) for key, value in found.items()}
+        return [_without_causes(one) for one in found]
+    if isinstance(found, dict):
+        return {key: _without_causes(value) for key, value in found.items() if key != "Cause"}
+    return found
 
 
 def _end(kind: str, **fields: Any) -> dict[str, Any]:
@@ -185,23 +172,13 @@ CASES: dict[str, Case] = {
     "custom exception name": Case(
         {"Call": _call(Catch=_caught(["CustomException"])), **CAUGHT},
         {},
-        {"Error": "CustomException", "Cause": {"errorType": "CustomException", "errorMessage": ""}},
+        {"Error": "CustomException"},
         source=RAISES_ITS_OWN,
     ),
-    'Catch States.Timeout: Cause is ""': Case(
+    "Catch States.Timeout": Case(
         {"Call": _call(TimeoutSeconds=1, Catch=_caught(["States.Timeout"])), **CAUGHT},
         {},
-        {"Error": "States.Timeout", "Cause": ""},
+        {"Error": "States.Timeout"},
         source=SLEEPS,
     ),
 }
-
-DIFFERENT: dict[str, tuple[Any, ...]] = {
-    # No state of the workflow reads the cause of a time-out.
-    'Catch States.Timeout: Cause is ""': (
-        "SUCCEEDED",
-        {"Error": "States.Timeout", "Cause": "Task timed out after 1 seconds"},
-        None,
-    ),
-}
-"""What the local emulator answers in place of a case's outcome; moto answers all as AWS did."""

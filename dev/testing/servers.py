@@ -70,27 +70,24 @@ class Academy:
     """
 
     def __init__(self, dsn, redis_url):
-        self._dsn, self._of_process = dsn, {}
+        self._dsn, self._connection = dsn, None
         self.redis = redis.Redis.from_url(redis_url)
-
-    def _connection(self):
-        """The connection of this process: a forked one must not use its parent's."""
-        if os.getpid() not in self._of_process:
-            connection = self._of_process[os.getpid()] = psycopg2.connect(self._dsn)
-            connection.autocommit = True
-        return self._of_process[os.getpid()]
 
     def disconnect(self):
         """Close the connections to the database; the next statement opens one."""
-        while self._of_process:
-            self._of_process.popitem()[1].close()
+        if self._connection:
+            self._connection.close()
+        self._connection = None
 
     def close(self):
         self.disconnect()
         self.redis.close()
 
     def sql(self, statement, parameters=()):
-        with closing(self._connection().cursor()) as cursor:
+        if not self._connection:
+            self._connection = psycopg2.connect(self._dsn)
+            self._connection.autocommit = True
+        with closing(self._connection.cursor()) as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 

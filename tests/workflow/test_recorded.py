@@ -13,5 +13,4 @@ def test_moto_answers_as_aws_did(workflow, name):
     exec(case.source, module)
     workflow.around["Reclaim"] = lambda payload, _: module["handler"](payload, None)
     states = json.loads(json.dumps(case.states).replace("FUNCTION", workflow.arn("Reclaim")))
-    found = seen(case, workflow.run_states(states, case.given))
-    assert found == case.outcome()
+    assert seen(workflow.run_states(states, case.given)) == case.outcome()

@@ -4,7 +4,7 @@ One module per service, one function per correction. Its docstring says what AWS
 without it. Corrections replace functions inside ministack, so with another version of it the emulator does not start
 until somebody has reviewed them.
 
-Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.recorded` has more of them):
+Differences that are not corrected; avoid them, or test elsewhere:
 
 - Retry ignores MaxDelaySeconds and JitterStrategy, and waits a minute at most.
 - When an iteration of a Map fails and nothing catches it, AWS stops the others; here they finish.
@@ -18,6 +18,7 @@ Differences that are not corrected; avoid them, or test elsewhere (`dev.testing.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
 - A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
 - CloudFormation deletes a group at once, with its instances.
+- The cause of a States.Timeout has a text, and a Fail without an Error has the error States.Fail.
 - Any desired capacity is accepted, also outside the group's bounds.
 - An error of an ``aws-sdk`` task has the plain code as its name; that of Auto Scaling has none.
 - An input that isn't JSON starts an execution, which then fails.

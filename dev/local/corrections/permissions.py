@@ -5,7 +5,6 @@
 import json
 import re
 from typing import Any
-from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
@@ -54,14 +53,7 @@ def provide_metric_namespace() -> None:
     def request_context(service: str, action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
         given: dict[str, Any] = context(service, action, body, params)
         if action == "cloudwatch:PutMetricData":
-            given["cloudwatch:namespace"] = _metric_namespace(body)
+            given["cloudwatch:namespace"] = json.loads(body)["Namespace"]
         return given
 
     iam_actions.request_tag_context = request_context
-
-
-def _metric_namespace(body: bytes) -> str:
-    """Read the namespace from the body of a PutMetricData: JSON, or a form from older SDKs."""
-    if body.startswith(b"{"):
-        return str(json.loads(body).get("Namespace", ""))
-    return parse_qs(body.decode()).get("Namespace", [""])[0]
