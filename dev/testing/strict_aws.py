@@ -65,6 +65,10 @@ class StrictAws:
         """Forget every metric and every fault."""
         self.__init__()  # type: ignore[misc]
 
+    def put(self, namespace: str, data: list[dict[str, Any]]) -> None:
+        """PutMetricData."""
+        _put(self, namespace, data)
+
     def settle(self) -> None:
         """Let everything that was put so far be read: on AWS that takes seconds or minutes."""
         for points in self.points.values():
@@ -113,6 +117,10 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
 def _put_metric_data(
     _backend: CloudWatchBackend, aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]
 ) -> None:
+    aws.put(namespace, metric_data)
+
+
+def _put(aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]) -> None:
     _maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
     if not namespace or namespace.startswith(("AWS/", ":")):
         raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
