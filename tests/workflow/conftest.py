@@ -338,9 +338,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("workflow"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def one_workflow(postgres, valkey):
-    """Everything that takes a while to make, once for this folder."""
+    """Everything that takes a while to make, once for a file.
+
+    A wider scope would end with the process: moto, mocked for the whole of it, would keep messages from test to test.
+    """
     running, expressions = [], Expressions()
 
     def invoke(_backend, function_name, qualifier, body, headers, response_headers):
