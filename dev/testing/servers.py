@@ -94,9 +94,9 @@ class Academy:
     def reset(self):
         self.redis.flushall()
         self.redis.set(HEARD_KEY, "1", ex=30 * 86_400)  # a Redis in which workers have been heard
-        self.sql(
-            "TRUNCATE video_video, lectures_session, lectures_lecture, core_tenant RESTART IDENTITY CASCADE"
-        )
+        for table in ("video_video", "lectures_session", "lectures_lecture", "core_tenant"):
+            self.sql(f"DELETE FROM {table}")  # TRUNCATE makes every file of a table anew: ten times the work
+        self.sql("SELECT setval('video_video_id_seq', 1, false)")
         self.sql("INSERT INTO core_tenant (id, code) VALUES (1, 'north'), (2, 'south'), (3, 'west')")
         self.sql("INSERT INTO lectures_lecture (id, tenant_id) VALUES (11, 1), (12, 2), (13, 3), (19, NULL)")
         self.sql(
