@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import aws_cdk
 import pytest
@@ -63,10 +64,16 @@ def unaccepted(findings, also=()):
     ]
 
 
+@cache
+def linted(name):
+    """What cfn-lint finds in a stage."""
+    return lint(synthesized(name).template)
+
+
 @pytest.mark.parametrize("name", stages_in())
 def test_no_finding_and_no_warning_is_left_in_any_stage_of_the_folder(name):
     assert unaccepted(checked(name).findings) == []
-    assert unaccepted(lint(synthesized(name).template)) == []
+    assert unaccepted(linted(name)) == []
     assert synthesized(name).messages == []
 
 
@@ -81,9 +88,7 @@ def test_the_rules_are_at_work():
 
 
 def test_nothing_is_accepted_that_is_not_found():
-    found = [
-        finding for name in STAGES for finding in (*checked(name).findings, *lint(synthesized(name).template))
-    ]
+    found = [finding for name in STAGES for finding in (*checked(name).findings, *linted(name))]
     for rule, _, reason in ACCEPTED:
         if rule != "AwsSolutions-AS3":  # of the example
             assert any(re.match(rule, finding) for finding in found), reason
