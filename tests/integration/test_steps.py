@@ -1,6 +1,7 @@
 """The handlers that move videos, on a real PostgreSQL and a real Redis, with SQS on moto."""
 
 import json
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -491,14 +492,17 @@ class TestPartialFailures:
 
     @pytest.fixture
     def refusing(self, queue, monkeypatch):
-        """Make SQS refuse entries by id, or fail the call that has a certain video."""
+        """Make SQS refuse entries by id, or fail the call that has a certain video, once others were answered."""
         real = boto3.client("sqs")
 
         class Refusing:
-            ids, failing_with = frozenset(), None
+            ids, failing_with, failing_after = frozenset(), None, 0
+            answered = threading.Semaphore(0)
 
             def send_message_batch(self, QueueUrl, Entries):
                 if self.failing_with in {int(entry["Id"]) for entry in Entries}:
+                    for _ in range(self.failing_after):
+                        assert self.answered.acquire(timeout=60)
                     raise real.exceptions.QueueDoesNotExist({"Error": {"Code": "gone"}}, "SendMessageBatch")
                 good = [entry for entry in Entries if int(entry["Id"]) not in self.ids]
                 answer = (
@@ -509,6 +513,7 @@ class TestPartialFailures:
                     for e in Entries
                     if e not in good
                 ]
+                self.answered.release()
                 return answer
 
         double = Refusing()
@@ -544,7 +549,7 @@ class TestPartialFailures:
 
     def test_a_call_that_fails_keeps_what_other_calls_have_sent(self, academy, queue, refusing):
         videos = [academy.add(until=-1) for _ in range(25)]
-        refusing.failing_with = videos[24]
+        refusing.failing_with, refusing.failing_after = videos[24], 2
         taken = reclaimed(*videos)
         answer = enqueue.handler(taken, None)
         assert (answer["did"]["enqueued"], answer["error"]) == (20, "QueueUnavailable")
