@@ -44,7 +44,6 @@ def test_it_says_what_was_seen_and_removes_everything(bench, settle):
     assert seen["redrive of a failed item"] == "SUCCEEDED"
     assert seen["variables after a redrive"] == "before"
     assert seen["items that never started run once; RedriveCount is 1"] == "[1, 1, 3, 4, 5]"
-    assert seen["SetDesiredCapacity, absent group: error"] == "AutoScaling.AutoScalingException"
     assert seen["RetryCount of each attempt, then of the redrive's"] == "not shown here"
     assert [name for name in seen if name.startswith("TestState")], out
     assert left(bench) == []
