@@ -92,7 +92,7 @@ class Workflow:
         self.sqs, self.cloudwatch, self.ssm, self.autoscaling, self._stepfunctions = (
             boto3.client(name) for name in ("sqs", "cloudwatch", "ssm", "autoscaling", "stepfunctions")
         )
-        self._lock, self._numbers = threading.Lock(), itertools.count()
+        self._lock, self._numbers, self._closed = threading.Lock(), itertools.count(), False
         self._settings, self._warm, self._machines = settings, {}, {}
         self._queues = {name: self._make_queue(name) for name in ("academy-video-jobs", *OTHER_QUEUES)}
         self.queue = Queue(self.sqs, self._queues["academy-video-jobs"])
@@ -278,6 +278,8 @@ class Workflow:
         payload = json.loads(body or "{}")
         handler = importlib.import_module(MODULES[function]).handler
         with self._lock:  # the environment is the process's
+            if self._closed:
+                return b"{}", "Closed"
             kept = dict(os.environ)
             self.enter(function)
             try:
@@ -295,6 +297,11 @@ class Workflow:
                 os.environ.update(kept)
             self.calls.append(Call(function, payload, answer, error))
         return json.dumps(answer).encode(), error
+
+    def close(self):
+        """Call no function any more: threads of a failed Map outlive its execution."""
+        with self._lock:
+            self._closed = True
 
 
 class Expressions:
@@ -379,6 +386,7 @@ def one_workflow(postgres, valkey):
         stack.enter_context(patch.object(moto_wait.WaitFunction, "_wait_interval", wait))
         forget_clients()
         running.append(Workflow(aws, common_settings(postgres, valkey), expressions))
+        stack.callback(running[0].close)
         yield running[0]
 
 
