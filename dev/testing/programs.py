@@ -44,6 +44,8 @@ def children(pid):
     return [process for process in processes() if process.parent == pid]
 
 
-def any_runs(pids):
-    """Whether one of the processes still runs."""
-    return not {process.pid for process in processes()}.isdisjoint(pids)
+def any_runs(found):
+    """Whether one of these processes still runs. The system soon gives a process id to another one."""
+    return not {(one.pid, one.command) for one in processes()}.isdisjoint(
+        (one.pid, one.command) for one in found
+    )

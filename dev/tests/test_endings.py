@@ -25,8 +25,7 @@ with scratch_folder() as folder, Postgres(folder / "one") as postgres, Valkey(fo
     with Emulator(folder / "three") as emulator:
         places = {"--dsn": postgres.dsn, "--redis-url": valkey.url, "--endpoint-url": emulator.endpoint_url}
         places |= {"--queue-url": f"{emulator.endpoint_url}/000000000000/none", "--region": "us-east-1"}
-        worker = WorkerProcess("w", *[text for pair in places.items() for text in pair], log=folder / "w.log")
-        worker.wait_ready(lambda: worker.log.read_text())
+        WorkerProcess("w", *[text for pair in places.items() for text in pair], log=folder / "w.log")
         print("ready", flush=True)
         time.sleep(3600)
 """
@@ -51,7 +50,7 @@ def servers_of(program):
 
 
 def check_nothing_left(processes, folder):
-    Bench.until(lambda: not any_runs(process.pid for process in processes))
+    Bench.until(lambda: not any_runs(processes))
     Bench.until(lambda: not list(folder.iterdir()))
 
 

@@ -14,7 +14,7 @@ from dev.local.postgres import Postgres
 from dev.local.processes import ChildFailed
 from dev.local.valkey import Valkey
 from dev.local.watchdog import scratch_folder
-from dev.testing.programs import ROOT, any_runs
+from dev.testing.programs import ROOT, processes
 
 
 @pytest.fixture
@@ -136,5 +136,5 @@ with Emulator(folder) as emulator:
 
     endpoint_url, emulator, worker = shown.stdout.split()
     assert not healthy(endpoint_url)
-    assert not any_runs([int(emulator), int(worker)])
+    assert {int(emulator), int(worker)}.isdisjoint(one.pid for one in processes())
     assert not (folder / "tmp").exists()

@@ -120,7 +120,7 @@ def test_up_starts_a_stack_once_and_down_removes_it(home):
 
 def check_nothing_left(home, running):
     *_, scratch, _ = running[0].command.split()
-    Bench.until(lambda: not any_runs(process.pid for process in running) and not Path(scratch).exists())
+    Bench.until(lambda: not any_runs(running) and not Path(scratch).exists())
     assert home.left() == set()
 
 
@@ -176,9 +176,9 @@ def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
 
 def check_replaced_after_losing_a_server(home):
     lost = home.processes()
-    (valkey,) = [process.pid for process in lost if "valkey-server" in process.command]
-    os.kill(valkey, signal.SIGKILL)
-    Bench.until(lambda: not any_runs([valkey]))
+    valkey = [process for process in lost if "valkey-server" in process.command]
+    os.kill(valkey[0].pid, signal.SIGKILL)
+    Bench.until(lambda: not any_runs(valkey))
 
     program, replacing = home.begin_up()
     program.send_signal(signal.SIGINT)
@@ -186,7 +186,7 @@ def check_replaced_after_losing_a_server(home):
 
     assert program.returncode == 128 + signal.SIGINT
     assert "Valkey has ended" in said.splitlines()[0]
-    assert not any_runs(process.pid for process in lost)
+    assert not any_runs(lost)
     check_nothing_left(home, replacing)
 
 
