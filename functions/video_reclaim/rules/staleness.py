@@ -31,7 +31,7 @@ class Reason(StrEnum):
     RELEASED = "released", True, "an operator released it from quarantine"
     BEATING = "beating", False, "its worker sends heartbeats"
     EXPIRED_BUT_BEATING = "expiredButBeating", False, "its lease expired, but its worker sends heartbeats"
-    SUSPECT = "suspect", False, "nothing of it has changed since an earlier look, but not for long enough yet"
+    SUSPECT = "suspect", False, "it may be stuck, but has not looked so for long enough yet"
     MASS_SILENCE = (
         "massSilence",
         False,
