@@ -20,6 +20,8 @@ _PERIOD_S = 60
 def put(namespace: str, values: Mapping[Series, float | None], *, at: datetime, enabled: bool = True) -> str:
     """Put one value per series, all in one call. None is unknown and is left out. Return why that failed, or ''.
 
+    A dry run is not ``enabled`` and puts nothing.
+
     A retry puts the points once more: sums then count twice, maxima don't.
     """
     known = {series: value for series, value in values.items() if value is not None}

@@ -13,7 +13,7 @@ _SAME_S = 2.0
 """Two expiries that differ by less are one: Redis's clock and the rest of the time to live are two commands."""
 
 _LATE_S = 2.0
-"""A living worker's heartbeat comes by so much late at most."""
+"""A living worker sends a heartbeat at most so late."""
 
 _LIVES_S = 60.0
 """A heartbeat lives at least so long (docs/worker-contract.md), so one that expires sooner was set earlier."""
@@ -60,7 +60,7 @@ class Seen:
 
     known: bool = False  # whether it has a heartbeat, and silence would count
     heartbeat_there: bool = False
-    unchanged_s: float = 0.0  # at least; 0 when something else than its heartbeat has changed
+    unchanged_s: float = 0.0  # at least so long; 0 when its row or file has changed
     moved: bool = False  # its heartbeat was renewed since the last look
     sighting: Sighting | None = None  # what to remember; None if its heartbeat is unknown
 

@@ -26,9 +26,7 @@ class Backlog:
     uploaded: int
     processing: int
     stranded: int = 0  # of those in PROCESSING: without a tenant, so they can never be put back
-    by_instance: Mapping[str, int] = field(
-        default_factory=dict
-    )  # of the others, by who claimed them, where known
+    by_instance: Mapping[str, int] = field(default_factory=dict)  # of the others, where known
 
 
 class Store:
