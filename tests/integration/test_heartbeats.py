@@ -1,7 +1,9 @@
 """Heartbeats, and what the product remembers beside them, on a real server."""
 
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
@@ -21,6 +23,7 @@ WAITING = a_waiting_video(id=7, tenant_id=2)
 SIGHTING = Sighting(NOW_S, NOW_S + 60, "0123456789abcdef")
 JOB = Job(7, "key", 2, "south", "")
 WEEK_S = 7 * 86_400
+DEPLOYING = Path(__file__).parents[2] / "docs" / "deploying.md"
 
 
 @pytest.fixture
@@ -281,6 +284,24 @@ class TestRedisDoesNotAnswer:
         )
         narrow = Heartbeats(Redis(valkey.url.replace("redis://", "redis://narrow:any@")), STAGE)
         assert narrow.look([VIDEO]) is None
+
+    def test_the_documented_rights_are_enough_for_everything(self, academy, valkey):
+        rights = re.search(r"^    (~tenant.*?)\n\n", DEPLOYING.read_text(), re.DOTALL | re.MULTILINE)[
+            1
+        ].split()
+        academy.redis.execute_command("ACL", "SETUSER", "documented", "reset", "on", "nopass", *rights)
+        user = Heartbeats(Redis(valkey.url.replace("redis://", "redis://documented:any@")), STAGE)
+        assert user.record(some_notes(changed={7: SIGHTING}, lost=[7], heard=True), memory_s=240)
+        assert user.record(some_notes(user.look([WAITING])), memory_s=240)
+        assert user.look([VIDEO], whole=False).recorded == {7: SIGHTING}
+        waiting, silent = replace(WAITING, id=7), replace(VIDEO, id=8)
+        reasons = {7: Reason.MESSAGE_LOST, 8: Reason.SILENT}
+        assert user.count([waiting, silent], reasons, {7: SIGHTING}) == Tally({7: 0, 8: 1}, {7}, True)
+        assert user.begin_quarantine([VIDEO]) == {7}
+        assert user.prepare_jobs([JOB]) == {}
+        academy.redis.set("tenant:2:video:7:status", "x")
+        user.forget_status([VIDEO])
+        assert not academy.redis.exists("tenant:2:video:7:status")
 
     def test_a_redis_that_is_too_old_for_a_command_takes_no_count(self, heartbeats, monkeypatch):
         """Before 6.2, ZRANGE knows no BYSCORE and answers that the syntax is wrong."""

@@ -132,7 +132,7 @@ class Heartbeats:
             for video in stale:
                 key = Key.RECLAIMS.of(video.tenant_id, video.id)
                 if reasons[video.id] == Reason.MESSAGE_LOST:
-                    pipeline.hget(self._seen, str(video.id))
+                    pipeline.hmget(self._seen, [str(video.id)])
                     pipeline.hdel(self._seen, str(video.id))
                 elif video.id in claims:
                     pipeline.zadd(key, {claims[video.id]: video.now_s}, nx=True)
@@ -202,7 +202,8 @@ def _tally(
     tally = Tally(answered=True)
     for video in stale:
         reason = reasons[video.id]
-        seen = values.parse_sighting(_checked(next(answers))) if reason == Reason.MESSAGE_LOST else None
+        (written,) = (_checked(next(answers)) or [None]) if reason == Reason.MESSAGE_LOST else [None]
+        seen = values.parse_sighting(written)
         first = _checked(next(answers)) if reason in _COUNTED_OR_TAKEN else 0
         _checked(next(answers))  # EXPIRE
         claims = _checked(next(answers))
