@@ -69,12 +69,13 @@ class Home:
             time.sleep(0.01)
 
     def processes(self):
-        """Return the processes of the stack, its watchdog first."""
+        """Return the processes of the stack, its watchdog first, whatever its id: the system's ids begin anew."""
         found = processes()
         leaders = [
             process.pid for process in found if process.command.endswith(f" {self.path / 'stack.json'}")
         ]
-        return sorted((process for process in found if process.group in leaders), key=lambda one: one.pid)
+        members = (process for process in found if process.group in leaders)
+        return sorted(members, key=lambda one: (one.pid != one.group, one.pid))
 
     def left(self):
         return {path.name for path in self.path.iterdir()} - {"logs", "lock"}
