@@ -199,14 +199,13 @@ def common_settings(postgres, valkey):
 
 def forget_clients():
     """Close the connections and clients that a warm function keeps."""
-    from video_reclaim import aws, secrets
+    from video_reclaim import aws
     from video_reclaim.adapters.postgres import store
     from video_reclaim.adapters.redis import heartbeats
 
     store.store.cache_clear()
     heartbeats.heartbeats.cache_clear()
     aws.forget()
-    secrets.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,7 +18,6 @@ Rows = list[tuple[Any, ...]]
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
-_SERVER_NOT_REACHED = ("timeout expired", "Connection refused", "translate host name")
 # Classes of SQLSTATE that concern the statement, not the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error
 # Codes"): feature not supported, invalid catalog name, invalid schema name, syntax error or access rule violation.
 # A trigger may raise any code, one of its own included.
@@ -65,7 +64,7 @@ class Session:
     def _cursor(self) -> Iterator[Any]:
         try:
             if self._connection is None:
-                self._connection = _connect(self._settings)
+                self._connection = _open(self._settings)
             with self._connection.cursor() as cursor:
                 yield cursor
         except psycopg2.errors.ReadOnlySqlTransaction as exc:  # a former primary, after a failover
@@ -93,23 +92,7 @@ def _first_line(exc: psycopg2.Error) -> str:
     return (str(exc).strip() or type(exc).__name__).splitlines()[0]
 
 
-def _connect(settings: Database) -> Connection:
-    credentials = _credentials(settings)
-    try:
-        return _open(settings, credentials)
-    except psycopg2.OperationalError as exc:
-        # Before there is a connection, a refused password has no code, and text in the server's language. libpq's
-        # own texts are in English here.
-        if not settings.secret_arn or any(text in str(exc) for text in _SERVER_NOT_REACHED):
-            raise
-        secrets.forget()
-        renewed = _credentials(settings)
-        if renewed == credentials:
-            raise
-        return _open(settings, renewed)  # the secret was rotated after it was fetched
-
-
-def _open(settings: Database, credentials: dict[str, Any]) -> Connection:
+def _open(settings: Database) -> Connection:
     statement_ms = settings.statement_seconds * 1000
     roots: dict[str, Any] = {}
     if settings.ssl_mode.startswith("verify"):
@@ -127,7 +110,7 @@ def _open(settings: Database, credentials: dict[str, Any]) -> Connection:
         keepalives_idle=30,
         application_name="video-reclaim",
         target_session_attrs="read-write",
-        **credentials,
+        **_credentials(settings),
     )
     connection.autocommit = True
     with connection.cursor() as cursor:

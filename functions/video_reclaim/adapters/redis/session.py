@@ -1,7 +1,8 @@
 """One session with Redis, opened on first use and again after it was lost."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -22,64 +23,46 @@ class Session:
     def __init__(self, settings: Redis, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
-        self._client: redis.Redis | None = None
 
     def ask(self, what: str, conversation: Callable[[redis.Redis], T]) -> T | None:
         """Run a conversation and return its result; None, and a log line, when Redis could not answer.
 
-        An error, a time-out, a missing permission, a Redis that is still loading: all of them are no answer.
+        An error, a time-out, a missing permission, a Redis that is still loading: all of them are no answer. The
+        next conversation connects anew: the name of a former primary leads elsewhere by then.
         """
         try:
-            return self._ask(conversation)
+            return conversation(self._client)
         except _NO_ANSWER as exc:
-            if isinstance(exc, redis.ReadOnlyError):  # a former primary: the name now leads elsewhere
-                self._drop()
+            self._client.close()
             log.warning("redis did not answer", asked=what, error=type(exc).__name__, cause=str(exc))
             return None
 
-    def _ask(self, conversation: Callable[[redis.Redis], T]) -> T:
-        try:
-            return conversation(self._connected())
-        except redis.AuthenticationError:
-            if not self._settings.secret_arn:
-                raise
-            secrets.forget()  # the secret was rotated after it was fetched
-            self._drop()
-            return conversation(self._connected())
-
-    def _connected(self) -> redis.Redis:
-        if self._client is None:
-            self._client = _connect(self._settings, self._timeout_s)
-        return self._client
-
-    def _drop(self) -> None:
-        if self._client is not None:
-            self._client.close()
-        self._client = None
+    @cached_property
+    def _client(self) -> redis.Redis:
+        options: dict[str, Any] = {}
+        if self._settings.root_cert_file:
+            options["ssl_ca_certs"] = self._settings.root_cert_file
+        if self._settings.secret_arn:
+            options["credential_provider"] = _Secret(self._settings.secret_arn)
+        client: redis.Redis = redis.Redis.from_url(
+            self._settings.url,
+            **options,
+            socket_timeout=self._timeout_s,
+            socket_connect_timeout=self._timeout_s,
+            retry=Retry(NoBackoff(), 1),  # a kept connection may be lost; the next run tries again
+            client_name="video-reclaim",
+        )
+        return client
 
 
-def _connect(settings: Redis, timeout_s: float) -> redis.Redis:
-    roots = {"ssl_ca_certs": settings.root_cert_file} if settings.root_cert_file else {}
-    client: redis.Redis = redis.Redis.from_url(
-        settings.url,
-        **_credentials(settings),
-        **roots,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1),  # a kept connection may be lost; the next run tries again
-        client_name="video-reclaim",
-    )
-    return client
+class _Secret(redis.CredentialProvider):
+    """Signs in with the secret as it is when a connection is made, so that it may be rotated."""
 
+    def __init__(self, arn: str) -> None:
+        self._arn = arn
 
-def _credentials(settings: Redis) -> dict[str, str]:
-    secret_arn = settings.secret_arn
-    if secret_arn is None:
-        return {}
-    bare = secrets.text(secret_arn)
-    if not bare.startswith("{"):
-        return {"password": bare}
-    held = secrets.fields(secret_arn)
-    if "auth_token" in held:
-        return {"password": held["auth_token"]}
-    return {field: held[field] for field in ("username", "password") if field in held}
+    def get_credentials(self) -> tuple[str, ...]:
+        held = secrets.fields(self._arn, bare="auth_token")
+        if "auth_token" in held:
+            return (held["auth_token"],)
+        return tuple(held[field] for field in ("username", "password") if field in held)
