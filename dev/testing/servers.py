@@ -1,6 +1,7 @@
 """Fixtures: a real PostgreSQL and Valkey per test process, and an academy's videos in them."""
 
 import itertools
+import json
 import os
 import time
 from contextlib import closing
@@ -127,10 +128,11 @@ class Academy:
 
     def pass_time(self, seconds, *videos):
         """Make what was seen of these videos, or of all, and of the queue older; the last look was now."""
-        fields = {name.decode(): value.decode() for name, value in self.redis.hgetall(SEEN_KEY).items()}
-        for name in [str(video) for video in videos] or fields.keys() - {"looked-at"}:
-            since, *rest = fields[name].split(" ")
-            self.redis.hset(SEEN_KEY, name, " ".join([f"{float(since) - seconds:.3f}", *rest]))
+        fields = {name.decode(): json.loads(value) for name, value in self.redis.hgetall(SEEN_KEY).items()}
+        for name in [str(video) for video in videos] or fields.keys() - {"looked-at", "lost"}:
+            seen = fields[name]
+            older = [seen[0] - seconds, *seen[1:]] if isinstance(seen, list) else seen - seconds
+            self.redis.hset(SEEN_KEY, name, json.dumps(older))
 
     def upload(self, video_id):
         """The identity of a video's upload, with which the counts of its reclaims begin."""

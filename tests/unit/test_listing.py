@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from dev.testing.videos import CRITERIA, NOW_S, a_video, a_waiting_video
 from video_reclaim.rules.execution_input import ExecutionInput
@@ -195,7 +195,7 @@ class TestViews:
     def remembered(self, **changes):
         first = compare([self.VIDEO, self.WAITING], self.look(beat=NOW_S - 1), CRITERIA)
         return {
-            video_id: replace(seen.sighting, since_s=NOW_S - 61, **changes)
+            video_id: structs.replace(seen.sighting, since_s=NOW_S - 61, **changes)
             for video_id, seen in first.seen.items()
         }
 

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from dev.testing.videos import CRITERIA, NOW_S, a_handoff, a_video, a_waiting_video
 from video_reclaim.rules.sightings import Look, Seen, Sighting
@@ -16,7 +15,7 @@ def view_of(videos, *, waited_s=300.0, lost=False, expires_s=None, unknown=False
     beats = {} if unknown else dict.fromkeys([video.id for video in videos], expires_s)
     first = compare(videos, Look(True, NOW_S, beats, heard_ttl_s=9), CRITERIA)
     recorded = {
-        video_id: replace(seen.sighting, since_s=NOW_S - waited_s)
+        video_id: structs.replace(seen.sighting, since_s=NOW_S - waited_s)
         for video_id, seen in first.seen.items()
         if seen.sighting
     }

@@ -7,7 +7,13 @@ only delays.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+Time = Annotated[float, Meta(ge=0)]
 
 _SAME_S = 2.0
 """Two expiries that differ by less are one: Redis's clock and the rest of the time to live are two commands."""
@@ -29,12 +35,11 @@ _MASS = 3
 """Fewer silent videos than this are no mass silence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True, array_like=True):
     """What was seen of a video."""
 
-    since_s: float  # when it was first seen like this, or when its heartbeat was set, at the latest
-    expires_s: float | None  # when its heartbeat expires; None if there was none
+    since_s: Time  # when it was first seen like this, or when its heartbeat was set, at the latest
+    expires_s: Time | None  # when its heartbeat expires; None if there was none
     identity: str  # digest of its row and file
 
 

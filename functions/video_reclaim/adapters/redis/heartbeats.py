@@ -68,11 +68,11 @@ class Heartbeats:
                     if left_ms != _NO_EXPIRY
                 },
                 recorded=values.parse_sightings(fields),
-                looked_at_s=values.parse_number(fields.get(_LOOKED_AT)) or 0.0,
-                queue_clear_since_s=values.parse_number(fields.get(_QUEUE_CLEAR)),
-                mass_silence_since_s=values.parse_number(fields.get(_MASS_SILENCE)),
+                looked_at_s=values.parse(fields.get(_LOOKED_AT), float) or 0.0,
+                queue_clear_since_s=values.parse(fields.get(_QUEUE_CLEAR), float),
+                mass_silence_since_s=values.parse(fields.get(_MASS_SILENCE), float),
                 heard_ttl_s=heard_ttl_s,
-                lost=values.parse_ids(fields.get(_LOST)),
+                lost=values.parse(fields.get(_LOST), frozenset[int]) or frozenset(),
                 retried=frozenset(
                     video.id for video, key in zip(waiting, cancelled[1:], strict=True) if key is not None
                 ),
@@ -83,7 +83,7 @@ class Heartbeats:
     def record(self, notes: Notes, *, memory_s: int) -> bool:
         """Write what a listing saw, void after ``memory_s`` seconds without another; return whether Redis took it."""
         fields: dict[Any, Any] = {
-            str(video_id).encode(): values.write_sighting(one) for video_id, one in notes.changed.items()
+            str(video_id).encode(): values.write(one) for video_id, one in notes.changed.items()
         }
         ended = [str(video_id).encode() for video_id in notes.ended]
         for name, before_s, since_s in (
@@ -93,13 +93,13 @@ class Heartbeats:
             if since_s is None and before_s is not None:
                 ended.append(name)
             elif since_s is not None and before_s is None:
-                fields[name] = f"{since_s:.3f}"
+                fields[name] = values.write(since_s)
         if notes.lost:
-            fields[_LOST] = " ".join(map(str, notes.lost))
+            fields[_LOST] = values.write(notes.lost)
         elif notes.look.lost:
             ended.append(_LOST)
         if fields or notes.look.recorded:
-            fields[_LOOKED_AT] = f"{notes.look.now_s:.3f}"
+            fields[_LOOKED_AT] = values.write(notes.look.now_s)
         mark = notes.heard and notes.look.heard_ttl_s < _HEARD_REMEMBERED_S - _DAY_S
 
         def conversation(client: redis.Redis) -> bool:
@@ -203,7 +203,7 @@ def _tally(
     for video in stale:
         reason = reasons[video.id]
         (written,) = (_checked(next(answers)) or [None]) if reason == Reason.MESSAGE_LOST else [None]
-        seen = values.parse_sighting(written)
+        seen = values.parse(written, Sighting)
         first = _checked(next(answers)) if reason in _COUNTED_OR_TAKEN else 0
         _checked(next(answers))  # EXPIRE
         claims = _checked(next(answers))
