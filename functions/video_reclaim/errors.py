@@ -13,19 +13,11 @@ class VideoReclaimError(Exception):
 
 
 class InvalidInput(VideoReclaimError):
-    """The execution's input is wrong. Never retried: the same input would fail again."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
+    """The execution's input is wrong; names the field. Never retried: the same input would fail again."""
 
 
 class InvalidSetting(VideoReclaimError):
-    """An environment variable is missing or malformed. Never retried: only a deployment can correct it."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
-        self.name = name
+    """An environment variable, named, is missing or malformed. Never retried: only a deployment can correct it."""
 
 
 class StoreUnavailable(VideoReclaimError):

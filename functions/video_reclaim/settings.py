@@ -81,13 +81,9 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Queues(msgspec.Struct, frozen=True):
-    """The queues whose depth is published, by worker type. Reclaimed videos are sent to the one of ``Video``."""
+    """The queues whose depth is published, by worker type; of ``Video`` there is one."""
 
     urls: dict[str, list[str]]
-
-    def __post_init__(self) -> None:
-        if len(self.urls.get(VIDEO, [])) != 1:
-            raise ValueError(f"must name exactly one queue of worker type {VIDEO}")
 
     @property
     def video_url(self) -> str:
@@ -127,10 +123,11 @@ def read(section: type[T], environment: Mapping[str, str] | None = None) -> T:
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(section):
-        text = environment.get(variable(section, field.name))
+        name = variable(section, field.name)
+        text = environment.get(name)
         if not text:
             if field.required:
-                raise InvalidSetting(variable(section, field.name), "is not set")
+                raise InvalidSetting(f"{name}: is not set")
             continue
         try:
             if get_origin(field.type) is dict:
@@ -138,12 +135,8 @@ def read(section: type[T], environment: Mapping[str, str] | None = None) -> T:
             else:
                 values[field.name] = from_builtins(text, field.type, strict=False)
         except Malformed as exc:
-            raise InvalidSetting(variable(section, field.name), exc.problem) from exc
-    try:
-        return section(**values)
-    except ValueError as exc:
-        first = msgspec.structs.fields(section)[0].name
-        raise InvalidSetting(variable(section, first), str(exc)) from exc
+            raise InvalidSetting(f"{name}: {exc.problem}") from exc
+    return section(**values)
 
 
 def criteria_for(request: ExecutionInput) -> Criteria:

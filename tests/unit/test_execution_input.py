@@ -63,6 +63,5 @@ def test_accepts(event, parsed):
     ],
 )
 def test_refuses_and_names_the_field(event, field):
-    with pytest.raises(InvalidInput, match=f"^{re.escape(field)}: ") as caught:
+    with pytest.raises(InvalidInput, match=f"^{re.escape(field)}: "):
         ExecutionInput.parse(event)
-    assert caught.value.field == field

@@ -359,8 +359,3 @@ def test_a_record_that_cannot_be_read_names_the_field(path, value):
     with pytest.raises(Malformed) as caught:
         from_builtins(record, Inputs)
     assert caught.value.field.startswith(".".join(path))
-
-
-def test_a_minimum_above_the_maximum_is_refused():
-    with pytest.raises(ValueError, match="min 3 is greater than max 2"):
-        Group(3, 2, 2, 2, "protected")

@@ -133,13 +133,10 @@ def test_the_file_of_trusted_roots_lies_in_the_layers_and_the_video_queue_is_the
         pytest.param(Queues, "urls", "[]", id="a-list-is-no-object"),
         pytest.param(Queues, "urls", "{", id="text-that-is-not-json"),
         pytest.param(Queues, "urls", '{"Video": "u"}', id="urls-are-a-list"),
-        pytest.param(Queues, "urls", '{"Audio": ["u"]}', id="the-video-queue-must-be-named"),
-        pytest.param(Queues, "urls", '{"Video": ["u", "v"]}', id="two-video-queues-are-too-many"),
         pytest.param(Metrics, "dimensions", '{"Stage": 1}', id="dimensions-are-text"),
     ],
 )
 def test_refuses_and_names_the_variable(section, field, text):
     name = variable(section, field)
-    with pytest.raises(InvalidSetting, match=f"^{name}: ") as caught:
+    with pytest.raises(InvalidSetting, match=f"^{name}: "):
         read(section, {**COMPLETE, name: text})
-    assert caught.value.name == name

@@ -42,4 +42,4 @@ class ExecutionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
         try:
             return from_builtins(value, cls)
         except Malformed as exc:
-            raise InvalidInput(exc.field or "input", exc.problem) from exc
+            raise InvalidInput(f"{exc.field or 'input'}: {exc.problem}") from exc

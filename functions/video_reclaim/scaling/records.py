@@ -40,10 +40,6 @@ class Group(msgspec.Struct, frozen=True, rename="camel"):
     safety: Safety
     draining: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is greater than max {self.max}")
-
     def clamp(self, workers: int) -> int:
         """Bring a number of workers within the live limits."""
         return min(max(workers, self.min), self.max)

@@ -97,7 +97,7 @@ def _open(settings: Database) -> Connection:
     roots: dict[str, Any] = {}
     if settings.ssl_mode.startswith("verify"):
         if not settings.ssl_root_cert:
-            raise InvalidSetting("DATABASE_SSL_ROOT_CERT", f"is needed for {settings.ssl_mode}")
+            raise InvalidSetting(f"DATABASE_SSL_ROOT_CERT: is needed for {settings.ssl_mode}")
         roots["sslrootcert"] = str(Path(LAYERS) / settings.ssl_root_cert)
     connection: Connection = psycopg2.connect(
         host=settings.host,
