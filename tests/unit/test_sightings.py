@@ -4,7 +4,9 @@ from math import ceil
 
 import pytest
 
-from video_reclaim.rules.sightings import Look, Seen, is_mass_silence, memory_s, see
+from dev.testing.videos import CRITERIA, a_video
+from video_reclaim.rules.sightings import Look, Seen, memory_s, see
+from video_reclaim.rules.view import View, most_are_silent
 
 ROW, OTHER_ROW = "PROCESSING (claim) file", "PROCESSING (another) file"
 SEEN_S, NOW_S = 100.0, 160.0
@@ -119,7 +121,8 @@ def workers(*, silent=0, heard=0, new_without_heartbeat=0, unknown=0):
     ],
 )
 def test_mass_silence(watched, mass):
-    assert is_mass_silence(watched, 60) is mass
+    view = View(Look(True), dict(enumerate(watched)))
+    assert most_are_silent([a_video(id=n) for n in view.seen], view, CRITERIA) is mass
 
 
 LASTS_S = 4_000

@@ -6,7 +6,7 @@ only delays.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -30,9 +30,6 @@ _BEATS = 3
 _ONE_EXPIRY_TWO_BEATS_S = 200.0
 """A progress record sets 300 s, and a beat 240 s later sets 60 s: both end at once. Looks that are about as far apart
 can't tell them from one heartbeat that has not moved. Beats are 20 s apart, so looks less than 220 s apart can."""
-
-_MASS = 3
-"""Fewer silent videos than this are no mass silence."""
 
 
 class Sighting(Struct, frozen=True, array_like=True):
@@ -143,16 +140,3 @@ def _has_changed(before_s: float | None, expires_s: float | None, now_s: float) 
     if expires_s is None:
         return before_s is not None and before_s > now_s + _SAME_S
     return before_s is None or abs(expires_s - before_s) > _SAME_S
-
-
-def is_mass_silence(watched: Iterable[Seen], silent_after_s: float) -> bool:
-    """Tell whether at least 3 of the videos whose heartbeats decide are silent, and more are silent than heard.
-
-    It is then more likely that workers can't reach this Redis than that most of them died. A worker that would
-    have been heard by now counts as silent, even if its video is not stale yet. A heartbeat that is seen for the
-    first time may be a dead worker's: it is neither.
-    """
-    known = [seen for seen in watched if seen.known]
-    silent = sum(seen.is_quiet(silent_after_s) for seen in known)
-    heard = sum(seen.is_heard(silent_after_s) for seen in known)
-    return silent >= _MASS and silent > heard

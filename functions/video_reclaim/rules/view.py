@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from video_reclaim.rules.sightings import NOT_SEEN, Look, Seen, Sighting, is_mass_silence, see
+from video_reclaim.rules.sightings import NOT_SEEN, Look, Seen, Sighting, see
 from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
+
+_MASS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,17 @@ def compare(videos: Sequence[Video], look: Look | None, criteria: Criteria) -> V
 
 
 def most_are_silent(videos: Iterable[Video], view: View, criteria: Criteria) -> bool:
-    """Tell whether most of the videos at work whose heartbeats decide are silent."""
-    watched = (
-        view.of(video)
-        for video in videos
-        if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)
-    )
-    return is_mass_silence(watched, criteria.silent_after_s)
+    """Tell whether of the videos whose heartbeats decide at least 3 are silent, and more than are heard.
+
+    It is then more likely that workers can't reach this Redis than that most of them died. A worker that would
+    have been heard by now counts as silent, even if its video is not stale yet. A heartbeat that is seen for the
+    first time may be a dead worker's: it is neither.
+    """
+    watched = [video for video in videos if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)]
+    known = [seen for seen in map(view.of, watched) if seen.known]
+    silent = sum(seen.is_quiet(criteria.silent_after_s) for seen in known)
+    heard = sum(seen.is_heard(criteria.silent_after_s) for seen in known)
+    return silent >= _MASS and silent > heard
 
 
 @dataclass(frozen=True, slots=True)
