@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -16,7 +16,7 @@ from video_reclaim.rules.staleness import Video
 from video_reclaim.rules.waiting import MAX_WAITING
 from video_reclaim.settings import Database, read
 
-_LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class Store:
             StoreRefused: the statement was refused; nothing was written.
         """
         parameters = {"holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
-        return self._write(statements.LEASE_FOR_HANDOFF, videos, parameters)
+        return self._write(statements.LEASE_FOR_HANDOFF, _as_read(videos), parameters)
 
     def quarantine(self, videos: Sequence[Video], reasons: Mapping[int, str]) -> Written:
         """Set videos to FAILED with a reason by id, under the same fence as `lease_for_handoff`."""
-        return self._write(statements.QUARANTINE, videos, {"reasons": _json(reasons)})
+        return self._write(statements.QUARANTINE, _as_read(videos), {"reasons": _json(reasons)})
 
     def read_handoffs(self, video_ids: Sequence[int], *, token: str, handoff_s: int) -> list[Job]:
         """Return the jobs of the videos that still carry the token.
@@ -85,25 +85,17 @@ class Store:
         Raises:
             StoreUnavailable: the videos may still carry the token; none is lost, and each may be sent again.
         """
-        untils = sorted({job.handoff_until for job in jobs})
-        parameters = {"untils": untils, "holder": HANDOFF_PREFIX + token}
-        cleared = self._clear([job.video_id for job in jobs], parameters)
+        left, cleared = {job.video_id: job.handoff_until for job in jobs}, Written()
+        parameters = {"untils": sorted(set(left.values())), "holder": HANDOFF_PREFIX + token}
         for wait_s in _LOCKED_ROW_WAITS_S:
-            left = [job.video_id for job in jobs if job.video_id not in {*cleared.ids, *cleared.refused}]
-            unclear = {**parameters, "ids": left}
+            cleared += self._write(statements.CLEAR_HANDOFFS, left, parameters, again=True)
+            done = {*cleared.ids, *cleared.refused}
+            left = {video_id: until for video_id, until in left.items() if video_id not in done}
+            unclear = {**parameters, "ids": list(left)}
             if not left or not self._session.fetch_again_if_lost(statements.READ_UNCLEARED, unclear):
                 break
             time.sleep(wait_s)
-            cleared += self._clear(left, parameters)
         return cleared
-
-    def _clear(self, ids: Sequence[int], parameters: Mapping[str, object]) -> Written:
-        try:
-            given = {**parameters, "ids": list(ids)}
-            rows = self._session.fetch_again_if_lost(statements.CLEAR_HANDOFFS, given)
-            return Written([row[0] for row in rows])
-        except StoreRefused as exc:
-            return _one_by_one(exc, list(ids), lambda video_id: self._clear([video_id], parameters))
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
@@ -116,34 +108,41 @@ class Store:
             by_instance={instance: count for has_tenant, instance, count in held if has_tenant and instance},
         )
 
-    def _write(self, statement: str, videos: Sequence[Video], parameters: Mapping[str, object]) -> Written:
-        if not videos:
-            return Written()
-        read = _json({video.id: video.row for video in videos})
+    def _write(
+        self,
+        statement: str,
+        rows: Mapping[int, str],
+        parameters: Mapping[str, object],
+        *,
+        again: bool = False,
+    ) -> Written:
+        """Write rows, given as they were read; if PostgreSQL refuses, write them one by one.
+
+        ``again`` is for a statement that may run twice. Raises StoreRefused if all were refused, and not for their
+        data.
+        """
+        fetch = self._session.fetch_again_if_lost if again else self._session.fetch
+
+        def write(some: Mapping[int, str]) -> Written:
+            written = fetch(statement, {**parameters, "ids": list(some), "rows": _json(some)})
+            return Written([row[0] for row in written])
+
         try:
-            rows = self._session.fetch(statement, {**parameters, "rows": read})
-            return Written([row[0] for row in rows])
-        except StoreRefused as exc:
-            by_id = {video.id: video for video in videos}
-            return _one_by_one(exc, list(by_id), lambda id_: self._write(statement, [by_id[id_]], parameters))
+            return write(rows) if rows else Written()
+        except StoreRefused as refusal:
+            result = Written()
+            for video_id, row in rows.items():
+                try:
+                    result += write({video_id: row})
+                except StoreRefused as exc:
+                    result += Written(refused={video_id: str(exc)})
+            if len(result.refused) == len(rows) and not isinstance(refusal, RowRefused):
+                raise
+            return result
 
 
-def _one_by_one(refusal: StoreRefused, ids: Sequence[int], write: Callable[[int], Written]) -> Written:
-    """Find out which of several rows were refused. Raises StoreRefused if all were, and not for their data."""
-    if len(ids) == 1:
-        if not isinstance(refusal, RowRefused):
-            raise refusal
-        return Written(refused={ids[0]: str(refusal)})
-    result = Written()
-    for video_id in ids:
-        try:
-            one = write(video_id)
-        except StoreRefused as exc:
-            one = Written(refused={video_id: str(exc)})
-        result += one
-    if len(result.refused) == len(ids) and not isinstance(refusal, RowRefused):
-        raise refusal
-    return result
+def _as_read(videos: Sequence[Video]) -> dict[int, str]:
+    return {video.id: video.row for video in videos}
 
 
 def _json(by_id: Mapping[int, str]) -> str:

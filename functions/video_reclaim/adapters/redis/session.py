@@ -61,8 +61,9 @@ class _Secret(redis.CredentialProvider):
     def __init__(self, arn: str) -> None:
         self._arn = arn
 
-    def get_credentials(self) -> tuple[str, ...]:
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
         held = secrets.fields(self._arn, bare="auth_token")
         if "auth_token" in held:
             return (held["auth_token"],)
-        return tuple(held[field] for field in ("username", "password") if field in held)
+        password = held.get("password", "")
+        return (held["username"], password) if "username" in held else (password,)
