@@ -207,7 +207,7 @@ def forget_clients():
 
     store.store.cache_clear()
     heartbeats.heartbeats.cache_clear()
-    aws.forget()
+    aws.clients.clear()
 
 
 @pytest.fixture(autouse=True, scope="session")

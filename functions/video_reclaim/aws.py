@@ -1,8 +1,10 @@
 """How every AWS client of the functions is made: late, once, and with bounded waiting."""
 
 import threading
-from functools import cache
 from typing import Any
+
+clients: dict[str, Any] = {}
+"""The clients that were made, by service."""
 
 _making = threading.Lock()  # boto3 makes one client at a time (boto3, "Multithreading and multiprocessing")
 
@@ -14,22 +16,14 @@ def client(service: str) -> Any:  # noqa: ANN401 (each caller narrows it to the 
     can't reach one service still has the time to ask the next. The workflow's Retry waits longer.
     """
     with _making:
-        return _make(service)
+        if service not in clients:
+            import boto3  # late: only functions that call AWS pay the third of a second
+            from botocore.config import Config
 
-
-def forget() -> None:
-    """Drop the clients; the next use makes them again."""
-    _make.cache_clear()
-
-
-@cache
-def _make(service: str) -> Any:  # noqa: ANN401
-    import boto3  # late: only functions that call AWS pay the third of a second
-    from botocore.config import Config
-
-    retries: Any = {"total_max_attempts": 2, "mode": "standard"}
-    timeouts = Config(connect_timeout=2, read_timeout=5, retries=retries)
-    return boto3.client(service, config=timeouts)  # type: ignore[call-overload]
+            retries: Any = {"total_max_attempts": 2, "mode": "standard"}
+            timeouts = Config(connect_timeout=2, read_timeout=5, retries=retries)
+            clients[service] = boto3.client(service, config=timeouts)  # type: ignore[call-overload]
+        return clients[service]
 
 
 def describe(exc: Exception) -> str:
