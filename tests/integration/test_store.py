@@ -101,11 +101,12 @@ def test_a_session_has_a_statement_timeout_and_a_fixed_timestamp_format(academy,
     try:
         another = Store(read(Database))
         assert look(another, video)[video].lease == usual
-        ((patience,),) = another._session.fetch("SHOW statement_timeout", {})
-        ((isolation,),) = another._session.fetch("SHOW transaction_isolation", {})
+        settings = another._session.fetch("SHOW statement_timeout", {})[0]
+        settings |= another._session.fetch("SHOW transaction_isolation", {})[0]
     finally:
         academy.sql("ALTER ROLE postgres RESET ALL")
-    assert (patience, isolation) == (f"{read(Database).statement_seconds}s", "read committed")
+    patience = f"{read(Database).statement_seconds}s"
+    assert settings == {"statement_timeout": patience, "transaction_isolation": "read committed"}
 
 
 class TestTake:

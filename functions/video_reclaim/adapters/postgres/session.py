@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -14,8 +14,7 @@ from video_reclaim.adapters.postgres.statements import SET_UP_SESSION
 from video_reclaim.errors import InvalidSetting, RowRefused, SecretUnavailable, StoreRefused, StoreUnavailable
 from video_reclaim.settings import LAYERS, Database
 
-Rows = list[tuple[Any, ...]]
-T = TypeVar("T")
+Rows = list[dict[str, Any]]
 
 _CONNECT_TIMEOUT_S = 5
 # Classes of SQLSTATE that concern the statement, not the data of a row (PostgreSQL, "Appendix A. PostgreSQL Error
@@ -30,35 +29,26 @@ class Session:
     def __init__(self, settings: Database) -> None:
         self._settings = settings
         self._connection: Connection | None = None
-        self._columns: list[str] = []
 
-    def fetch(self, statement: str, parameters: Mapping[str, object]) -> Rows:
-        """Run a statement and return its rows.
+    def fetch(self, statement: str, parameters: Mapping[str, object], *, once: bool = False) -> Rows:
+        """Run a statement and return its rows by column.
+
+        Unless it may run only ``once``, it runs again when a kept connection turns out to be lost.
 
         Raises:
             StoreUnavailable: no answer; whether the statement had an effect is unknown.
             StoreRefused, RowRefused: the statement, or the data of a row, was refused; nothing was written.
         """
-        with self._cursor() as cursor:
-            cursor.execute(statement, parameters)
-            rows: Rows = cursor.fetchall()
-            self._columns = [column.name for column in cursor.description]
-            return rows
-
-    def fetch_again_if_lost(self, statement: str, parameters: Mapping[str, object]) -> Rows:
-        """Like `fetch`, but run a statement that may run twice once more when a kept connection was lost."""
-        reused = self._connection is not None
+        kept = self._connection is not None
         try:
-            return self.fetch(statement, parameters)
+            with self._cursor() as cursor:
+                cursor.execute(statement, parameters)
+                names = [column.name for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except StoreUnavailable:
-            if not reused or self._connection is not None:
+            if once or not kept or self._connection is not None:
                 raise
-            return self.fetch(statement, parameters)
-
-    def fetch_records(self, kind: type[T], statement: str, parameters: Mapping[str, object]) -> list[T]:
-        """Like `fetch_again_if_lost`, with a record for each row: its fields are the columns of the same names."""
-        rows = self.fetch_again_if_lost(statement, parameters)
-        return [kind(**dict(zip(self._columns, row, strict=True))) for row in rows]
+        return self.fetch(statement, parameters, once=True)
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:

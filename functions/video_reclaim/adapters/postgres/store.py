@@ -41,11 +41,12 @@ class Store:
         Raises StoreUnavailable, StoreRefused.
         """
         most = {"max_waiting": MAX_WAITING, "max_rows": MAX_LISTED}
-        return self._session.fetch_records(Video, statements.LIST_CANDIDATES, most)
+        return [Video(**row) for row in self._session.fetch(statements.LIST_CANDIDATES, most)]
 
     def read_videos(self, video_ids: Sequence[int]) -> list[Video]:
         """Return these videos as they are now, by id; deleted ones are absent."""
-        return self._session.fetch_records(Video, statements.READ_VIDEOS, {"ids": list(video_ids)})
+        rows = self._session.fetch(statements.READ_VIDEOS, {"ids": list(video_ids)})
+        return [Video(**row) for row in rows]
 
     def lease_for_handoff(self, videos: Sequence[Video], *, token: str, handoff_s: int) -> Written:
         """Reclaim videos: UPLOADED, under a handoff lease of ``handoff_s`` seconds.
@@ -74,7 +75,7 @@ class Store:
             StoreUnavailable, StoreRefused: at most the term of some handoff leases has changed.
         """
         parameters = {"ids": list(video_ids), "holder": HANDOFF_PREFIX + token, "handoff_s": handoff_s}
-        return self._session.fetch_records(Job, statements.READ_HANDOFFS, parameters)
+        return [Job(**row) for row in self._session.fetch(statements.READ_HANDOFFS, parameters)]
 
     def clear_handoffs(self, jobs: Sequence[Job], *, token: str) -> Written:
         """End the handoffs of these jobs that are still as they were read.
@@ -88,24 +89,26 @@ class Store:
         left, cleared = {job.video_id: job.handoff_until for job in jobs}, Written()
         parameters = {"untils": sorted(set(left.values())), "holder": HANDOFF_PREFIX + token}
         for wait_s in _LOCKED_ROW_WAITS_S:
-            cleared += self._write(statements.CLEAR_HANDOFFS, left, parameters, again=True)
+            cleared += self._write(statements.CLEAR_HANDOFFS, left, parameters, once=False)
             done = {*cleared.ids, *cleared.refused}
             left = {video_id: until for video_id, until in left.items() if video_id not in done}
             unclear = {**parameters, "ids": list(left)}
-            if not left or not self._session.fetch_again_if_lost(statements.READ_UNCLEARED, unclear):
+            if not left or not self._session.fetch(statements.READ_UNCLEARED, unclear):
                 break
             time.sleep(wait_s)
         return cleared
 
     def measure_backlog(self) -> Backlog:
         """Count the videos that wait or are being encoded. Raises StoreUnavailable, StoreRefused."""
-        rows = self._session.fetch_again_if_lost(statements.MEASURE_BACKLOG, {})
-        held = [row[1:] for row in rows if row[0] == Status.PROCESSING]
+        rows = self._session.fetch(statements.MEASURE_BACKLOG, {})
+        held = [row for row in rows if row["status"] == Status.PROCESSING]
+        known = [row for row in held if row["has_tenant"]]
+        processing = sum(row["count"] for row in held)
         return Backlog(
-            uploaded=sum(row[3] for row in rows if row[0] == Status.UPLOADED),
-            processing=sum(count for _, _, count in held),
-            stranded=sum(count for has_tenant, _, count in held if not has_tenant),
-            by_instance={instance: count for has_tenant, instance, count in held if has_tenant and instance},
+            uploaded=sum(row["count"] for row in rows if row["status"] == Status.UPLOADED),
+            processing=processing,
+            stranded=processing - sum(row["count"] for row in known),
+            by_instance={row["instance"]: row["count"] for row in known if row["instance"]},
         )
 
     def _write(
@@ -114,18 +117,16 @@ class Store:
         rows: Mapping[int, str],
         parameters: Mapping[str, object],
         *,
-        again: bool = False,
+        once: bool = True,
     ) -> Written:
         """Write rows, given as they were read; if PostgreSQL refuses, write them one by one.
 
-        ``again`` is for a statement that may run twice. Raises StoreRefused if all were refused, and not for their
-        data.
+        Raises StoreRefused if all were refused, and not for their data.
         """
-        fetch = self._session.fetch_again_if_lost if again else self._session.fetch
 
         def write(some: Mapping[int, str]) -> Written:
-            written = fetch(statement, {**parameters, "ids": list(some), "rows": _json(some)})
-            return Written([row[0] for row in written])
+            given = {**parameters, "ids": list(some), "rows": _json(some)}
+            return Written([row["id"] for row in self._session.fetch(statement, given, once=once)])
 
         try:
             return write(rows) if rows else Written()
