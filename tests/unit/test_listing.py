@@ -241,3 +241,5 @@ class TestViews:
         assert most_are_silent(videos, view, CRITERIA)
         assert not most_are_silent(videos[1:], view, CRITERIA)
         assert most_are_silent(videos[1:], view, replace(CRITERIA, spare_beating=True))
+        for not_watched in (a_video(id=0, tenant_id=None), a_waiting_video(id=0)):
+            assert not most_are_silent([not_watched, *videos[1:3]], view, CRITERIA)

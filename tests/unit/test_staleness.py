@@ -4,7 +4,7 @@ import pytest
 
 from dev.testing.videos import CRITERIA, INSTANCE, NOW_S, a_handoff, a_video, a_waiting_video
 from video_reclaim.rules.sightings import NOT_SEEN, Seen
-from video_reclaim.rules.staleness import Reason, depends_on_heartbeat, iso, judge
+from video_reclaim.rules.staleness import Reason, iso, judge
 
 BEATING, SILENT = Seen(True, True, 0.0), Seen(True, False, 60.0)
 HANGING_KEY = Seen(True, True, 60.0)
@@ -89,20 +89,6 @@ def test_judge(video, seen, given, expected):
 def test_a_waiting_video_whose_message_is_lost(seen, expected):
     assert reason(a_waiting_video(), seen, lost={1}) == expected
     assert reason(a_waiting_video(id=2), seen, lost={1}) == "movedOn"
-
-
-@pytest.mark.parametrize(
-    ("video", "spare", "depends"),
-    [
-        (a_video(), False, True),
-        (EXPIRED, False, False),
-        (EXPIRED, True, True),
-        (a_video(tenant_id=None), True, False),
-        (a_waiting_video(), True, False),
-    ],
-)
-def test_only_a_heartbeat_decides(video, spare, depends):
-    assert depends_on_heartbeat(video, spare_beating=spare) is depends
 
 
 def test_every_reason_has_a_meaning_of_its_own():

@@ -174,11 +174,6 @@ def _judge_worker(video: Video, seen: Seen, criteria: Criteria) -> Reason:
     return Reason.EXPIRED_BUT_BEATING if video.lease_expired else Reason.BEATING
 
 
-def depends_on_heartbeat(video: Video, *, spare_beating: bool) -> bool:
-    """Tell whether only the heartbeat decides if this video is stuck."""
-    return video.at_work and video.tenant_id is not None and (spare_beating or not video.lease_expired)
-
-
 def iso(at_s: float) -> str:
     """Write seconds since the epoch as an ISO 8601 time in UTC."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

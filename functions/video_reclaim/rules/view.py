@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from video_reclaim.rules.sightings import NOT_SEEN, Look, Seen, Sighting, see
-from video_reclaim.rules.staleness import Criteria, Video, depends_on_heartbeat
+from video_reclaim.rules.staleness import Criteria, Video
 
 _MASS = 3
 
@@ -50,7 +50,13 @@ def most_are_silent(videos: Iterable[Video], view: View, criteria: Criteria) -> 
     have been heard by now counts as silent, even if its video is not stale yet. A heartbeat that is seen for the
     first time may be a dead worker's: it is neither.
     """
-    watched = [video for video in videos if depends_on_heartbeat(video, spare_beating=criteria.spare_beating)]
+    watched = [
+        video
+        for video in videos
+        if video.at_work
+        and video.tenant_id is not None
+        and (criteria.spare_beating or not video.lease_expired)
+    ]
     known = [seen for seen in map(view.of, watched) if seen.known]
     silent = sum(seen.is_quiet(criteria.silent_after_s) for seen in known)
     heard = sum(seen.is_heard(criteria.silent_after_s) for seen in known)
