@@ -68,13 +68,11 @@ class Measurement:
 
 def measure() -> Measurement:
     """Ask every source once, side by side; one that fails is unknown. Raises InvalidSetting."""
-    urls, group_name = read(Queues).urls, read(Workers).group_name
-    parameter = read(Scaling).override_parameter
     with ThreadPoolExecutor() as pool:
         backlog = pool.submit(_backlog)
-        depths = {kind: pool.submit(sqs.read_depth, queues) for kind, queues in urls.items()}
-        group = pool.submit(autoscaling.describe_group, group_name)
-        override = pool.submit(ssm.read_parameter, parameter)
+        depths = {kind: pool.submit(sqs.read_depth, urls) for kind, urls in read(Queues).urls.items()}
+        group = pool.submit(autoscaling.describe_group, read(Workers).group_name)
+        override = pool.submit(ssm.read_parameter, read(Scaling).override_parameter)
     depth_by_kind = {kind: depth.result() for kind, depth in depths.items()}
     return Measurement(backlog.result(), depth_by_kind, group.result(), override.result())
 

@@ -12,7 +12,7 @@ from video_reclaim.scaling.records import Point
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef
+    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef, MetricStatTypeDef
 
 _PERIOD_S = 60
 
@@ -57,23 +57,15 @@ def maxima(namespace: str, series: Series, *, at: datetime, window_s: int) -> tu
     cloudwatch: CloudWatchClient = aws.client("cloudwatch")
     minute = at.replace(second=0, microsecond=0)
     points: dict[datetime, float] = {}
+    statistic: MetricStatTypeDef = {
+        "Metric": {"Namespace": namespace, "MetricName": series.name, "Dimensions": _dimensions(series)},
+        "Period": _PERIOD_S,
+        "Stat": "Maximum",
+        "Unit": series.unit,
+    }
     try:
         for page in cloudwatch.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=[
-                {
-                    "Id": "maximum",
-                    "MetricStat": {
-                        "Metric": {
-                            "Namespace": namespace,
-                            "MetricName": series.name,
-                            "Dimensions": _dimensions(series),
-                        },
-                        "Period": _PERIOD_S,
-                        "Stat": "Maximum",
-                        "Unit": series.unit,
-                    },
-                }
-            ],
+            MetricDataQueries=[{"Id": "maximum", "MetricStat": statistic}],
             StartTime=minute - timedelta(seconds=window_s),
             EndTime=minute + timedelta(seconds=_PERIOD_S),
             ScanBy="TimestampAscending",

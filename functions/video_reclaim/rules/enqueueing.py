@@ -51,12 +51,8 @@ class Sent:
 def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answered: bool) -> Counts:
     """Return what was done with the videos of the item, by Reclaim and by this attempt.
 
-    Args:
-        batch: what Enqueue was given.
-        sent: the result of sending.
-        cleared: the result of ending the handoffs; a refused row has its message in the queue.
-        jobs: number of videos that still carried the token; the others moved on.
-        redis_answered: the keys of the jobs could be read and deleted.
+    Of them ``jobs`` still carried the token; the others moved on. A row that refused to be ``cleared`` has its
+    message in the queue.
     """
     skipped = dict(batch.did.skipped)
     if moved_on := len(batch.videos) - jobs:

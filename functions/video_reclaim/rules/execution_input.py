@@ -12,6 +12,7 @@ MAX_VIDEOS_PER_RUN = 10_000
 """The most videos that one execution reclaims; the next execution takes the rest."""
 
 AtMost100 = msgspec.Meta(max_length=100)
+VideoId = Annotated[int, msgspec.Meta(ge=1)]
 InstanceId = Annotated[str, msgspec.Meta(pattern=f"^{INSTANCE_ID}$")]
 
 
@@ -27,9 +28,7 @@ class ExecutionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
 
     dry_run: bool = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_VIDEOS_PER_RUN)] = MAX_VIDEOS_PER_RUN
-    release: Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], AtMost100] = msgspec.field(
-        default_factory=list
-    )
+    release: Annotated[list[VideoId], AtMost100] = msgspec.field(default_factory=list)
     terminated: Annotated[list[InstanceId], AtMost100] = msgspec.field(default_factory=list)
 
     @classmethod

@@ -94,17 +94,11 @@ def memory_s(rate_minutes: int) -> int:
 
 
 def see(video_id: int, row: str, look: Look, silent_after_s: float) -> Seen:
-    """Compare a video with what is remembered of it.
+    """Compare a video with what is remembered of it. Its ``row``, status, claim and file, is read before the look.
 
     Another worker, one that was refused or that outlived its lease, may delete the heartbeat of a living one, which
     renews it within a beat. After its own time that can't be told from the heartbeat of a dead worker. So one look
     tells all but a beat of the silence at most, unless an earlier one saw that the heartbeat stood still for a beat.
-
-    Args:
-        video_id: the video's.
-        row: what must not change: status, claim and file, read before ``look``.
-        look: what Redis says, and what it remembers.
-        silent_after_s: the time of three beats.
     """
     if video_id not in look.expires_s:
         return NOT_SEEN

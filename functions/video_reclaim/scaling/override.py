@@ -10,15 +10,9 @@ LONGEST = timedelta(days=30)
 
 
 def parse_override(text: str | None, at: datetime) -> tuple[Override | None, str | None]:
-    """Read the order.
+    """Return the order, expired or not, and what is wrong with its text, which names the field; one is None.
 
-    Args:
-        text: value of the parameter; None if there is no parameter.
-        at: time of the decision.
-
-    Returns:
-        The order, expired or not, and None; or None and what is wrong with the text, which names the field.
-        Without a parameter both are None.
+    ``text`` is None, and both are, if there is no parameter.
     """
     if text is None:
         return None, None

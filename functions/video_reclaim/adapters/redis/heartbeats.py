@@ -23,7 +23,12 @@ _HOUR_S, _DAY_S = 3_600, 86_400
 _RECLAIMS_REMEMBERED_S = 7 * _DAY_S
 _HEARD_REMEMBERED_S = 30 * _DAY_S
 _NO_EXPIRY, _NO_KEY = -1, -2  # PTTL
-_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST = b"looked-at", b"queue-clear", b"mass-silence", b"lost"
+_OF_THE_STAGE = _LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST = (
+    b"looked-at",
+    b"queue-clear",
+    b"mass-silence",
+    b"lost",
+)
 
 _COUNTED_OR_TAKEN = (*FOUND_DEAD, Reason.MESSAGE_LOST)
 
@@ -40,13 +45,7 @@ class Heartbeats:
         """Read the heartbeats of these videos and what is remembered, if ``whole`` of others too, in one round trip."""
         keyed = [video for video in videos if video.tenant_id is not None]
         waiting = [video for video in keyed if video.waits]
-        names = [
-            _LOOKED_AT,
-            _QUEUE_CLEAR,
-            _MASS_SILENCE,
-            _LOST,
-            *(str(video.id).encode() for video in videos),
-        ]
+        names = [*_OF_THE_STAGE, *(str(video.id).encode() for video in videos)]
 
         def conversation(client: redis.Redis) -> Look:
             pipeline = client.pipeline(transaction=False)
