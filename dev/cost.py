@@ -202,7 +202,7 @@ def document(deployment: Deployment, durations_s: Mapping[str, float]) -> str:
 
 def main() -> None:
     """Count, write the document, and print its tables."""
-    text = document(read_deployment(), report.load().sections["cost"].facts)
+    text = document(read_deployment(), report.load()["cost"].facts)
     report.write(DOCUMENT, {"cost": text})
     print(text)
 

@@ -1,4 +1,4 @@
-"""``python -m dev.bench [NAME …]``: measure, print, write the document, keep the run."""
+"""``python -m dev.bench [NAME …]``: measure, print, write the document, keep the results."""
 
 import argparse
 import sys
@@ -29,21 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(chosen.names) - set(MEASURES):
         parser.error(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
 
-    run = report.load()
-    run.machine = report.machine()
+    sections = report.load()
     for name in chosen.names or MEASURES:
-        run.sections[name] = structs.replace(MEASURES[name](quick=chosen.quick), measured=report.moment())
-        print(report.render(run.sections[name]), end="\n\n", flush=True)
+        section = structs.replace(MEASURES[name](quick=chosen.quick), measured=report.circumstances())
+        text = report.render(section)
+        print(text, end="\n\n", flush=True)
         if not chosen.quick:
-            run.save()
-            report.write(DOCUMENT, blocks(run))
+            sections[name] = section
+            report.save(sections)
+            report.write(DOCUMENT, {name: text})
     return 0
-
-
-def blocks(run: report.Run) -> dict[str, str]:
-    """Return what the document says of a run, by the name of the place."""
-    sections = {name: report.render(section) for name, section in run.sections.items()}
-    return sections | {report.GOALS: report.goals(run)}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from dev.bench.deployed import Deployed, deployed
 from dev.bench.report import Figure, Section, say
 from video_reclaim.rules.batching import MAX_BATCH_SIZE
 
-TITLE = "Cost"
 _EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:bench:cost"
 
 
@@ -20,18 +19,18 @@ def measure(*, quick: bool) -> Section:
     say(", ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items()))
     idle = model.monthly(model.read_deployment(), durations_s, model.IDLE)
     month_usd = sum(usd for _, usd in idle.values())
-    figures = [
-        Figure("transitions", "states entered by an idle run", "", [model.entered(0).total()], 5),
-        Figure("idle_month", "an idle month, one run a minute, us-east-1", "$", [month_usd], 15),
-    ]
-    return Section("cost", TITLE, figures, facts=durations_s)
+    figures = {
+        "transitions": Figure("states entered by an idle run", "", [model.entered(0).total()], 5),
+        "idle_month": Figure("an idle month, one run a minute, us-east-1", "$", [month_usd], 15),
+    }
+    return Section("cost", figures, facts=durations_s)
 
 
 def _time_functions(repeats: int) -> dict[str, float]:
     """Return the median seconds of each function's warm call: as many stale videos as a batch holds."""
     with deployed() as here:
-        turns = [_call_all(here, f"{_EXECUTION}-{turn}") for turn in range(repeats + 1)][
-            1:
+        _, *turns = [
+            _call_all(here, f"{_EXECUTION}-{turn}") for turn in range(repeats + 1)
         ]  # the first is cold
     return {step: median(turn[step] for turn in turns) for step in turns[0]}
 

@@ -16,10 +16,6 @@ BEAT_EVERY_S, BEAT_TTL_S = 20.0, 60.0  # docs/worker-contract.md
 RECORD_EVERY_S, RECORD_TTL_S = 3_600.0 / 35, 300.0
 """The platform's progress records, about 35 in an encode of an hour, set the same key; the next beat ends that."""
 
-LEASE_S = 14_400.0
-ENCODING_S = 3_600.0
-"""A worker dies at any moment of an hour of encoding; only the lease alone depends on it."""
-
 RATE_S = JITTER_S = 60.0
 SILENT_AFTER_S, WAIT_MARGIN_S = 60.0, 2  # reclaiming.silentAfterSeconds, and what a run waits longer
 
@@ -36,7 +32,6 @@ def simulate(deaths: int = DEATHS) -> dict[str, list[float]]:
         PRODUCT: product_s,
         "the platform's command, every minute": lambda rng: _command_s(rng, RATE_S),
         "the platform's command, every 5 minutes": lambda rng: _command_s(rng, 5 * RATE_S),
-        "a lease of 4 h alone": lambda rng: next_cron(rng, LEASE_S - rng.uniform(0, ENCODING_S), RATE_S),
     }
     sources = {name: random.Random(SEED) for name in ways}
     return {name: sorted(way(sources[name]) for _ in range(deaths)) for name, way in ways.items()}

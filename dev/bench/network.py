@@ -14,8 +14,6 @@ from dev.bench import rivals
 from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed
 from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
 
-TITLE = "A backlog over a network"
-
 LATENCY_MS = {POSTGRES: 1.0, REDIS: 1.0, SQS: 8.0}
 """Added to every round trip, by server."""
 
@@ -53,16 +51,16 @@ def measure(*, quick: bool) -> Section:
                 seconds[PLATFORM][size].append(each_s * size)
             times = ", ".join(f"{name} {times[sizes[-1]][-1]:.2f} s" for name, times in seconds.items())
             say(f"{turn + 1}/{repeats}  {sizes[-1]} videos: {times}")
-    return Section("network", TITLE, _figures(seconds, sizes[-1]), [_table(seconds)])
+    return Section("network", _figures(seconds, sizes[-1]), _table(seconds))
 
 
-def _figures(seconds: Seconds, size: int) -> list[Figure]:
+def _figures(seconds: Seconds, size: int) -> dict[str, Figure]:
     ours, floor, platforms = (seconds[name][size] for name in (OURS, FLOOR, PLATFORM))
     faster, above = f"{size:,} videos: times as fast as", f"{size:,} videos: duration, times that of"
-    return [
-        Figure("faster_than_platform", f"{faster} {PLATFORM}", RATIO, ratios(platforms, ours), 60, "higher"),
-        Figure("above_floor", f"{above} {FLOOR}", RATIO, ratios(ours, floor), 1.5),
-    ]
+    return {
+        "faster_than_platform": Figure(f"{faster} {PLATFORM}", RATIO, ratios(platforms, ours), 60, "higher"),
+        "above_floor": Figure(f"{above} {FLOOR}", RATIO, ratios(ours, floor), 1.5),
+    }
 
 
 def _table(seconds: Seconds) -> Table:

@@ -21,8 +21,6 @@ from dev.bench.report import Figure, Section, Table, number, say
 from dev.local.launch import running
 from dev.local.stack import Clients, Stack
 
-TITLE = "Time to recover"
-
 DEATHS, SURVIVORS = 30, 24
 """Of workers of each kind. Some live on: where more are silent than heard, silence counts later."""
 
@@ -46,11 +44,11 @@ def measure(*, quick: bool) -> Section:
     """Kill workers in real time, and simulate deaths with the same constants."""
     deaths, window_s = (6, 30.0) if quick else (DEATHS, WINDOW_S)
     times = model.simulate() | recover(deaths, window_s=window_s)
-    figures = []
+    figures = {}
     for key, name, label, median_s, most_s in _GOALS:
         p50, p95 = (model.percentile(times[name], share) for share in (0.5, 0.95))
-        figures.append(Figure(f"{key}_p50", f"{label}: median", "s", [p50], median_s))
-        figures.append(Figure(f"{key}_p95", f"{label}: 95 of 100 deaths within", "s", [p95], most_s))
+        figures[f"{key}_p50"] = Figure(f"{label}: median", "s", [p50], median_s)
+        figures[f"{key}_p95"] = Figure(f"{label}: 95 of 100 deaths within", "s", [p95], most_s)
     rows = [
         (name, number(len(of_way)), *(number(model.percentile(of_way, share)) for share in (0.5, 0.95, 1)))
         for name, of_way in times.items()
@@ -60,7 +58,7 @@ def measure(*, quick: bool) -> Section:
         f"silence counts after {model.SILENT_AFTER_S:.0f} s"
     )
     table = Table(caption, ("recovered by", "deaths", "median", "95 of 100 within", "longest"), rows)
-    return Section("recovery", TITLE, figures, [table])
+    return Section("recovery", figures, table)
 
 
 def recover(deaths: int, *, window_s: float) -> dict[str, list[float]]:

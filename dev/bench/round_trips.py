@@ -5,8 +5,6 @@ from collections import Counter
 from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed
 from dev.bench.report import Figure, Section, Table, number, say
 
-TITLE = "Round trips"
-
 STORES = (POSTGRES, REDIS, SQS)
 IDLE_CALLS = 12
 """Round trips of an idle run in version 0.1.0: 2 to PostgreSQL, 1 to Redis, 4 to SQS, 5 to other services."""
@@ -30,17 +28,17 @@ def measure(*, quick: bool) -> Section:
     say(f"{busy.total()} round trips for {videos} videos, {idle.total()} of an idle run")
     per_video = sum(busy[store] - idle[store] for store in STORES) / videos
     label = f"round trips per video, {videos:,} videos, those of an idle run taken off"
-    figures = [
-        Figure("per_video", label, "", [per_video], 0.15),
-        Figure("idle", "round trips of an idle run, AWS calls included", "", [idle.total()], IDLE_CALLS + 1),
-    ]
+    figures = {
+        "per_video": Figure(label, "", [per_video], 0.15),
+        "idle": Figure("round trips of an idle run, AWS calls included", "", [idle.total()], IDLE_CALLS + 1),
+    }
     names = (*STORES, OTHER_AWS)
     rows = [
         (name, *(number(spent[server]) for server in names), number(spent.total()))
         for name, spent in ((f"a run over {videos:,} stale videos", busy), ("an idle run", idle))
     ]
     table = Table("Round trips by server", ("", *names, "all"), [*rows, _PLATFORM])
-    return Section("round-trips", TITLE, figures, [table])
+    return Section("round-trips", figures, table)
 
 
 def _count(here: Deployed, videos: int) -> Counter[str]:

@@ -74,5 +74,5 @@ def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
 
 
 def test_the_written_document_is_the_one_that_the_command_writes():
-    text = document(read_deployment(), report.load().sections["cost"].facts)
+    text = document(read_deployment(), report.load()["cost"].facts)
     assert text in DOCUMENT.read_text(), "run `make cost`"

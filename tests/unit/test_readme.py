@@ -92,7 +92,7 @@ def test_the_listed_settings_are_those_of_a_stage_with_their_defaults():
     ],
 )
 def test_figure_is_the_one_of_the_stored_benchmark_run(section, figures):
-    stored = report.load().sections[section]
+    stored = report.load()[section]
     (row,) = re.findall(rf"^\| .* \| (.*?) \| `python -m dev.bench {section}` \|$", README, re.MULTILINE)
     for key in figures:
-        assert stored.figure(key).quoted in row
+        assert stored.figures[key].quoted in row
