@@ -1,7 +1,5 @@
 """``python -m dev.simulation``: run all policies on all traces, print the figures and write the document."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

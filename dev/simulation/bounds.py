@@ -4,14 +4,11 @@ docs/scaling.md says how it is computed and why its levels are independent ("Cla
 always runs, the maximum is never exceeded, a boot costs its mean time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from heapq import heapreplace
 from typing import NamedTuple
 
-from dev.simulation.group import BOOT_S, MAX_WORKERS
-from dev.simulation.traces import Trace
+from dev.simulation.traces import BOOT_S, MAX_WORKERS, Trace
 
 BOOT_MEAN_S = sum(BOOT_S) / 2
 Spans = list[tuple[float, float]]

@@ -1,30 +1,76 @@
 """Videos, workers and an Auto Scaling group under one policy.
 
 Times are seconds since the trace began. Between the scaling runs everything happens when it happens; a run
-sees a view, and some seconds later the group is told.
+sees a view, and some seconds later the group is told, and launches or ends instances as AWS does.
+
+Sources in AWS's documentation (EC2 Auto Scaling User Guide): "Control which Auto Scaling instances terminate
+during scale in" (the group is blind to who is busy), "Use instance scale-in protection", "Amazon EC2 Auto Scaling
+lifecycle hooks".
 """
 
-from __future__ import annotations
-
+import random
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dev.simulation.group import DELETION, MAX_WORKERS, Outcome, Worker, WorkerGroup
+from dev.simulation import traces
 from dev.simulation.policies import Points, ScalingPolicy, View, point_of
-from dev.simulation.traces import HOUR_S, ScheduledRun, Trace
+from dev.simulation.traces import ScheduledRun, Trace
 from video_reclaim.scaling.records import Group, Safety
 
-SILENCE_S = (120.0, 240.0)  # from a worker's death to its video being UPLOADED again
-DELETION_S = 10.0
-RESTART_S = 30.0  # a worker process that died is started again on its instance
-DEATH_MEAN_S = 500 * HOUR_S  # encoding time between deaths of a worker process
-RINGS_AFTER = 15  # minutes that the alarm WorkersIdle takes
+SURVIVE: tuple[Safety, ...] = ("protected", "hooked")
+"""The groups in which a busy instance survives a scale-in: it can't be chosen, or a hook lets it finish first."""
 
 
-class FleetSimulation(WorkerGroup):
-    """One run of one trace under one policy, in a group of one safety that begins with ``start`` workers."""
+@dataclass(slots=True)
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        waits_s: for each video, from upload to its first begin, or to the end.
+        drains_s: for each burst: from its first upload until the last of its videos was begun, or to the end.
+        instance_s: instance-seconds paid, boots and draining included.
+        work_s: encoding done, without what was lost.
+        killed: busy workers ended by a scale-in.
+    """
+
+    length_s: float
+    waits_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    drains_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    instance_s: float = 0.0
+    work_s: float = 0.0
+    killed: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """An instance with one worker, which encodes the video with the number ``job``; a ``dead`` one never comes up."""
+
+    born_s: float
+    gone: bool = False
+    dead: bool = False
+    job: int | None = None
+    begun_s: float = 0.0
+    idle_since_s: float = 0.0
+
+
+class FleetSimulation:
+    """One run of one trace under one policy, in a group of one safety that begins with ``start`` workers.
+
+    Attributes:
+        ownerless: number of rows in PROCESSING whose instance has ended.
+        members: what counts towards desired: draining instances do not.
+        idle: workers without a job, those that have been idle for longest first.
+        draining: chosen instances that finish an encode, or that have no worker to let them go.
+        idle_timeout_s: after so long without a job a worker ends its instance and takes desired down by one.
+    """
 
     def __init__(
         self,
@@ -36,56 +82,71 @@ class FleetSimulation(WorkerGroup):
         start: int | None = None,
         idle_timeout_s: float = inf,
     ) -> None:
-        super().__init__(trace, safety, seed, start, idle_timeout_s)
-        self.trace, self.policy = trace, policy
+        self.trace, self.policy, self.safety, self.idle_timeout_s = trace, policy, safety, idle_timeout_s
+        self.conditions, self.outcome = trace.conditions, Outcome(trace.length_s)
+        self.random, self.now_s, self._order = random.Random(seed), 0.0, count()
+        self._pending: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self.waiting: deque[int] = deque()
-        self.uploaded = self.encoding = 0
-        self.ownerless = 0  # rows in PROCESSING whose worker is dead
-        # Until when each of their instances stays in Terminating:Wait.
-        self.lingering_until_s: list[float] = []
+        self.uploaded = self.encoding = self.ownerless = self.visible = 0
         self.begun_s = [-1.0] * len(trace.arrivals_s)
         self.published: tuple[Points, Points, Points] = ({}, {}, {})
-        self.visible = self.idle_minutes = 0
+        self.desired = self.conditions.low if start is None else start
+        self.members: list[Worker] = []
+        self.idle: deque[Worker] = deque()
+        self.draining: list[Worker] = []
+        for _ in range(self.desired):  # as if they had booted before the trace began
+            worker = self._launch()
+            worker.born_s = -traces.PENDING_S
+            self.idle.append(worker)
         for job, at_s in enumerate(trace.arrivals_s):
-            self.at(at_s, self._upload, job)
-        for at_s in trace.deletions_s:
-            self.at(at_s, self._receive, DELETION)
-        self.at(trace.conditions.everybody_s[1], self._resume)
+            self._at(at_s, self._upload, job)
+        self._at(trace.conditions.everybody_s[1], self._resume)
 
     def run(self) -> Outcome:
         """Go from the first second to the last."""
         for scheduled in self.trace.runs:
-            self.advance(scheduled.at_s)
+            self._advance(scheduled.at_s)
             view = self._look(scheduled)
             asked = self.policy(view)
             if asked != self.desired:
-                self.at(scheduled.at_s + scheduled.apply_after_s, self.apply, asked)
+                self._at(scheduled.at_s + scheduled.apply_after_s, self._apply, asked)
             backlog = None if view.uploaded is None else view.uploaded + (view.processing or 0)
             values = (backlog, asked, view.visible or 0)
-            self.at(scheduled.readable_s, self._publish, view.minute, values)
-        self.advance(self.trace.length_s)
+            self._at(scheduled.readable_s, self._publish, view.minute, values)
+        self._advance(self.trace.length_s)
         self._close()
         return self.outcome
 
+    def _at(self, at_s: float, do: Callable[..., object], *arguments: object) -> None:
+        """Call something at a second of the trace; in the same second in the order in which it was added."""
+        heappush(self._pending, (at_s, next(self._order), do, arguments))
+
+    def _advance(self, until_s: float) -> None:
+        """Let everything happen up to a second, that second included."""
+        while self._pending and self._pending[0][0] <= until_s:
+            self.now_s, _, do, arguments = heappop(self._pending)
+            do(*arguments)
+        self.now_s = until_s
+
+    def _later(self, at_s: float, do: Callable[[Worker], None], worker: Worker) -> None:
+        """Do something with a worker at a second, unless its instance is gone by then."""
+        self._at(at_s, lambda: None if worker.gone else do(worker))
+
+    # What a run sees and publishes
+
     def _look(self, scheduled: ScheduledRun) -> View:
-        """Give what a run can see, and count for how long WorkersIdle has had a reason to ring."""
         phantoms = sum(from_s <= self.now_s < to_s for from_s, to_s in self.trace.phantoms_s)
         processing = self.encoding + self.ownerless + phantoms
-        lingering = sum(until_s > self.now_s for until_s in self.lingering_until_s)
-        held_by_draining = lingering + sum(worker.encodes() for worker in self.draining)
-        in_service = self.in_service()
+        in_service = sum(worker.born_s + traces.PENDING_S <= self.now_s for worker in self.members)
         visible = self.visible if scheduled.queue_lags else len(self.waiting)
         self.visible = len(self.waiting)
-        idle = self.uploaded and in_service > processing - held_by_draining
-        self.idle_minutes = self.idle_minutes + scheduled.database if idle else 0
-        self.outcome.rung += self.idle_minutes == RINGS_AFTER and scheduled.database
         return View(
-            Group(self.conditions.low, MAX_WORKERS, self.desired, in_service, self.safety),
+            Group(self.conditions.low, traces.MAX_WORKERS, self.desired, in_service, self.safety),
             *self.published,
             at_s=scheduled.at_s,
             uploaded=self.uploaded if scheduled.database else None,
             processing=processing if scheduled.database else None,
-            held_by_draining=held_by_draining,
+            held_by_draining=sum(worker.job is not None for worker in self.draining),
             visible=visible if scheduled.queue else None,
             readable=scheduled.cloudwatch,
         )
@@ -96,6 +157,8 @@ class FleetSimulation(WorkerGroup):
             if value is not None and (minute not in points or points[minute].value < value):
                 points[minute] = point_of(minute, value)
 
+    # Videos and workers
+
     def _away(self) -> bool:
         """Tell whether the database is away for the workers."""
         from_s, to_s = self.conditions.everybody_s
@@ -103,83 +166,129 @@ class FleetSimulation(WorkerGroup):
 
     def _upload(self, job: int) -> None:
         self.uploaded += 1
-        self._receive(job)
+        self.waiting.append(job)
+        self._resume()
 
     def _reclaim(self, job: int) -> None:
         if self._away():
-            self.at(self.conditions.everybody_s[1], self._reclaim, job)
+            self._at(self.conditions.everybody_s[1], self._reclaim, job)
         else:
             self.ownerless -= 1
             self._upload(job)
 
     def _resume(self) -> None:
-        while self.waiting and self.idle:
+        """Give waiting videos to idle workers."""
+        while self.waiting and self.idle and not self._away():
             self._begin(self.idle.popleft(), self.waiting.popleft())
-
-    def _receive(self, job: int) -> None:
-        self.waiting.append(job)
-        if not self._away():
-            self._resume()
 
     def _begin(self, worker: Worker, job: int) -> None:
         worker.job, worker.begun_s = job, self.now_s
-        if job == DELETION:
-            self.later(DELETION_S, self._finish, worker)
-            return
         if self.begun_s[job] < 0:
             self.begun_s[job] = self.now_s
         self.uploaded -= 1
         self.encoding += 1
-        length_s = self.trace.jobs_s[job]
-        dies_s = self.random.expovariate(1 / DEATH_MEAN_S) if self.conditions.failures else inf
-        if dies_s < length_s:
-            self.later(dies_s, self._die, worker)
-        else:
-            self.later(length_s, self._finish, worker)
+        self._later(self.now_s + self.trace.jobs_s[job], self._finish, worker)
 
     def _finish(self, worker: Worker) -> None:
         if self._away():  # what it has done can't be written yet
-            self.at(self.conditions.everybody_s[1], self.unless_gone, self._finish, worker)
+            self._later(self.conditions.everybody_s[1], self._finish, worker)
             return
-        if worker.job is not None and worker.encodes():
+        if worker.job is not None:
             self.outcome.work_s += self.trace.jobs_s[worker.job]
             self.encoding -= 1
         worker.job = None
-        self.free(worker)
+        self._free(worker)
 
-    def _die(self, worker: Worker) -> None:
-        self._abandon(worker)
-        self.later(RESTART_S, self.free, worker)
-
-    def lose(self, worker: Worker) -> None:
-        """Lose the video of an instance that has ended."""
-        silent_s = self._abandon(worker)
-        self.lingering_until_s.append(self.now_s + min(self.conditions.linger_s, silent_s))
-
-    def _abandon(self, worker: Worker) -> float:
-        """Leave the video's row in PROCESSING without a worker; return for how long."""
-        silent_s = self.random.uniform(*SILENCE_S)
-        self.encoding -= 1
-        self.ownerless += 1
-        self.at(self.now_s + silent_s, self._reclaim, worker.job)
-        worker.job = None
-        return silent_s
-
-    def free(self, worker: Worker) -> None:
+    def _free(self, worker: Worker) -> None:
         """Go if chosen; else take the next message; without one stay idle."""
-        if worker.draining:
-            self.end(worker)
-        elif self.waiting and not self._away():
-            self._begin(worker, self.waiting.popleft())
+        if worker in self.draining:
+            self._end(worker)
+            return
+        self.idle.append(worker)
+        worker.idle_since_s = self.now_s
+        self._resume()
+        if worker.job is not None:
+            return
+        if self.safety == "protected" and len(self.members) > self.desired:
+            self._end(worker)  # the idle worker takes its protection off
         else:
-            self.rest(worker)
+            self._later(self.now_s + self.idle_timeout_s, self._end_idle, worker)
+
+    def _end_idle(self, worker: Worker) -> None:
+        """Let an instance that has been idle for its time end itself and take desired down by one."""
+        if worker.job is not None or self.now_s < worker.idle_since_s + self.idle_timeout_s:
+            return
+        if self.desired > self.conditions.low:
+            self.desired -= 1
+            self._end(worker)
+        else:
+            self._later(self.now_s + self.idle_timeout_s, self._end_idle, worker)
+
+    # The group and its instances
+
+    def _apply(self, asked: int) -> None:
+        """Set the desired capacity, and launch or end instances accordingly."""
+        self.desired = asked
+        self._fill_up()
+        while len(self.members) > asked:
+            candidates = list(self.idle) if self.safety == "protected" else self.members
+            if not candidates:
+                break  # all are protected: each goes when it next is idle
+            worker = self.random.choice(candidates)
+            if self.safety == "hooked" and (worker.job is not None or worker.dead):
+                self._drain(worker)
+            else:
+                self.outcome.killed += worker.job is not None
+                self._end(worker)
+
+    def _fill_up(self) -> None:
+        while len(self.members) < self.desired:
+            worker = self._launch()
+            boot_s = self.random.uniform(*traces.BOOT_S)
+            if self.conditions.dead_boots and self.random.random() < self.conditions.dead_boots:
+                worker.dead = True
+            else:
+                self._later(self.now_s + boot_s, self._free, worker)
+
+    def _launch(self) -> Worker:
+        worker = Worker(self.now_s)
+        self.members.append(worker)
+        if self.conditions.failures:
+            interrupted_s = self.now_s + self.random.expovariate(1 / traces.SPOT_MEAN_S)
+            self._later(interrupted_s, self._interrupt, worker)
+        return worker
+
+    def _interrupt(self, worker: Worker) -> None:
+        """Take a Spot instance away; the group replaces it."""
+        self._end(worker)
+        self._fill_up()
+
+    def _drain(self, worker: Worker) -> None:
+        """Let the hook of a chosen instance hold it until its worker is done, or until the hook times out."""
+        self.members.remove(worker)
+        self.draining.append(worker)
+        if worker.dead:
+            self._later(self.now_s + traces.HOOK_TIMEOUT_S, self._end, worker)
+
+    def _end(self, worker: Worker) -> None:
+        """End an instance; the row of the video that it works on stays in PROCESSING until it is found silent."""
+        worker.gone = True
+        self.outcome.instance_s += self.now_s - max(worker.born_s, 0)
+        (self.draining if worker in self.draining else self.members).remove(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
+        if worker.job is not None:
+            self.encoding -= 1
+            self.ownerless += 1
+            self._at(self.now_s + self.random.uniform(*traces.SILENCE_S), self._reclaim, worker.job)
+            worker.job = None
 
     def _close(self) -> None:
         """Count what is still open at the end."""
         outcome, trace = self.outcome, self.trace
         for worker in (*self.members, *self.draining):
             outcome.instance_s += self.now_s - max(worker.born_s, 0)
-            if worker.encodes():
+            if worker.job is not None:
                 outcome.work_s += self.now_s - worker.begun_s
         begun_s, arrivals_s = np.array(self.begun_s), np.array(trace.arrivals_s)
         begun_s = np.where(begun_s < 0, trace.length_s, begun_s)

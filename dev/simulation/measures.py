@@ -1,9 +1,7 @@
 """From runs to figures, pooled over the seeds, and the runs themselves, spread over processes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from math import inf, nan
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -11,19 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dev.simulation.bounds import Bound, clairvoyant
-from dev.simulation.fleet import FleetSimulation
-from dev.simulation.group import Outcome
-from dev.simulation.policies import (
-    BLIND,
-    DEFAULT,
-    IDLE_AGENTS,
-    IDLE_S,
-    MAKERS,
-    RECLAIM,
-    ScalingPolicy,
-    reclaim,
-)
-from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, OUTAGES, Trace, make_trace
+from dev.simulation.fleet import FleetSimulation, Outcome
+from dev.simulation.policies import DEFAULT, IDLE_AGENTS, IDLE_S, MAKERS, RECLAIM, ScalingPolicy, reclaim
+from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, TRACES, Trace, make_trace
 from video_reclaim.scaling.records import Safety, Scaling
 
 
@@ -44,7 +32,6 @@ class Figures(NamedTuple):
             with half of its 95 % interval, by the seeds.
         drain: mean and 95th percentile of a burst's drain, minutes.
         killed: busy workers ended a day.
-        rings: times a day that WorkersIdle is raised.
         instance_h: instance-hours a seed.
     """
 
@@ -52,7 +39,6 @@ class Figures(NamedTuple):
     drain: tuple[float, float]
     cost: tuple[float, float]
     killed: float
-    rings: float
     instance_h: float
 
 
@@ -69,7 +55,6 @@ def summarize(outcomes: Sequence[Outcome], bounds: Sequence[Bound]) -> Figures:
         (float(drains.mean()), float(np.percentile(drains, 95))) if drains.size else (nan, nan),
         (sum(spent) / sum(done) / (sum(least) / sum(due)), _half_interval(by_seed)),
         sum(outcome.killed for outcome in outcomes) / days,
-        sum(outcome.rung for outcome in outcomes) / days,
         sum(spent) / HOUR_S / len(outcomes),
     )
 
@@ -79,32 +64,27 @@ def _half_interval(values: Sequence[float]) -> float:
 
 
 def run_all(runs: Iterable[Run], *, seeds: int, at_most_days: int | None = None) -> dict[Run, Figures]:
-    """Run everything with at least two seeds. A trace is drawn once for all that run on it."""
-    by_trace: dict[str, list[Run]] = {}
-    for run in dict.fromkeys(runs):
-        by_trace.setdefault(run.trace, []).append(run)
-    tasks = [(of_trace, seed, at_most_days) for of_trace in by_trace.values() for seed in range(seeds)]
+    """Run everything with at least two seeds."""
+    runs = list(dict.fromkeys(runs))
+    tasks = [(run, seed, at_most_days) for seed in range(seeds) for run in runs]
     # Spawned, not forked: the same on every system, and no threads of the parent's are copied.
     with get_context("spawn").Pool() as pool:
-        found = pool.starmap(_work, tasks, chunksize=1)
-    figures: dict[Run, Figures] = {}
-    for number, of_trace in enumerate(by_trace.values()):
-        by_seed = found[number * seeds : (number + 1) * seeds]
-        bounds = [bound for _, bound in by_seed]
-        for run, outcomes in zip(of_trace, zip(*(done for done, _ in by_seed), strict=True), strict=True):
-            figures[run] = summarize(outcomes, bounds)
-    return figures
+        found = dict(zip(tasks, pool.starmap(_simulate, tasks), strict=True))
+    by_run = {run: [found[run, seed, at_most_days] for seed in range(seeds)] for run in runs}
+    return {run: summarize(*zip(*of_run, strict=True)) for run, of_run in by_run.items()}
 
 
-def _work(runs: list[Run], seed: int, at_most_days: int | None) -> tuple[list[Outcome], Bound]:
-    trace = make_trace(runs[0].trace, seed, at_most_days)
-    return [_simulate(trace, run, seed) for run in runs], clairvoyant(trace)
+@lru_cache(maxsize=len(TRACES))  # a seed's traces: the tasks of the next seed come after all of this one's
+def _drawn(name: str, seed: int, at_most_days: int | None) -> tuple[Trace, Bound]:
+    trace = make_trace(name, seed, at_most_days)
+    return trace, clairvoyant(trace)
 
 
-def _simulate(trace: Trace, run: Run, seed: int) -> Outcome:
+def _simulate(run: Run, seed: int, at_most_days: int | None) -> tuple[Outcome, Bound]:
+    trace, bound = _drawn(run.trace, seed, at_most_days)
     if run.contender == RECLAIM:
         policy: ScalingPolicy = partial(reclaim, settings=run.settings)
     else:
-        policy = BLIND[run.contender] if run.trace in OUTAGES else MAKERS[run.contender]()
+        policy = MAKERS[run.contender]()
     idle_timeout_s = IDLE_S if run.contender == IDLE_AGENTS else inf
-    return FleetSimulation(trace, policy, run.safety, seed, idle_timeout_s=idle_timeout_s).run()
+    return FleetSimulation(trace, policy, run.safety, seed, idle_timeout_s=idle_timeout_s).run(), bound

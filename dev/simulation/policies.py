@@ -4,14 +4,9 @@ Every rival gets the best case of its kind: one decision a minute like ours, and
 docs/scaling.md has their sources.
 """
 
-from __future__ import annotations
-
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from math import ceil
 
 from video_reclaim.scaling.decision import decide
 from video_reclaim.scaling.records import Group, Inputs, Point, Scaling
@@ -64,11 +59,6 @@ class View:
         since = range(self.minute - minutes, self.minute + 1) if self.readable else ()
         return tuple(points[minute] for minute in since if minute in points)
 
-    def newest(self, minutes: int) -> float:
-        """Give the newest backlog of the last minutes that can be read; 0 without one."""
-        found = self.back(self.points, minutes)
-        return found[-1].value if found else 0.0
-
 
 ScalingPolicy = Callable[[View], int]
 """Gives the capacity to set; the group's present one to change nothing."""
@@ -95,14 +85,6 @@ def reclaim(view: View, settings: Scaling = DEFAULT) -> int:
         )
     )
     return view.group.desired if decision.desired is None else decision.desired
-
-
-def meanwhile(view: View, beside: Callable[[View], int]) -> int:
-    """Decide the same; while the database is unknown, want a worker for each message beside some others."""
-    if view.uploaded is not None:
-        return reclaim(view)
-    desired = view.group.desired
-    return max(desired, view.group.clamp(beside(view) + view.visible)) if view.visible else desired
 
 
 def buildkite(view: View) -> int:
@@ -140,50 +122,16 @@ class Platform:
         return view.group.min if view.at_s - self.zero_since_s >= self.EMPTY_S else view.group.desired
 
 
-class Hpa:
-    """KEDA's CloudWatch scaler under a Kubernetes HPA: rolling maximum of 300 s, tolerance of a tenth.
-
-    The newest point of the last five minutes counts; none reads as 0. An error of CloudWatch itself makes the
-    HPA hold.
-    """
-
-    STABILIZATION_S = 300
-    COLLECTION_MINUTES = 5
-    TOLERANCE = 0.1
-
-    def __init__(self) -> None:
-        self.asked: deque[tuple[float, int]] = deque()
-
-    def __call__(self, view: View) -> int:
-        """Recommend, then take the highest recommendation of the stabilization window."""
-        desired = view.group.desired
-        if not view.readable:
-            return desired
-        value = view.newest(self.COLLECTION_MINUTES)
-        near = desired and abs(value / desired - 1) <= self.TOLERANCE
-        self.asked.append((view.at_s, desired if near else view.group.clamp(ceil(value))))
-        while self.asked[0][0] < view.at_s - self.STABILIZATION_S:
-            self.asked.popleft()
-        return max(recommended for _, recommended in self.asked)
-
-
 RECLAIM = "video-reclaim"
+BUILDKITE = "buildkite, both ways"
 IDLE_AGENTS = "buildkite, idle agents end"
+PLATFORM = "platform, as deployed"
+MAXIMUM = "always the maximum"
 MAKERS: dict[str, Callable[[], ScalingPolicy]] = {
     RECLAIM: lambda: reclaim,
-    "buildkite, both ways": lambda: buildkite,
+    BUILDKITE: lambda: buildkite,
     IDLE_AGENTS: lambda: buildkite_out,
-    "KEDA/HPA": Hpa,
-    "platform, as deployed": Platform,
-    "always the maximum": lambda: always_maximum,
+    PLATFORM: Platform,
+    MAXIMUM: lambda: always_maximum,
 }
 """The contenders by name, made afresh by a call, since some have a memory."""
-BLIND: dict[str, ScalingPolicy] = {
-    RECLAIM: reclaim,
-    "in service + messages (former)": partial(meanwhile, beside=lambda view: view.group.in_service),
-    "min(last backlog, in service) + messages": partial(
-        meanwhile, beside=lambda view: min(ceil(view.newest(360)), view.group.in_service)
-    ),
-    "buildkite: hold": buildkite,
-}
-"""What is compared while the database is away."""

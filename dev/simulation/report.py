@@ -1,22 +1,22 @@
 """What is compared, and the figures as Markdown in their place in the document."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from math import isnan
 
 from msgspec.structs import replace
 
 from dev.bench.report import table
-from dev.simulation.group import SURVIVE
+from dev.simulation.fleet import SURVIVE
 from dev.simulation.measures import Figures, Run
-from dev.simulation.policies import BLIND, DEFAULT, MAKERS, RECLAIM
+from dev.simulation.policies import BUILDKITE, DEFAULT, MAKERS, RECLAIM
 from dev.simulation.traces import COMPARED, OUTAGES
 from video_reclaim.scaling.records import Scaling
 
 CURVE_TRACES = ("diurnal with bursts", "endless trickle", "phantom rows")
 """The mass upload is ruled by the group's maximum, the quiet week by its minimum, whatever the settings."""
 UNPROTECTED_TRACES = (*CURVE_TRACES, "quiet week")
+AWAY_POLICIES = (RECLAIM, BUILDKITE)
+"""What is compared while the database is away."""
 WAIT, COST = "mean wait, min", "cost"
 
 Found = dict[Run, Figures]
@@ -47,7 +47,7 @@ def all_runs() -> Iterator[Run]:
             Run(trace, RECLAIM, safety, settings) for settings in curve().values() for safety in SURVIVE
         )
     for trace in OUTAGES:
-        yield from (Run(trace, rule, "hooked") for rule in BLIND)
+        yield from (Run(trace, policy, "hooked") for policy in AWAY_POLICIES)
 
 
 def render(found: Found, seeds: int) -> str:
@@ -60,7 +60,6 @@ def render(found: Found, seeds: int) -> str:
         _unprotected(found),
         *("### While the database is away", _outages(found)),
         *("### Settings", f"Over {', '.join(CURVE_TRACES)}. One setting is varied at a time.", _curve(found)),
-        *("### How often WorkersIdle rings", _rings(found)),
     ]
     return "\n\n".join(parts)
 
@@ -96,15 +95,15 @@ def _unprotected(found: Found) -> str:
 def _outages(found: Found) -> str:
     without, *outages = OUTAGES
     rows = []
-    for rule in BLIND:
-        row = [rule]
+    for policy in AWAY_POLICIES:
+        row = [policy]
         for trace in outages:
-            run = found[Run(trace, rule, "hooked")]
-            extra_h = run.instance_h - found[Run(without, rule, "hooked")].instance_h
+            run = found[Run(trace, policy, "hooked")]
+            extra_h = run.instance_h - found[Run(without, policy, "hooked")].instance_h
             row += [_number(extra_h), *(_number(minutes, 1) for minutes in run.drain)]
         rows.append(row)
     titles = _for_each(outages, "extra instance-hours", "drain mean, min", "drain p95, min")
-    return table(["rule meanwhile", *titles], rows)
+    return table(["policy", *titles], rows)
 
 
 def _curve(found: Found) -> str:
@@ -117,11 +116,3 @@ def _curve(found: Found) -> str:
             row += [_number(sum(column) / len(runs), 3) for column in columns]
         rows.append(row)
     return table(["varied", *_for_each(SURVIVE, WAIT, COST)], rows)
-
-
-def _rings(found: Found) -> str:
-    rows = [
-        [trace, *(_number(found[Run(trace, RECLAIM, safety)].rings) for safety in SURVIVE)]
-        for trace in COMPARED
-    ]
-    return table(["trace", *_for_each(SURVIVE, "times a day")], rows)

@@ -1,7 +1,5 @@
 """What a fleet is put through: uploads, encodes, dead rows, outages, and the times of the scaling runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
@@ -16,13 +14,20 @@ SOURCES = ("database", "queue", "cloudwatch")
 JOB_MEDIAN_S, JOB_SIGMA = 30 * 60, 0.9
 """Log-normal encodes: half take under 30 minutes, the mean is 45, one in a hundred takes over four hours."""
 
+MAX_WORKERS = 20
+PENDING_S = 40.0  # from launch to InService: an instance in service is not a worker at work
+BOOT_S = (150.0, 240.0)  # from launch to the worker's first receive
+SPOT_MEAN_S = 500.0 * HOUR_S  # instance time between interruptions
+SILENCE_S = (120.0, 240.0)  # from the end of a busy instance to its video being UPLOADED again
+HOOK_TIMEOUT_S = 600.0
+"""An instance without a worker completes no hook: it is paid for until then, and retained for somebody to end."""
+
 START_JITTER_S = 60.0  # the precision of AWS, "Schedule types on EventBridge Scheduler"
 MEASURE_AFTER_S = (3.0, 12.0)  # from a run's start, cold starts included
 APPLY_AFTER_S = (2.0, 30.0)  # from the measurement until SetDesiredCapacity has ended or launched instances
 LAG_MEAN_S = 25.0  # from PutMetricData until the point is readable; AWS documents no bound
 LOST = 0.002  # share of puts, and of reads, that fail by themselves outside of the outages
 QUEUE_LAGS = 0.5  # share of the queue's counts that are a minute old: they settle within one
-DELETION_BATCH = 15  # deletion messages travel in the video queue: one an hour, and a whole course a day
 
 
 class ScheduledRun(NamedTuple):
@@ -46,16 +51,12 @@ class Conditions(NamedTuple):
     Attributes:
         low: the group's minimum.
         dead_boots: share of the boots that never bring a worker.
-        spot_mean_s: mean instance time between Spot interruptions.
-        linger_s: how long an interrupted instance stays in Terminating:Wait, dead.
         everybody_s: from when to when the database is away for the workers as well.
-        failures: whether instances and workers fail by themselves.
+        failures: whether Spot takes instances.
     """
 
     low: int = 1
     dead_boots: float = 0.0
-    spot_mean_s: float = 500.0 * HOUR_S
-    linger_s: float = 0.0
     everybody_s: tuple[float, float] = (inf, inf)
     failures: bool = True
 
@@ -73,7 +74,6 @@ class Trace(NamedTuple):
     jobs_s: tuple[float, ...]
     burst_of: tuple[int, ...]
     phantoms_s: tuple[tuple[float, float], ...] = ()
-    deletions_s: tuple[float, ...] = ()
     runs: tuple[ScheduledRun, ...] = ()
     conditions: Conditions = Conditions()
 
@@ -121,10 +121,6 @@ def _diurnal(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]
     return np.concatenate(parts), bursts
 
 
-def _hourly(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
-    return np.zeros(0), [_burst(rng, hour * HOUR_S, 6) for hour in range(1, 24 * days)]
-
-
 def _outage(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
     return _poisson(rng, 3.0, 0, days * DAY_S), [_burst(rng, OUTAGE_FROM_S + 300, 8)]
 
@@ -138,17 +134,13 @@ OUTAGES = {
     "everybody": Conditions(failures=False, everybody_s=AWAY),
 }
 """The same day without an outage, with one of the database for us alone, and with one for everybody."""
-_ORDINARY = _with_burst(3.0, (8, 16), 10)
 COMPARED: dict[str, tuple[int, Uploads, Conditions]] = {
     "diurnal with bursts": (7, _diurnal, Conditions()),
     "endless trickle": (2, _with_burst(5.0, (1, 3), 12), Conditions()),
     "mass upload": (1, _with_burst(2.0, (2, 8), 160, 1800), Conditions()),
     "quiet week": (7, _scattered(0.25), Conditions()),
-    "phantom rows": (2, _ORDINARY, Conditions()),
-    "hourly bursts": (2, _hourly, Conditions()),
-    "long encodes": (3, _scattered(1.5), Conditions()),
+    "phantom rows": (2, _with_burst(3.0, (8, 16), 10), Conditions()),
     "sparse, minimum 0": (7, _scattered(0.25), Conditions(low=0)),
-    "Spot, slow to go": (2, _ORDINARY, Conditions(spot_mean_s=10.0 * HOUR_S, linger_s=600.0)),
     "boots without a worker": (2, _diurnal, Conditions(dead_boots=0.05)),
 }
 TRACES = COMPARED | {name: (1, _outage, conditions) for name, conditions in OUTAGES.items()}
@@ -164,15 +156,10 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
     at = np.concatenate([scattered, *bursts])
     burst_of = np.repeat(np.arange(-1, len(bursts)), [scattered.size, *(burst.size for burst in bursts)])
     order = np.argsort(at, kind="stable")
-    if name == "long encodes":
-        jobs = np.exp(rng.uniform(np.log(HOUR_S), np.log(8 * HOUR_S), at.size))
-    else:
-        jobs = rng.lognormal(np.log(JOB_MEDIAN_S), JOB_SIGMA, at.size)
+    jobs = rng.lognormal(np.log(JOB_MEDIAN_S), JOB_SIGMA, at.size)
     phantoms = [_phantom(rng, days) for _ in range(6 * days if name == "phantom rows" else 0)]
-    deletions = [_poisson(rng, 1.0 if conditions.low else 0.0, 0, days * DAY_S)]
     outages = []
     for day in range(days):
-        deletions.append(_burst(rng, day * DAY_S + rng.uniform(8, 20) * HOUR_S, DELETION_BATCH, 30))
         for source in SOURCES:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
@@ -184,7 +171,6 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         jobs_s=tuple(jobs.tolist()),
         burst_of=tuple(burst_of[order].tolist()),
         phantoms_s=tuple(phantoms),
-        deletions_s=tuple(np.sort(np.concatenate(deletions)).tolist()),
         runs=_schedule(days * DAY_S, outages, rng),
         conditions=conditions,
     )
