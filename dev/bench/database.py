@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from dev.bench import academy, pg_boss
-from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
+from dev.bench.report import RATIO, Figure, Section, number, ratios, say, spread, table
 from dev.bench.rivals import BATCH, LANES
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
@@ -50,9 +50,10 @@ def measure(*, quick: bool) -> Section:
         for size, times_s in taken_s.items()
         for name, seconds in times_s.items()
     ]
-    caption = f"{pg_boss.PACKAGE}; a row has {WIDTH} bytes in both tables"
-    table = Table(caption, ("rows", "", "seconds", "rows per second, at most"), rows)
-    return Section("database", figures, table)
+    details = table(("rows", "", "seconds", "rows per second, at most"), rows)
+    return Section(
+        "database", figures, f"{pg_boss.PACKAGE}; a row has {WIDTH} bytes in both tables:\n\n{details}"
+    )
 
 
 def _workflow(server: Postgres) -> Callable[[], int]:

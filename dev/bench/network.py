@@ -12,7 +12,7 @@ from multiprocessing import get_context
 
 from dev.bench import rivals
 from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed
-from dev.bench.report import RATIO, Figure, Section, Table, number, ratios, say, spread
+from dev.bench.report import RATIO, Figure, Section, number, ratios, say, spread, table
 
 LATENCY_MS = {POSTGRES: 1.0, REDIS: 1.0, SQS: 8.0}
 """Added to every round trip, by server."""
@@ -51,7 +51,7 @@ def measure(*, quick: bool) -> Section:
                 seconds[PLATFORM][size].append(each_s * size)
             times = ", ".join(f"{name} {times[sizes[-1]][-1]:.2f} s" for name, times in seconds.items())
             say(f"{turn + 1}/{repeats}  {sizes[-1]} videos: {times}")
-    return Section("network", _figures(seconds, sizes[-1]), _table(seconds))
+    return Section("network", _figures(seconds, sizes[-1]), _details(seconds))
 
 
 def _figures(seconds: Seconds, size: int) -> dict[str, Figure]:
@@ -63,10 +63,10 @@ def _figures(seconds: Seconds, size: int) -> dict[str, Figure]:
     }
 
 
-def _table(seconds: Seconds) -> Table:
+def _details(seconds: Seconds) -> str:
     added = ", ".join(f"{number(ms)} ms to {server}" for server, ms in LATENCY_MS.items())
     rows = [(number(size), *(spread(times[size]) for times in seconds.values())) for size in seconds[OURS]]
-    return Table(f"Seconds, with {added} added to each round trip", ("stale videos", *seconds), rows)
+    return f"Seconds, with {added} added to each round trip:\n\n{table(('stale videos', *seconds), rows)}"
 
 
 def _timed(here: Deployed, videos: int, work: Callable[[range], None]) -> float:

@@ -1,40 +1,48 @@
 """Time to recover: from SIGKILL of a worker until its video's message is in SQS.
 
-Measured on the local stack in real time, many workers at once, and simulated with the same constants
-(`dev.bench.deaths`). Workers that are named by an EC2 instance die last: EventBridge is taken to tell at once that an
-instance has ended, and the run that this starts looks at all videos.
+Simulated, and measured on the local stack in real time, many workers at once, with the same constants. The schedule
+starts a run in each minute, anywhere within it (AWS, "Schedule types in EventBridge Scheduler": a precision of 60
+seconds).
 """
 
+import heapq
 import json
 import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 from multiprocessing.process import BaseProcess
 
+import numpy as np
+
 from dev.bench import academy
-from dev.bench import deaths as model
 from dev.bench.deployed import HOME
-from dev.bench.report import Figure, Section, Table, number, say
+from dev.bench.report import Figure, Section, number, say, table
 from dev.local.launch import running
 from dev.local.stack import Clients, Stack
+from video_reclaim.rules.sightings import Look, Sighting, see
 
-DEATHS, SURVIVORS = 30, 24
-"""Of workers of each kind. Some live on: where more are silent than heard, silence counts later."""
+BEAT_EVERY_S, BEAT_TTL_S = 20.0, 60.0  # docs/worker-contract.md
+RECORD_EVERY_S, RECORD_TTL_S = 3_600.0 / 35, 300.0
+"""The platform's progress records, about 35 in an encode of an hour, set the same key; the next beat ends that."""
 
-WINDOW_S, TOLD_WINDOW_S = 480.0, 60.0
-"""The workers die at random moments of this time."""
+RATE_S = JITTER_S = 60.0
+SILENT_AFTER_S, WAIT_MARGIN_S = 60.0, 2  # reclaiming.silentAfterSeconds, and what a run waits longer
 
-GIVE_UP_S = 420.0
-REAL = f"{model.PRODUCT}, local stack"
-TOLD = f"{model.PRODUCT}, told of the instance's end, local stack"
-_GOALS: tuple[tuple[str, str, str, float | None, float], ...] = (
-    ("simulated", model.PRODUCT, f"{model.PRODUCT}, simulated", 95, 140),
-    ("real", REAL, REAL, 95, 140),
-    ("told", TOLD, TOLD, None, 5),
-)
+LOOK_AFTER_S = SEND_AFTER_S = 1.0
+"""From the start of a run to its look at the heartbeats, and from that look to the message in the queue."""
+
+SIMULATED_DEATHS, SEED = 10_000, 20
+REAL_DEATHS, SURVIVORS = 30, 24
+"""Some workers live on: where more are silent than heard, silence counts later."""
+
+WINDOW_S, GIVE_UP_S = 480.0, 420.0
+"""The workers die at random moments of the first, and their videos must be back so long after the last death."""
+
+PRODUCT, REAL = "this product", "this product, local stack"
 _POLL_S = 0.2
 _FORK = multiprocessing.get_context("forkserver")
 _FORK.set_forkserver_preload(["dev.bench.recovery", "dev.local.worker", "boto3"])
@@ -42,33 +50,90 @@ _FORK.set_forkserver_preload(["dev.bench.recovery", "dev.local.worker", "boto3"]
 
 def measure(*, quick: bool) -> Section:
     """Kill workers in real time, and simulate deaths with the same constants."""
-    deaths, window_s = (6, 30.0) if quick else (DEATHS, WINDOW_S)
-    times = model.simulate() | recover(deaths, window_s=window_s)
+    deaths, window_s = (6, 30.0) if quick else (REAL_DEATHS, WINDOW_S)
+    times = simulate() | {REAL: recover(deaths, window_s=window_s)}
     figures = {}
-    for key, name, label, median_s, most_s in _GOALS:
-        p50, p95 = (model.percentile(times[name], share) for share in (0.5, 0.95))
-        figures[f"{key}_p50"] = Figure(f"{label}: median", "s", [p50], median_s)
-        figures[f"{key}_p95"] = Figure(f"{label}: 95 of 100 deaths within", "s", [p95], most_s)
-    rows = [
-        (name, number(len(of_way)), *(number(model.percentile(of_way, share)) for share in (0.5, 0.95, 1)))
-        for name, of_way in times.items()
-    ]
+    for key, name, label in (("simulated", PRODUCT, "this product, simulated"), ("real", REAL, REAL)):
+        p50, p95, _ = _percentiles(times[name])
+        figures[f"{key}_p50"] = Figure(f"{label}: median", "s", [p50], 95)
+        figures[f"{key}_p95"] = Figure(f"{label}: 95 of 100 deaths within", "s", [p95], 140)
+    rows = [(name, number(len(of_way)), *map(number, _percentiles(of_way))) for name, of_way in times.items()]
     caption = (
-        f"Seconds. Heartbeats every {model.BEAT_EVERY_S:.0f} s; a run per minute starts anywhere within it; "
-        f"silence counts after {model.SILENT_AFTER_S:.0f} s"
+        f"Seconds. Heartbeats every {BEAT_EVERY_S:.0f} s; a run per minute starts anywhere within it; "
+        f"silence counts after {SILENT_AFTER_S:.0f} s"
     )
-    table = Table(caption, ("recovered by", "deaths", "median", "95 of 100 within", "longest"), rows)
-    return Section("recovery", figures, table)
+    details = table(("recovered by", "deaths", "median", "95 of 100 within", "longest"), rows)
+    return Section("recovery", figures, f"{caption}:\n\n{details}")
 
 
-def recover(deaths: int, *, window_s: float) -> dict[str, list[float]]:
-    """Kill workers on a stack of its own; return the sorted seconds until their videos were in the queue again.
+def _percentiles(times_s: list[float]) -> list[float]:
+    """Return the time within which half, 95 of 100 and all lie (nearest rank)."""
+    return [float(one) for one in np.percentile(times_s, (50, 95, 100), method="inverted_cdf")]
+
+
+def simulate(deaths: int = SIMULATED_DEATHS) -> dict[str, list[float]]:
+    """Return the times to recover, by way of recovery; every call returns the same."""
+    ways: dict[str, Callable[[random.Random], float]] = {
+        PRODUCT: product_s,
+        "the platform's command, every minute": lambda rng: _command_s(rng, RATE_S),
+        "the platform's command, every 5 minutes": lambda rng: _command_s(rng, 5 * RATE_S),
+    }
+    sources = {name: random.Random(SEED) for name in ways}
+    return {name: [way(sources[name]) for _ in range(deaths)] for name, way in ways.items()}
+
+
+def product_s(rng: random.Random) -> float:
+    """Draw a death, and return the time to recover by this product.
+
+    Nothing else is wrong, so a run looks twice only for this video's sake.
+    """
+    set_s, ttl_s = -rng.uniform(0, BEAT_EVERY_S), BEAT_TTL_S
+    if rng.uniform(-RECORD_EVERY_S, 0) > set_s:
+        set_s, ttl_s = rng.uniform(set_s, 0), RECORD_TTL_S
+    minute_s = -rng.uniform(0, RATE_S)  # the death lies anywhere within its minute
+    starts_s = [minute_s + number * RATE_S + rng.uniform(0, JITTER_S) for number in range(-2, 8)]
+    return silent_s(set_s, ttl_s, [start_s + LOOK_AFTER_S for start_s in starts_s]) + SEND_AFTER_S
+
+
+def silent_s(set_s: float, ttl_s: float, looks_s: list[float]) -> float:
+    """Return when the product finds that a heartbeat, last set at ``set_s`` for ``ttl_s``, is silent.
+
+    Before that it was set every 20 s. The first look must be earlier. A run waits once, for what its look tells.
+    """
+    looks = [(at_s, True) for at_s in looks_s]
+    heapq.heapify(looks)
+    recorded, looked_at_s = dict[int, Sighting](), 0.0
+    while True:
+        at_s, is_first = heapq.heappop(looks)
+        beats = max(0, ceil((set_s - at_s) / BEAT_EVERY_S))  # that follow until the last one
+        expires_s = set_s - beats * BEAT_EVERY_S + BEAT_TTL_S if beats else set_s + ttl_s
+        expiries = {1: expires_s if expires_s > at_s else None}
+        look = Look(True, at_s, expiries, recorded, looked_at_s)
+        seen = see(1, "the video's row", look, SILENT_AFTER_S)
+        if seen.unchanged_s >= SILENT_AFTER_S:
+            return at_s
+        if is_first and (left_s := seen.told_in_s(SILENT_AFTER_S)):
+            heapq.heappush(looks, (at_s + ceil(left_s) + WAIT_MARGIN_S, False))
+        recorded, looked_at_s = ({1: seen.sighting} if seen.sighting else {}), at_s
+
+
+def _command_s(rng: random.Random, every_s: float) -> float:
+    return next_cron(rng, BEAT_TTL_S - rng.uniform(0, BEAT_EVERY_S), every_s)
+
+
+def next_cron(rng: random.Random, ready_s: float, every_s: float) -> float:
+    """Return when cron next starts the command, to which the first miss counts, after ``ready_s``."""
+    first_s = rng.uniform(0, every_s)
+    return first_s + max(0, -int((first_s - ready_s) // every_s)) * every_s
+
+
+def recover(deaths: int, *, window_s: float) -> list[float]:
+    """Kill workers on a stack of its own; return the seconds until their videos were in the queue again.
 
     Raises RuntimeError if a video did not come back in time.
     """
-    silent = [f"worker-{number}" for number in range(deaths)]
-    told = [f"i-{number:017x}" for number in range(deaths)]
-    names = [*silent, *told, *(f"survivor-{number}" for number in range(SURVIVORS))]
+    dying = [f"worker-{number}" for number in range(deaths)]
+    names = [*dying, *(f"survivor-{number}" for number in range(SURVIVORS))]
     stop = threading.Event()
     with running(HOME) as started:
         stack = started.stack
@@ -81,10 +146,7 @@ def recover(deaths: int, *, window_s: float) -> dict[str, list[float]]:
                 worker.start()
             videos = _wait_until_claimed(stack, len(names))
             schedule.start()
-            return {
-                REAL: _kill(stack, workers, {videos[name]: name for name in silent}, window_s),
-                TOLD: _kill(stack, workers, {videos[name]: name for name in told}, TOLD_WINDOW_S),
-            }
+            return _kill(stack, {videos[name]: workers[name] for name in dying}, window_s)
         finally:
             stop.set()
             for worker in workers.values():
@@ -105,7 +167,7 @@ def _work(name: str, stack: Stack) -> None:
     """Take one video and encode it for longer than the measure lasts."""
     from dev.local.worker import Pace, Worker
 
-    pace = Pace(encode_s=WINDOW_S + TOLD_WINDOW_S + 3 * GIVE_UP_S)
+    pace = Pace(encode_s=WINDOW_S + 3 * GIVE_UP_S)
     sqs, dsn, redis_url = stack.clients.sqs, stack.postgres_dsn, stack.redis_url
     Worker(
         name, sqs=sqs, queue_url=stack.queue_url, dsn=dsn, redis_url=redis_url, pace=pace, manner="fast"
@@ -126,30 +188,24 @@ def _wait_until_claimed(stack: Stack, workers: int) -> dict[str, int]:
 
 def _start_runs(stack: Stack, stop: threading.Event) -> None:
     """Start an execution in each minute, anywhere within it, as EventBridge Scheduler does."""
-    rng, minute_s, clients = random.Random(model.SEED), time.monotonic(), Clients(stack.endpoint_url)
-    while not stop.wait(max(0.0, minute_s + rng.uniform(0, model.JITTER_S) - time.monotonic())):
+    rng, minute_s, clients = random.Random(SEED), time.monotonic(), Clients(stack.endpoint_url)
+    while not stop.wait(max(0.0, minute_s + rng.uniform(0, JITTER_S) - time.monotonic())):
         clients.stepfunctions.start_execution(stateMachineArn=stack.state_machine_arn, input="{}")
-        minute_s += model.RATE_S
+        minute_s += RATE_S
 
 
-def _kill(
-    stack: Stack, workers: Mapping[str, BaseProcess], names: dict[int, str], window_s: float
-) -> list[float]:
+def _kill(stack: Stack, workers: Mapping[int, BaseProcess], window_s: float) -> list[float]:
     """Kill workers, given by their videos, within some seconds, and receive the videos' messages; return the times."""
-    rng, began_s, killed_s = random.Random(model.SEED), time.monotonic(), dict[int, float]()
-    waiting = sorted((began_s + rng.uniform(0, window_s), video_id) for video_id in names)
+    rng, began_s, killed_s = random.Random(SEED), time.monotonic(), dict[int, float]()
+    waiting = sorted((began_s + rng.uniform(0, window_s), video_id) for video_id in workers)
     give_up_s, recovered_s = waiting[-1][0] + GIVE_UP_S, list[float]()
-    while len(recovered_s) < len(names):
+    while len(recovered_s) < len(workers):
         if time.monotonic() > give_up_s:
-            raise RuntimeError(f"not all of {len(names)} videos came back: {recovered_s}")
+            raise RuntimeError(f"not all of {len(workers)} videos came back: {recovered_s}")
         while waiting and time.monotonic() >= waiting[0][0]:
             video_id = waiting.pop(0)[1]
-            workers[names[video_id]].kill()
+            workers[video_id].kill()
             killed_s[video_id] = time.monotonic()
-            if names[video_id].startswith("i-"):
-                given = json.dumps({"terminated": [names[video_id]]})
-                machine = stack.state_machine_arn
-                stack.clients.stepfunctions.start_execution(stateMachineArn=machine, input=given)
         received = stack.clients.sqs.receive_message(QueueUrl=stack.queue_url, MaxNumberOfMessages=10)
         for message in received.get("Messages", []):
             stack.clients.sqs.delete_message(QueueUrl=stack.queue_url, ReceiptHandle=message["ReceiptHandle"])
@@ -157,6 +213,6 @@ def _kill(
             # Nobody takes the video, so its message is sent again after a while.
             if died_s := killed_s.pop(video_id, None):
                 recovered_s.append(time.monotonic() - died_s)
-                say(f"{names[video_id]} after {recovered_s[-1]:.1f} s")
+                say(f"video {video_id} after {recovered_s[-1]:.1f} s")
         time.sleep(_POLL_S)
-    return sorted(recovered_s)
+    return recovered_s

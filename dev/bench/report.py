@@ -51,20 +51,15 @@ class Figure(msgspec.Struct, frozen=True):
         return number(self.median) + (self.unit if self.unit in ("", RATIO) else f" {self.unit}")
 
 
-class Table(msgspec.Struct, frozen=True):
-    """A table: caption, heading row, and rows of cells as they are printed."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 class Section(msgspec.Struct, frozen=True):
-    """The result of one measure: ``facts`` are for other commands, ``measured`` says when and where."""
+    """The result of one measure.
+
+    ``details`` are Markdown for the document, ``facts`` are for other commands, ``measured`` says when and where.
+    """
 
     name: str
     figures: Mapping[str, Figure]
-    table: Table | None = None
+    details: str = ""
     facts: Mapping[str, float] = {}
     measured: str = ""
 
@@ -124,10 +119,7 @@ def begin(name: str, command: str = COMMAND) -> str:
 def render(section: Section) -> str:
     """Return the results of one section as Markdown."""
     figures = table(("figure", "measured", "goal", ""), map(_row, section.figures.values()))
-    parts = [f"`{COMMAND} {section.name}`, {section.measured}.", figures]
-    if section.table:
-        parts += [f"{section.table.caption}:", table(section.table.head, section.table.rows)]
-    return "\n\n".join(parts)
+    return f"`{COMMAND} {section.name}`, {section.measured}.\n\n{figures}\n\n{section.details}".rstrip()
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

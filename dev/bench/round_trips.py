@@ -3,7 +3,7 @@
 from collections import Counter
 
 from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed
-from dev.bench.report import Figure, Section, Table, number, say
+from dev.bench.report import Figure, Section, number, say, table
 
 STORES = (POSTGRES, REDIS, SQS)
 IDLE_CALLS = 12
@@ -37,8 +37,8 @@ def measure(*, quick: bool) -> Section:
         (name, *(number(spent[server]) for server in names), number(spent.total()))
         for name, spent in ((f"a run over {videos:,} stale videos", busy), ("an idle run", idle))
     ]
-    table = Table("Round trips by server", ("", *names, "all"), [*rows, _PLATFORM])
-    return Section("round-trips", figures, table)
+    by_server = table(("", *names, "all"), [*rows, _PLATFORM])
+    return Section("round-trips", figures, f"Round trips by server:\n\n{by_server}")
 
 
 def _count(here: Deployed, videos: int) -> Counter[str]:
