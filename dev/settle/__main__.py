@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ import boto3
 from botocore.exceptions import ClientError
 
 from dev.local.signals import run_interruptible
-from dev.settle.account import PARAMETER, PREFIX, Account
-from dev.settle.group import settle_group
+from dev.settle.account import GROUP, PARAMETER, PREFIX, Account
 
 DEFINITION = Path(__file__).parents[2] / "state_machines" / "reclaim_videos.asl.json"
 BIG = 2**53 + 1
 MANY = [10**18 + n for n in range(10_000)]
 UNKNOWN = "not shown here"
+_LIMIT_S = 600
 
 Rows = Iterator[tuple[str, str, str]]
 """Behaviour, expected and seen."""
@@ -58,10 +58,16 @@ def settle_definition(account: Account) -> Rows:
                 context=json.dumps(CONTEXT),
                 **({} if result is None else {"mock": mocked}),
             )
-            seen = answer.get(key, f"{answer['status']} {answer.get('error', '')}: {answer.get('cause', '')}")
-            seen = "as expected" if _same(seen, wanted) else UNKNOWN if account.is_emulator else str(seen)
         except ClientError as exc:
-            seen = UNKNOWN if account.is_emulator else str(exc)
+            answer = {"status": str(exc)}
+        found = json.loads(answer[key]) if key == "output" and key in answer else answer.get(key)
+        seen = (
+            "as expected"
+            if found == wanted
+            else UNKNOWN
+            if account.is_emulator
+            else str(answer.get(key, answer))
+        )
         yield (f"TestState {name}: {key}", _shortened(wanted), _shortened(seen))
 
 
@@ -99,15 +105,6 @@ STATES: list[tuple[str, Any, dict[str, Any], Any, str, Any]] = [
 ]
 
 
-def _same(seen: object, wanted: object) -> bool:
-    if seen == wanted:
-        return True
-    try:
-        return isinstance(seen, str) and bool(json.loads(seen) == wanted)
-    except ValueError:
-        return False
-
-
 def _shortened(value: object) -> str:
     """Return at most 60 characters of a value."""
     text = value if isinstance(value, str) else json.dumps(value)
@@ -130,30 +127,18 @@ def settle_redrive(account: Account) -> Rows:
     ]
     entered = [event for event in events if event.get("stateEnteredEventDetails", {}).get("name") == "First"]
     output = json.loads(shown.get("output", "{}"))
-    yield ("redrive of a failed item", "SUCCEEDED", shown["status"])
-    yield ("RetryCount of each attempt, then of the redrive's", "0 1 0", " ".join(asked) or UNKNOWN)
-    yield ("variables after a redrive", "before", str(output.get("kept")))
-    yield (
-        "the failed state alone runs again (5), not its iteration (6)",
-        "5",
-        str(len(entered)) if entered else UNKNOWN,
-    )
-    yield (
-        "items that never started run once; RedriveCount is 1",
-        "[1, 1, 3, 4, 5]",
-        str(output.get("items")),
-    )
+    yield "redrive of a failed item", "SUCCEEDED", shown["status"]
+    yield "RetryCount of each attempt, then of the redrive's", "0 1 0", " ".join(asked) or UNKNOWN
+    yield "variables after a redrive", "before", str(output.get("kept"))
+    yield "the failed state alone runs again (5), not its iteration (6)", "5", str(len(entered) or UNKNOWN)
+    yield "items that never started run once; RedriveCount is 1", "[1, 1, 3, 4, 5]", str(output.get("items"))
 
 
 def settle_scaling_error(account: Account) -> Rows:
     """Name and cause of the error of a group that there is not."""
-    shown = account.run("absent")
-    yield (
-        "SetDesiredCapacity, absent group: error",
-        "AutoScaling.AutoScalingException",
-        str(shown.get("error")),
-    )
-    yield ("SetDesiredCapacity, absent group: cause", "names the group", _shortened(str(shown.get("cause"))))
+    shown, what = account.run("absent"), "SetDesiredCapacity, absent group"
+    yield f"{what}: error", "AutoScaling.AutoScalingException", str(shown.get("error"))
+    yield f"{what}: cause", "names the group", _shortened(str(shown.get("cause")))
 
 
 def settle_metrics_and_schedule(account: Account, minutes: float, puts: int) -> Rows:
@@ -178,6 +163,63 @@ def settle_metrics_and_schedule(account: Account, minutes: float, puts: int) -> 
         else "no start yet"
     )
     yield (f"starts of a schedule in {minutes:g} minutes", "any second, about 60 s apart", seen)
+
+
+def settle_group(account: Account) -> Rows:
+    """How an instance with a termination hook ends, from its start to its event."""
+    scaling = account.client("autoscaling")
+
+    def state() -> str:
+        return next((one["LifecycleState"] for one in account.instances()), "gone")
+
+    scaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=1)
+    _until(lambda: state() == "InService")
+    instance = account.instances()[0]["InstanceId"]
+    time.sleep(60)  # until it sends messages
+    scaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=0)
+    waits = _until(lambda: state() if "Wait" in state() else "")
+    yield "SetDesiredCapacity runs the hook", "Terminating:Wait", waits
+    kept = _until(lambda: state() if state() in ("Terminating:Retained", "gone") else "")
+    yield "after 60 s without an answer", "Terminating:Retained", kept
+    account.client("ec2").terminate_instances(InstanceIds=[instance])
+    ping, event = _last_messages(account)
+    late = f"{(event - ping) / 1000:.1f} s" if event and ping else "not seen"
+    yield "EC2 Instance Terminate Successful, after the end of its processes", "?", late
+
+
+def _last_messages(account: Account) -> tuple[int, int]:
+    """Return when the last ping and the event were sent, in milliseconds; 0 for never."""
+    sqs, ping, event = account.client("sqs"), 0, 0
+    url = sqs.get_queue_url(QueueName=f"{PREFIX}events")["QueueUrl"]
+    give_up = time.monotonic() + _LIMIT_S
+    while time.monotonic() < give_up:
+        answer = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=5,
+            MessageSystemAttributeNames=["SentTimestamp"],
+        )
+        found = answer.get("Messages", [])
+        if event and not found:
+            break
+        for one in found:
+            sent = int(one["Attributes"]["SentTimestamp"])
+            if one["Body"] == "ping":
+                ping = max(ping, sent)
+            else:
+                event = sent
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+    return ping, event
+
+
+def _until(condition: Callable[[], str | bool]) -> str:
+    """Wait for something true, and return it; 'not in ten minutes' else."""
+    give_up = time.monotonic() + _LIMIT_S
+    while time.monotonic() < give_up:
+        if found := condition():
+            return str(found)
+        time.sleep(1)
+    return "not in ten minutes"
 
 
 def main() -> int:
