@@ -30,7 +30,7 @@ def clairvoyant(trace: Trace) -> Bound:
         heapreplace(free_s, from_s + length_s)
         if from_s < trace.length_s:
             busy.append((from_s, min(from_s + length_s, trace.length_s)))
-    low = trace.conditions.low
+    low = trace.low
     instance_s = low * trace.length_s + sum(map(_cost, _levels(busy)[low:]))
     return Bound(instance_s, sum(to_s - from_s for from_s, to_s in busy))
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -51,14 +50,12 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """An instance with one worker, which encodes the video with the number ``job``; a ``dead`` one never comes up."""
+    """An instance with one worker, which encodes the video with the number ``job``."""
 
     born_s: float
     gone: bool = False
-    dead: bool = False
     job: int | None = None
     begun_s: float = 0.0
-    idle_since_s: float = 0.0
 
 
 class FleetSimulation:
@@ -68,29 +65,20 @@ class FleetSimulation:
         ownerless: number of rows in PROCESSING whose instance has ended.
         members: what counts towards desired: draining instances do not.
         idle: workers without a job, those that have been idle for longest first.
-        draining: chosen instances that finish an encode, or that have no worker to let them go.
-        idle_timeout_s: after so long without a job a worker ends its instance and takes desired down by one.
+        draining: chosen instances that finish an encode.
     """
 
     def __init__(
-        self,
-        trace: Trace,
-        policy: ScalingPolicy,
-        safety: Safety,
-        seed: int,
-        *,
-        start: int | None = None,
-        idle_timeout_s: float = inf,
+        self, trace: Trace, policy: ScalingPolicy, safety: Safety, seed: int, *, start: int | None = None
     ) -> None:
-        self.trace, self.policy, self.safety, self.idle_timeout_s = trace, policy, safety, idle_timeout_s
-        self.conditions, self.outcome = trace.conditions, Outcome(trace.length_s)
+        self.trace, self.policy, self.safety, self.outcome = trace, policy, safety, Outcome(trace.length_s)
         self.random, self.now_s, self._order = random.Random(seed), 0.0, count()
         self._pending: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self.waiting: deque[int] = deque()
-        self.uploaded = self.encoding = self.ownerless = self.visible = 0
+        self.encoding = self.ownerless = self.visible = 0
         self.begun_s = [-1.0] * len(trace.arrivals_s)
         self.published: tuple[Points, Points, Points] = ({}, {}, {})
-        self.desired = self.conditions.low if start is None else start
+        self.desired = trace.low if start is None else start
         self.members: list[Worker] = []
         self.idle: deque[Worker] = deque()
         self.draining: list[Worker] = []
@@ -100,7 +88,6 @@ class FleetSimulation:
             self.idle.append(worker)
         for job, at_s in enumerate(trace.arrivals_s):
             self._at(at_s, self._upload, job)
-        self._at(trace.conditions.everybody_s[1], self._resume)
 
     def run(self) -> Outcome:
         """Go from the first second to the last."""
@@ -141,10 +128,10 @@ class FleetSimulation:
         visible = self.visible if scheduled.queue_lags else len(self.waiting)
         self.visible = len(self.waiting)
         return View(
-            Group(self.conditions.low, traces.MAX_WORKERS, self.desired, in_service, self.safety),
+            Group(self.trace.low, traces.MAX_WORKERS, self.desired, in_service, self.safety),
             *self.published,
             at_s=scheduled.at_s,
-            uploaded=self.uploaded if scheduled.database else None,
+            uploaded=len(self.waiting) if scheduled.database else None,
             processing=processing if scheduled.database else None,
             held_by_draining=sum(worker.job is not None for worker in self.draining),
             visible=visible if scheduled.queue else None,
@@ -159,40 +146,25 @@ class FleetSimulation:
 
     # Videos and workers
 
-    def _away(self) -> bool:
-        """Tell whether the database is away for the workers."""
-        from_s, to_s = self.conditions.everybody_s
-        return from_s <= self.now_s < to_s
-
     def _upload(self, job: int) -> None:
-        self.uploaded += 1
         self.waiting.append(job)
         self._resume()
 
     def _reclaim(self, job: int) -> None:
-        if self._away():
-            self._at(self.conditions.everybody_s[1], self._reclaim, job)
-        else:
-            self.ownerless -= 1
-            self._upload(job)
+        self.ownerless -= 1
+        self._upload(job)
 
     def _resume(self) -> None:
         """Give waiting videos to idle workers."""
-        while self.waiting and self.idle and not self._away():
-            self._begin(self.idle.popleft(), self.waiting.popleft())
-
-    def _begin(self, worker: Worker, job: int) -> None:
-        worker.job, worker.begun_s = job, self.now_s
-        if self.begun_s[job] < 0:
-            self.begun_s[job] = self.now_s
-        self.uploaded -= 1
-        self.encoding += 1
-        self._later(self.now_s + self.trace.jobs_s[job], self._finish, worker)
+        while self.waiting and self.idle:
+            worker, job = self.idle.popleft(), self.waiting.popleft()
+            worker.job, worker.begun_s = job, self.now_s
+            if self.begun_s[job] < 0:
+                self.begun_s[job] = self.now_s
+            self.encoding += 1
+            self._later(self.now_s + self.trace.jobs_s[job], self._finish, worker)
 
     def _finish(self, worker: Worker) -> None:
-        if self._away():  # what it has done can't be written yet
-            self._later(self.conditions.everybody_s[1], self._finish, worker)
-            return
         if worker.job is not None:
             self.outcome.work_s += self.trace.jobs_s[worker.job]
             self.encoding -= 1
@@ -205,24 +177,9 @@ class FleetSimulation:
             self._end(worker)
             return
         self.idle.append(worker)
-        worker.idle_since_s = self.now_s
         self._resume()
-        if worker.job is not None:
-            return
-        if self.safety == "protected" and len(self.members) > self.desired:
+        if worker.job is None and self.safety == "protected" and len(self.members) > self.desired:
             self._end(worker)  # the idle worker takes its protection off
-        else:
-            self._later(self.now_s + self.idle_timeout_s, self._end_idle, worker)
-
-    def _end_idle(self, worker: Worker) -> None:
-        """Let an instance that has been idle for its time end itself and take desired down by one."""
-        if worker.job is not None or self.now_s < worker.idle_since_s + self.idle_timeout_s:
-            return
-        if self.desired > self.conditions.low:
-            self.desired -= 1
-            self._end(worker)
-        else:
-            self._later(self.now_s + self.idle_timeout_s, self._end_idle, worker)
 
     # The group and its instances
 
@@ -235,8 +192,9 @@ class FleetSimulation:
             if not candidates:
                 break  # all are protected: each goes when it next is idle
             worker = self.random.choice(candidates)
-            if self.safety == "hooked" and (worker.job is not None or worker.dead):
-                self._drain(worker)
+            if self.safety == "hooked" and worker.job is not None:
+                self.members.remove(worker)
+                self.draining.append(worker)
             else:
                 self.outcome.killed += worker.job is not None
                 self._end(worker)
@@ -244,16 +202,12 @@ class FleetSimulation:
     def _fill_up(self) -> None:
         while len(self.members) < self.desired:
             worker = self._launch()
-            boot_s = self.random.uniform(*traces.BOOT_S)
-            if self.conditions.dead_boots and self.random.random() < self.conditions.dead_boots:
-                worker.dead = True
-            else:
-                self._later(self.now_s + boot_s, self._free, worker)
+            self._later(self.now_s + self.random.uniform(*traces.BOOT_S), self._free, worker)
 
     def _launch(self) -> Worker:
         worker = Worker(self.now_s)
         self.members.append(worker)
-        if self.conditions.failures:
+        if self.trace.failures:
             interrupted_s = self.now_s + self.random.expovariate(1 / traces.SPOT_MEAN_S)
             self._later(interrupted_s, self._interrupt, worker)
         return worker
@@ -262,13 +216,6 @@ class FleetSimulation:
         """Take a Spot instance away; the group replaces it."""
         self._end(worker)
         self._fill_up()
-
-    def _drain(self, worker: Worker) -> None:
-        """Let the hook of a chosen instance hold it until its worker is done, or until the hook times out."""
-        self.members.remove(worker)
-        self.draining.append(worker)
-        if worker.dead:
-            self._later(self.now_s + traces.HOOK_TIMEOUT_S, self._end, worker)
 
     def _end(self, worker: Worker) -> None:
         """End an instance; the row of the video that it works on stays in PROCESSING until it is found silent."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
-from math import inf, nan
+from math import nan
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dev.simulation.bounds import Bound, clairvoyant
 from dev.simulation.fleet import FleetSimulation, Outcome
-from dev.simulation.policies import DEFAULT, IDLE_AGENTS, IDLE_S, MAKERS, RECLAIM, ScalingPolicy, reclaim
+from dev.simulation.policies import DEFAULT, MAKERS, RECLAIM, ScalingPolicy, reclaim
 from dev.simulation.traces import DAY_S, HOUR_S, MINUTE_S, TRACES, Trace, make_trace
 from video_reclaim.scaling.records import Safety, Scaling
 
@@ -86,5 +86,4 @@ def _simulate(run: Run, seed: int, at_most_days: int | None) -> tuple[Outcome, B
         policy: ScalingPolicy = partial(reclaim, settings=run.settings)
     else:
         policy = MAKERS[run.contender]()
-    idle_timeout_s = IDLE_S if run.contender == IDLE_AGENTS else inf
-    return FleetSimulation(trace, policy, run.safety, seed, idle_timeout_s=idle_timeout_s).run(), bound
+    return FleetSimulation(trace, policy, run.safety, seed).run(), bound

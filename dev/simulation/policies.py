@@ -16,9 +16,6 @@ EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 DEFAULT = Scaling("apply", 1, 1, 120, 1200, "")
 """The defaults of a stage."""
 
-IDLE_S = 600.0
-"""The agents of `IDLE_AGENTS` end themselves after so long without a job."""
-
 Points = dict[int, Point]
 """By minute of the trace; a minute that is absent has no point."""
 
@@ -94,11 +91,6 @@ def buildkite(view: View) -> int:
     return view.group.clamp(view.uploaded + view.processing)
 
 
-def buildkite_out(view: View) -> int:
-    """Follow them as Buildkite's stack does: out only. Its instances end themselves."""
-    return max(view.group.desired, buildkite(view))
-
-
 def always_maximum(view: View) -> int:
     """Never change: what no policy can drain faster than."""
     return view.group.max
@@ -124,13 +116,11 @@ class Platform:
 
 RECLAIM = "video-reclaim"
 BUILDKITE = "buildkite, both ways"
-IDLE_AGENTS = "buildkite, idle agents end"
 PLATFORM = "platform, as deployed"
 MAXIMUM = "always the maximum"
 MAKERS: dict[str, Callable[[], ScalingPolicy]] = {
     RECLAIM: lambda: reclaim,
     BUILDKITE: lambda: buildkite,
-    IDLE_AGENTS: lambda: buildkite_out,
     PLATFORM: Platform,
     MAXIMUM: lambda: always_maximum,
 }

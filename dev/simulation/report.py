@@ -1,7 +1,6 @@
 """What is compared, and the figures as Markdown in their place in the document."""
 
-from collections.abc import Iterator, Sequence
-from math import isnan
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
@@ -18,6 +17,7 @@ UNPROTECTED_TRACES = (*CURVE_TRACES, "quiet week")
 AWAY_POLICIES = (RECLAIM, BUILDKITE)
 """What is compared while the database is away."""
 WAIT, COST = "mean wait, min", "cost"
+_PAIRS = [f"{title}, {group}" for group in SURVIVE for title in (WAIT, COST)]
 
 Found = dict[Run, Figures]
 
@@ -64,23 +64,14 @@ def render(found: Found, seeds: int) -> str:
     return "\n\n".join(parts)
 
 
-def _for_each(groups: Sequence[str], *titles: str) -> list[str]:
-    return [f"{title}, {group}" for group in groups for title in titles]
-
-
-def _number(value: float, digits: int = 2) -> str:
-    return "-" if isnan(value) else f"{value:.{digits}f}"
-
-
 def _compared(found: Found) -> str:
     rows = []
     for trace in COMPARED:
         for contender in MAKERS:
             runs = [found[Run(trace, contender, safety)] for safety in SURVIVE]
             pairs = [pair for run in runs for pair in (run.wait, run.cost)]
-            row = [f"{value:.2f} ± {around:.2f}" for value, around in pairs]
-            rows.append([trace, contender, *row, _number(runs[1].drain[1], 1)])
-    return table(["trace", "policy", *_for_each(SURVIVE, WAIT, COST), "drain p95, min, hooked"], rows)
+            rows.append([trace, contender, *(f"{value:.2f} ± {around:.2f}" for value, around in pairs)])
+    return table(["trace", "policy", *_PAIRS], rows)
 
 
 def _unprotected(found: Found) -> str:
@@ -93,17 +84,12 @@ def _unprotected(found: Found) -> str:
 
 
 def _outages(found: Found) -> str:
-    without, *outages = OUTAGES
     rows = []
     for policy in AWAY_POLICIES:
-        row = [policy]
-        for trace in outages:
-            run = found[Run(trace, policy, "hooked")]
-            extra_h = run.instance_h - found[Run(without, policy, "hooked")].instance_h
-            row += [_number(extra_h), *(_number(minutes, 1) for minutes in run.drain)]
-        rows.append(row)
-    titles = _for_each(outages, "extra instance-hours", "drain mean, min", "drain p95, min")
-    return table(["policy", *titles], rows)
+        without, run = (found[Run(trace, policy, "hooked")] for trace in OUTAGES)
+        extra_h = run.instance_h - without.instance_h
+        rows.append([policy, f"{extra_h:.2f}", *(f"{minutes:.1f}" for minutes in run.drain)])
+    return table(["policy", "extra instance-hours", "drain mean, min", "drain p95, min"], rows)
 
 
 def _curve(found: Found) -> str:
@@ -113,6 +99,6 @@ def _curve(found: Found) -> str:
         for safety in SURVIVE:
             runs = [found[Run(trace, RECLAIM, safety, settings)] for trace in CURVE_TRACES]
             columns = zip(*((run.wait[0], run.cost[0]) for run in runs), strict=True)
-            row += [_number(sum(column) / len(runs), 3) for column in columns]
+            row += [f"{sum(column) / len(runs):.3f}" for column in columns]
         rows.append(row)
-    return table(["varied", *_for_each(SURVIVE, WAIT, COST)], rows)
+    return table(["varied", *_PAIRS], rows)

@@ -19,8 +19,6 @@ PENDING_S = 40.0  # from launch to InService: an instance in service is not a wo
 BOOT_S = (150.0, 240.0)  # from launch to the worker's first receive
 SPOT_MEAN_S = 500.0 * HOUR_S  # instance time between interruptions
 SILENCE_S = (120.0, 240.0)  # from the end of a busy instance to its video being UPLOADED again
-HOOK_TIMEOUT_S = 600.0
-"""An instance without a worker completes no hook: it is paid for until then, and retained for somebody to end."""
 
 START_JITTER_S = 60.0  # the precision of AWS, "Schedule types on EventBridge Scheduler"
 MEASURE_AFTER_S = (3.0, 12.0)  # from a run's start, cold starts included
@@ -45,28 +43,14 @@ class ScheduledRun(NamedTuple):
     apply_after_s: float
 
 
-class Conditions(NamedTuple):
-    """What is special about a trace's world.
-
-    Attributes:
-        low: the group's minimum.
-        dead_boots: share of the boots that never bring a worker.
-        everybody_s: from when to when the database is away for the workers as well.
-        failures: whether Spot takes instances.
-    """
-
-    low: int = 1
-    dead_boots: float = 0.0
-    everybody_s: tuple[float, float] = (inf, inf)
-    failures: bool = True
-
-
 class Trace(NamedTuple):
     """A stretch of days, the same for every policy; all times in seconds since it began, ascending.
 
     Attributes:
         burst_of: the number of the burst that each upload belongs to; -1: none.
         phantoms_s: from when to when a row is PROCESSING although nobody works on it.
+        low: the group's minimum.
+        failures: whether Spot takes instances.
     """
 
     length_s: float
@@ -75,7 +59,8 @@ class Trace(NamedTuple):
     burst_of: tuple[int, ...]
     phantoms_s: tuple[tuple[float, float], ...] = ()
     runs: tuple[ScheduledRun, ...] = ()
-    conditions: Conditions = Conditions()
+    low: int = 1
+    failures: bool = True
 
 
 Floats = NDArray[np.float64]
@@ -126,30 +111,23 @@ def _outage(rng: np.random.Generator, days: int) -> tuple[Floats, list[Floats]]:
 
 
 OUTAGE_FROM_S = 8 * HOUR_S
-AWAY = (OUTAGE_FROM_S, OUTAGE_FROM_S + OUTAGE_S)
-# Without failures of instances, what an outage costs is not hidden by chance.
-OUTAGES = {
-    "no outage": Conditions(failures=False),
-    "alone": Conditions(failures=False),
-    "everybody": Conditions(failures=False, everybody_s=AWAY),
+COMPARED: dict[str, tuple[int, Uploads]] = {
+    "diurnal with bursts": (7, _diurnal),
+    "endless trickle": (2, _with_burst(5.0, (1, 3), 12)),
+    "mass upload": (1, _with_burst(2.0, (2, 8), 160, 1800)),
+    "quiet week": (7, _scattered(0.25)),
+    "phantom rows": (2, _with_burst(3.0, (8, 16), 10)),
+    "sparse, minimum 0": (7, _scattered(0.25)),
 }
-"""The same day without an outage, with one of the database for us alone, and with one for everybody."""
-COMPARED: dict[str, tuple[int, Uploads, Conditions]] = {
-    "diurnal with bursts": (7, _diurnal, Conditions()),
-    "endless trickle": (2, _with_burst(5.0, (1, 3), 12), Conditions()),
-    "mass upload": (1, _with_burst(2.0, (2, 8), 160, 1800), Conditions()),
-    "quiet week": (7, _scattered(0.25), Conditions()),
-    "phantom rows": (2, _with_burst(3.0, (8, 16), 10), Conditions()),
-    "sparse, minimum 0": (7, _scattered(0.25), Conditions(low=0)),
-    "boots without a worker": (2, _diurnal, Conditions(dead_boots=0.05)),
-}
-TRACES = COMPARED | {name: (1, _outage, conditions) for name, conditions in OUTAGES.items()}
-"""Each trace's days, uploads and conditions."""
+OUTAGES = ("no outage", "outage")
+"""The same day without an outage of the database and with one."""
+TRACES = COMPARED | dict.fromkeys(OUTAGES, (1, _outage))
+"""Each trace's days and uploads."""
 
 
 def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
     """Draw one trace; the same arguments always give the same."""
-    most_days, uploads, conditions = TRACES[name]
+    most_days, uploads = TRACES[name]
     days = min(most_days, at_most_days or most_days)
     rng = np.random.default_rng([seed, min(list(TRACES).index(name), len(COMPARED))])
     scattered, bursts = uploads(rng, days)
@@ -164,7 +142,7 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
             start = day * DAY_S + rng.uniform(0, DAY_S - OUTAGE_S)
             outages.append((source, start, start + OUTAGE_S))
     if name in OUTAGES:
-        outages = [] if name == "no outage" else [("database", *AWAY)]
+        outages = [("database", OUTAGE_FROM_S, OUTAGE_FROM_S + OUTAGE_S)] if name == "outage" else []
     return Trace(
         length_s=days * DAY_S,
         arrivals_s=tuple(at[order].tolist()),
@@ -172,7 +150,8 @@ def make_trace(name: str, seed: int, at_most_days: int | None = None) -> Trace:
         burst_of=tuple(burst_of[order].tolist()),
         phantoms_s=tuple(phantoms),
         runs=_schedule(days * DAY_S, outages, rng),
-        conditions=conditions,
+        low=0 if name == "sparse, minimum 0" else 1,
+        failures=name not in OUTAGES,  # what an outage costs is not to be hidden by chance
     )
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from dev.bench import recovery, report
-from dev.bench.__main__ import DOCUMENT, MEASURES, main
+from dev.bench.__main__ import DOCUMENT, MEASURES
 from dev.bench.report import Figure, number, ratios, spread
 
 
@@ -46,12 +46,6 @@ def test_the_document_says_what_is_stored_of_every_measure():
     assert list(sections) == list(MEASURES)
     for name, section in sections.items():
         assert f"{report.begin(name)}\n\n{report.render(section)}\n\n{report.END}" in text
-
-
-def test_an_unknown_measure_is_refused_by_name(capsys):
-    with pytest.raises(SystemExit):
-        main(["nonesuch"])
-    assert "no such measure: nonesuch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ from dev.simulation.__main__ import main
 from dev.simulation.bounds import BOOT_MEAN_S, clairvoyant
 from dev.simulation.fleet import SURVIVE, FleetSimulation
 from dev.simulation.measures import Run, run_all
-from dev.simulation.policies import IDLE_S, RECLAIM, Platform, View, buildkite, buildkite_out, reclaim
-from dev.simulation.traces import HOUR_S, TRACES, Conditions, ScheduledRun, Trace, make_trace
+from dev.simulation.policies import RECLAIM, Platform, View, buildkite, reclaim
+from dev.simulation.traces import HOUR_S, TRACES, ScheduledRun, Trace, make_trace
 from video_reclaim.scaling.records import Group
 
 APPLIED_S = 20.0
-STEADY = Conditions(failures=False)
 
 
 class Script:
@@ -28,7 +27,7 @@ class Script:
         return self.asked.pop(0) if len(self.asked) > 1 else self.asked[0]
 
 
-def trace(arrivals_s=(), jobs_s=(), *, length_s=HOUR_S, changed=None, conditions=STEADY, **others):
+def trace(arrivals_s=(), jobs_s=(), *, length_s=HOUR_S, changed=None, failures=False, **others):
     """A run at second 30 of each minute, whose point can be read at once; `changed` alters single runs."""
     runs = [
         ScheduledRun(60.0 * n + 30, True, True, True, 60.0 * n + 30, False, APPLIED_S)
@@ -38,7 +37,7 @@ def trace(arrivals_s=(), jobs_s=(), *, length_s=HOUR_S, changed=None, conditions
         runs[number] = runs[number]._replace(**changes)
     bursts = (-1,) * len(arrivals_s)
     given = tuple(arrivals_s), tuple(jobs_s), bursts
-    return Trace(length_s, *given, runs=tuple(runs), conditions=conditions, **others)
+    return Trace(length_s, *given, runs=tuple(runs), failures=failures, **others)
 
 
 def simulate(given, policy, safety="unprotected", **options):
@@ -56,14 +55,6 @@ def test_a_video_that_finds_no_worker_waits_for_a_boot_and_an_instance_in_servic
     assert outcome.work_s == pytest.approx(6000)
     assert outcome.instance_s == pytest.approx(HOUR_S + HOUR_S - (30 + APPLIED_S))
     assert (policy.seen[0], policy.seen[3], policy.seen[-1]) == ((1, 1), (2, 1), (2, 0))
-
-
-def test_a_boot_that_brings_no_worker_stays_in_service():
-    dead = STEADY._replace(dead_boots=1.0)
-    policy = Script(2, sees=lambda view: view.group.in_service)
-    outcome = simulate(trace([0, 0], [3000, 3000], conditions=dead), policy)
-    assert policy.seen[-1] == 2
-    assert outcome.waits_s[1] == 3000
 
 
 def test_rows_without_a_worker_count_as_processing():
@@ -144,18 +135,10 @@ def test_a_count_of_the_queue_may_be_that_of_the_run_before():
     assert policy.seen == [0, 0, 2, 2]
 
 
-def test_a_database_that_is_away_for_everybody_lets_nobody_begin_or_finish():
-    away = STEADY._replace(everybody_s=(60.0, 600.0))
-    policy = Script(2, sees=lambda view: (view.visible, view.processing))
-    outcome = simulate(trace([0, 90], [300, 60], conditions=away), policy, start=2)
-    assert outcome.waits_s.tolist() == [0, 600 - 90]
-    assert policy.seen[9] == (1, 1)
-
-
 def test_a_spot_instance_that_is_taken_is_replaced_and_its_video_comes_back(monkeypatch):
     monkeypatch.setattr(traces, "SPOT_MEAN_S", 900.0)
     policy = Script(2, sees=lambda view: (view.group.desired, view.processing))
-    outcome = simulate(trace([0, 0], [3000, 3000], conditions=Conditions()), policy, start=2)
+    outcome = simulate(trace([0, 0], [3000, 3000], failures=True), policy, start=2)
     assert {desired for desired, _ in policy.seen} == {2}, "the group replaces it"
     assert {processing for _, processing in policy.seen} >= {1, 2}
     assert outcome.work_s < 6000  # what was lost is not counted as done
@@ -167,7 +150,7 @@ def test_the_clairvoyant_bound_stops_between_videos_where_a_boot_costs_less():
     assert clairvoyant(near).instance_s == pytest.approx(HOUR_S + BOOT_MEAN_S + 1900)
     assert clairvoyant(far).instance_s == pytest.approx(HOUR_S + 2 * (BOOT_MEAN_S + 900))
     assert clairvoyant(far).work_s == 4 * 900
-    none = trace([0, 0], [600, 600], conditions=Conditions(low=0))
+    none = trace([0, 0], [600, 600], low=0)
     assert clairvoyant(none).instance_s == pytest.approx(2 * (BOOT_MEAN_S + 600))
 
 
@@ -179,11 +162,10 @@ def test_a_trace_depends_on_its_seed_alone():
         assert list(one.arrivals_s) == sorted(one.arrivals_s)
 
 
-def test_the_outages_differ_in_whom_they_meet_alone():
-    without, alone, everybody = (make_trace(name, 0) for name in traces.OUTAGES)
-    assert alone._replace(conditions=everybody.conditions) == everybody
-    assert (without.arrivals_s, without.jobs_s) == (alone.arrivals_s, alone.jobs_s)
-    assert [sum(not run.database for run in one.runs) for one in (without, alone)] == [0, 45]
+def test_the_day_of_the_outage_is_the_same_without_it():
+    without, outage = (make_trace(name, 0) for name in traces.OUTAGES)
+    assert without._replace(runs=outage.runs) == outage
+    assert [sum(not run.database for run in one.runs) for one in (without, outage)] == [0, 45]
 
 
 # The contenders
@@ -204,12 +186,6 @@ def test_the_platform_takes_an_unreadable_queue_for_an_empty_one_and_stops_at_it
 def test_buildkite_follows_the_backlog_and_holds_on_doubt():
     for uploaded, processing, asked in ((3, 5, 8), (0, 2, 2), (99, 2, 20), (None, None, 6)):
         assert buildkite(view(uploaded=uploaded, processing=processing)) == asked
-    assert buildkite_out(view(uploaded=0, processing=2)) == 6
-    ended = FleetSimulation(
-        trace([0, 0], [60, 3000]), buildkite_out, "hooked", 1, start=2, idle_timeout_s=IDLE_S
-    )
-    assert ended.run().instance_s == pytest.approx(HOUR_S + 60 + IDLE_S)
-    assert (ended.outcome.killed, ended.desired) == (0, 1)
 
 
 # The claims
@@ -224,7 +200,7 @@ def test_no_busy_worker_is_ended_whatever_happens(name):
 
 
 def test_figures_of_a_run_do_not_depend_on_what_else_is_run():
-    runs = [Run("endless trickle", RECLAIM, "hooked"), Run("everybody", RECLAIM, "hooked")]
+    runs = [Run("endless trickle", RECLAIM, "hooked"), Run("outage", RECLAIM, "hooked")]
     together = run_all(runs, seeds=2, at_most_days=1)
     assert list(together) == runs
     assert together[runs[0]].cost[0] > 1
