@@ -4,17 +4,17 @@ On AWS a redrive continues a failed, aborted or timed-out execution ("Restarting
 redrive", Step Functions Developer Guide): finished states keep their results; states that were entered but
 not finished run again, with new retry attempts and new timeouts. Ministack has no RedriveExecution.
 
-Here every finished state is recorded with its output, its successor and the variables. The key is the state's name,
-the number of its visit (a workflow may loop), and its place: the visits of the Maps around it, with the item. A
-redrive walks the same execution again. A recorded state returns what was recorded, without running; any other state
-runs. Therefore a Map that had not finished is entered again, and its unfinished items continue at the state that
-failed; a caught error belongs to a finished state and is not tried again; a Fail state fails again.
+Here every finished state is recorded with its output, its successor and the variables, in order: those at the top, and
+those of each item of a Map. A redrive walks the same execution again. A recorded state returns what was recorded,
+without running; then the others run. Therefore a Map that had not finished is entered again, and its unfinished items
+continue at the state that failed; a caught error belongs to a finished state and is not tried again; a Fail state fails
+again.
 
-Limits: the records are in memory, as ministack's executions are. Parallel states, retries of a Map, client tokens, the
-limits of age and length of an execution and the TimeoutSeconds of a state machine are missing, and a redrive uses the
-newest definition. An unfinished Map evaluates its items again. The history has recorded states again. When an iteration
-of a Map fails and nothing catches it, AWS stops the other iterations, so a redrive there may run more of them. What a
-stopped execution is doing goes on until the state at the top has finished.
+Limits: the records are in memory, as ministack's executions are. A Map inside a Map, Parallel states, retries of a Map,
+client tokens, the limits of age and length of an execution and the TimeoutSeconds of a state machine are missing, and a
+redrive uses the newest definition. An unfinished Map evaluates its items again. The history has recorded states again.
+When an iteration of a Map fails and nothing catches it, AWS stops the other iterations, so a redrive there may run more
+of them. A stopped execution must not be redriven before the state that it was in has ended.
 """
 
 # ruff: noqa: ANN401 - ministack's objects have no types
@@ -23,45 +23,34 @@ import contextvars
 import copy
 import json
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 from ministack.core.responses import error_response_json, json_response, now_iso
 from ministack.services import stepfunctions as sf
 
-Place = tuple[object, ...]
-Visit = tuple[Place, str, int]
-Finished = dict[Visit, tuple[Any, str | None, dict[str, Any]]]
+Place = tuple[int, int] | None
+"""Where a state is: at the top (None), or in an item of the Map that follows so many states at the top."""
 
 
-class _Attempt:
-    """One run of an execution: the first, or a redrive of an earlier attempt."""
+@dataclass
+class _Journal:
+    """The finished states of an execution, in order, by their place."""
 
-    def __init__(self, redrives: int, recorded: Finished) -> None:
-        self.redrives, self.recorded = redrives, recorded
-        self.finished = dict(recorded)
-        self._visits: Counter[tuple[Place, str]] = Counter()
-
-    def visit(self, place: Place, name: str) -> Visit:
-        """Count a visit of a state; only one thread is at a place."""
-        self._visits[place, name] += 1
-        return place, name, self._visits[place, name]
+    finished: defaultdict[Place, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    passed: Counter[Place] = field(default_factory=Counter)  # how many of them the present run has passed
+    redrives: int = 0
 
 
-_attempts: dict[str, _Attempt] = {}
-"""The newest attempt of each execution, by ARN."""
-_attempt: contextvars.ContextVar[_Attempt] = contextvars.ContextVar("attempt")
-"""The attempt that this thread works for."""
-_place: contextvars.ContextVar[Place] = contextvars.ContextVar("place")
-"""Where the states are that this thread runs next: the visits of Maps, each followed by the item; () at the top."""
+_journals: dict[str, _Journal] = {}
+"""By the ARN of the execution."""
 
 
 def install() -> None:
     """Install redrive, once, before the emulator serves."""
     for kind in ("pass", "task", "choice", "wait", "map"):
         _wrap(f"_execute_{kind}", _record)
-    _wrap("_run_sub_machine", _place_item)
-    _wrap("_run_execution", _begin)
     _wrap("_describe_execution", _with_redrives)
     _wrap("_list_executions", _with_redrives)
     _wrap("handle_request", _route)
@@ -75,47 +64,21 @@ def _record(execute: Any) -> Any:
     """Wrap the handler of a state type: ``execute(state, input, [execution,] context) -> output, next``."""
 
     def handle(state: dict[str, Any], raw_input: Any, *rest: Any) -> tuple[Any, str | None]:
-        attempt, context = _attempt.get(), rest[-1]
-        context["Execution"]["RedriveCount"] = attempt.redrives
-        visit = place, name, number = attempt.visit(_place.get(), context["State"]["Name"])
-        if visit in attempt.recorded:
-            output, successor, variables = copy.deepcopy(attempt.recorded[visit])
+        context = rest[-1]
+        journal = _journals.setdefault(context["Execution"]["Id"], _Journal())
+        context["Execution"]["RedriveCount"] = journal.redrives
+        place = (journal.passed[None], context["Map"]["Item"]["Index"]) if "Map" in context else None
+        finished = journal.finished[place]
+        if journal.passed[place] < len(finished):
+            output, successor, variables = copy.deepcopy(finished[journal.passed[place]])
             context["variables"].update(variables)
-            return output, successor
-        token = _place.set((*place, (name, number)))
-        try:
+        else:
             output, successor = execute(state, raw_input, *rest)
-        finally:
-            _place.reset(token)
-        attempt.finished[visit] = copy.deepcopy((output, successor, context["variables"]))
+            finished.append(copy.deepcopy((output, successor, context["variables"])))
+        journal.passed[place] += 1
         return output, successor
 
     return handle
-
-
-def _place_item(run_sub_machine: Any) -> Any:
-    """Wrap what runs one item of a Map: give it a place of its own."""
-
-    def run(states: Any, start_at: str, given: Any, execution: Any, context: dict[str, Any]) -> Any:
-        token = _place.set((*_place.get(), context["Map"]["Item"]["Index"]))
-        try:
-            # Items share the context of the Map, and each writes its State into it.
-            return run_sub_machine(states, start_at, given, execution, {**context})
-        finally:
-            _place.reset(token)
-
-    return run
-
-
-def _begin(run_execution: Any) -> Any:
-    """Wrap what runs an execution, in a thread of its own."""
-
-    def run(arn: str) -> None:
-        _attempt.set(_attempts.setdefault(arn, _Attempt(0, {})))
-        _place.set(())
-        run_execution(arn)
-
-    return run
 
 
 def _route(handle_request: Any) -> Any:
@@ -130,18 +93,20 @@ def _route(handle_request: Any) -> Any:
 
 
 def _redrive(arn: str) -> Any:
-    execution, earlier = sf._executions.get(arn), _attempts.get(arn)
-    if execution is None or earlier is None:
+    execution = sf._executions.get(arn)
+    if execution is None:
         return error_response_json("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
     if reason := _why_not_redrivable(execution):
         return error_response_json("ExecutionNotRedrivable", reason, 400)
-    _attempts[arn] = _Attempt(earlier.redrives + 1, earlier.finished)
-    # A copy, so that a thread of the earlier attempt, which may still run, ends nothing but that.
-    execution = {**execution, "events": [*execution["events"]]}
+    journal = _journals.setdefault(arn, _Journal())
+    journal.redrives += 1
+    journal.passed.clear()
     execution.update(status="RUNNING", stopDate=None, output=None, error=None, cause=None)
-    sf._executions[arn] = execution
-    details = {"executionRedrivenEventDetails": {"redriveCount": _attempts[arn].redrives}}
-    sf._add_event(execution, "ExecutionRedriven", details)
+    sf._add_event(
+        execution,
+        "ExecutionRedriven",
+        {"executionRedrivenEventDetails": {"redriveCount": journal.redrives}},
+    )
     sf._emit_execution_status_event(execution)
     run = contextvars.copy_context().run
     threading.Thread(target=run, args=(sf._run_execution, arn), daemon=True).start()
@@ -164,8 +129,7 @@ def _with_redrives(answer: Any) -> Any:
             return status, headers, body
         shown = json.loads(body)
         for execution in shown.get("executions", [shown]):
-            attempt = _attempts.get(execution["executionArn"])
-            execution["redriveCount"] = attempt.redrives if attempt else 0
+            execution["redriveCount"] = _journals.get(execution["executionArn"], _Journal()).redrives
             reason = _why_not_redrivable(execution)
             execution["redriveStatus"] = "NOT_REDRIVABLE" if reason else "REDRIVABLE"
             if reason:
