@@ -235,7 +235,7 @@ def load(stages: object, name: str | None, overrides: str | None = None) -> Stag
     values = stages[name]
     if overrides:
         try:
-            values = _merge(values, json.loads(overrides))
+            values = merge(values, json.loads(overrides))
         except ValueError as exc:
             raise InvalidStage(f"overrides: not JSON ({exc})") from exc
     stage = _validated(values, name)
@@ -269,7 +269,8 @@ def _others(stages: Mapping[str, object], name: str) -> Mapping[str, Owned]:
     return others
 
 
-def _merge(below: Any, above: Any) -> Any:  # noqa: ANN401 (JSON)
+def merge(below: Any, above: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Return ``below`` with ``above`` merged in, object by object."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
-        return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+        return {**below, **{key: merge(below.get(key), value) for key, value in above.items()}}
     return above

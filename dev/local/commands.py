@@ -3,23 +3,22 @@
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 
-from dev.local.context import InvalidContext, read_context, show_context
-from dev.local.launch import Report, merge, own_settings, start
+from cdk.stage import InvalidStage, load, stages_in
+from dev.local.launch import start
 from dev.local.platform_tables import fill
 from dev.local.processes import ChildFailed
-from dev.local.stack import HOME, Stack
+from dev.local.stack import HOME, STAGE, Stack
 from dev.local.watchdog import watchdog
 
 
@@ -28,55 +27,47 @@ def print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def up(
-    home: Path = HOME,
-    *,
-    overrides: Mapping[str, Any],
-    filled: bool = False,
-    report: Report = print_line,
-) -> None:
+def up(home: Path, *, overrides: Mapping[str, Any], filled: bool) -> None:
     """Start the stack of this checkout; one that runs is left as it is.
 
     ``overrides`` are merged into the settings of the stage ``local``. With ``filled`` an empty academy gets
     videos, stuck ones among them.
 
-    One that lacks a server is stopped first. The servers outlive this program once ``stack.json`` is written, and
-    end when it is removed. A failure or a signal before leaves nothing running.
+    The servers outlive this program once ``stack.json`` is written, and end when it is removed. A failure or a signal
+    before leaves nothing running.
 
     Raises:
         ChildFailed: a server did not start or the app was not deployed; the message shows its log.
     """
-    lock = _lock(home, report)
+    lock = _lock(home)
     if lock is None:
         stack = Stack.load(home)
-        if ended := _ended_server(stack):
-            report(f"The stack is not complete ({ended} has ended): starting a new one")
-            lock = _lock(home, report, end=True)
-        else:
-            report(_describe_running(home, stack, overrides))
-    if lock is not None:
+        print_line(f"The stack runs already: {home / 'stack.json'}")
+        if overrides:
+            print_line("To start it with this CONTEXT, run `make down` first")
+    else:
         shutil.rmtree(home / "logs", ignore_errors=True)
         watchdog.keep_while(home / "stack.json", lock)
-        stack = start(contextlib.ExitStack(), home, report=report, overrides=overrides).stack
+        stack = start(contextlib.ExitStack(), home, report=print_line, overrides=overrides).stack
     if filled:
-        fill_academy(stack, report)
+        fill_academy(stack)
     if lock is not None:
         stack.save(home)
-        report(f"Ready: {home / 'stack.json'}")
+        print_line(f"Ready: {home / 'stack.json'}")
         for line in next_steps(stack, home):
-            report(line)
+            print_line(line)
 
 
-def fill_academy(stack: Stack, report: Report) -> None:
+def fill_academy(stack: Stack) -> None:
     """Give the academy its videos, and the queue the messages of those that wait; one that has videos keeps them."""
     try:
         messages = fill(stack.postgres_dsn, waiting=8)
     except psycopg2.errors.UniqueViolation:
-        report("The academy has videos already")
+        print_line("The academy has videos already")
         return
     for message in messages:
         stack.clients.sqs.send_message(QueueUrl=stack.queue_url, MessageBody=message)
-    report("The academy has videos: `ops run --dry-run` tells which of them are stuck")
+    print_line("The academy has videos: `ops run --dry-run` tells which of them are stuck")
 
 
 def next_steps(stack: Stack, home: Path) -> list[str]:
@@ -94,39 +85,14 @@ def next_steps(stack: Stack, home: Path) -> list[str]:
     ]
 
 
-def down(home: Path = HOME, *, report: Report = print_line) -> None:
+def down(home: Path) -> None:
     """Stop all that `up` started here and remove its temporary folder; harmless if nothing runs."""
     runs = (home / "stack.json").exists()
-    _lock(home, report, end=True)
-    report("Stopped" if runs else "No stack runs here")
+    _lock(home, end=True)
+    print_line("Stopped" if runs else "No stack runs here")
 
 
-def _describe_running(home: Path, stack: Stack, wanted: Mapping[str, Any]) -> str:
-    own = own_settings(urlsplit(stack.postgres_dsn).port, stack.redis_url)
-    if stack.settings == merge(own, wanted):
-        return f"The stack runs already: {home / 'stack.json'}"
-    current = {section: value for section, value in stack.settings.items() if value != own.get(section)}
-    return (
-        f"The stack runs already, started with {show_context(current)}. "
-        f"To start it with {show_context(wanted)}, run `make down` first."
-    )
-
-
-def _ended_server(stack: Stack) -> str | None:
-    """Return the name of a server that no longer runs; None if all run."""
-    for name, address in (
-        ("PostgreSQL", stack.postgres_dsn),
-        ("Valkey", stack.redis_url),
-        ("The emulator", stack.endpoint_url),
-    ):
-        try:
-            socket.create_connection(("127.0.0.1", urlsplit(address).port or 0)).close()
-        except OSError:
-            return name
-    return None
-
-
-def _lock(home: Path, report: Report, *, end: bool = False) -> int | None:
+def _lock(home: Path, *, end: bool = False) -> int | None:
     """Lock the stack for this program, and return the lock; None if the stack runs, which ``end`` ends before.
 
     The program that starts a stack has the lock, and so has its watchdog until the stack has ended.
@@ -145,35 +111,37 @@ def _lock(home: Path, report: Report, *, end: bool = False) -> int | None:
             os.close(lock)
             return None
         if not waits:
-            report("Another command works on this stack: waiting for it")
+            print_line("Another command works on this stack: waiting for it")
             waits = True
         time.sleep(0.1)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.local", description="The local stack.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="show the workflow at work")
-    starts, stops = (
-        commands.add_parser("up", help="start the stack"),
-        commands.add_parser("down", help="stop it"),
-    )
+    starts = commands.add_parser("up", help="start the stack")
+    stops = commands.add_parser("down", help="stop it")
     for command in (starts, stops):
         command.add_argument("--home", type=Path, default=HOME, help="folder of stack.json and the logs")
     starts.add_argument("--context", default="", help="settings, as JSON, that override stages/local.json")
     starts.add_argument("--fill", action="store_true", help="with videos, stuck ones too")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args()
     try:
         if given.command == "up":
-            up(given.home, overrides=read_context(given.context), filled=given.fill)
+            load(stages_in(), STAGE, given.context)  # so that a mistake starts nothing
+            up(given.home, overrides=json.loads(given.context or "{}"), filled=given.fill)
         elif given.command == "down":
             down(given.home)
         else:
             from dev.local import demo
 
             return demo.main()
-    except (InvalidContext, ChildFailed) as exc:
+    except InvalidStage as exc:
+        print(f"CONTEXT: {exc}", file=sys.stderr)
+        return 2
+    except ChildFailed as exc:
         print(exc, file=sys.stderr)
-        return 2 if isinstance(exc, InvalidContext) else 1
+        return 1
     return 0

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdk.stage import merge
 from dev.local.cdk_runner import DIRECT, CdkRunner
-from dev.local.context import STAGE
 from dev.local.emulator import REGION, Emulator
 from dev.local.platform_group import create_group
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import DATABASE, Postgres
-from dev.local.stack import Clients, Stack
+from dev.local.stack import STAGE, Clients, Stack
 from dev.local.valkey import Valkey
 from dev.local.watchdog import make_scratch_folder, remove_folder
 
@@ -89,8 +89,12 @@ def start(
 
     # Synthesis and the start of the servers overlap: each takes seconds.
     cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
-    settings = merge(own_settings(postgres.port, valkey.url), overrides)
-    synth = cdk.synthesize(settings)
+    servers = {
+        "database": {"host": "127.0.0.1", "port": postgres.port, "name": DATABASE},
+        "redis": {"url": valkey.url},
+        "schedule": {"enabled": False},
+    }
+    synth = cdk.synthesize(merge(servers, overrides))
     crew.callback(synth.stop, signal.SIGKILL)
     emulator.launch()
     valkey.launch()
@@ -122,24 +126,5 @@ def start(
         auto_scaling_group=outputs["AutoScalingGroupName"],
         metric_namespace=outputs["MetricNamespace"],
         functions={name: outputs[f"{name}Function"] for name in FUNCTIONS},
-        settings=settings,
     )
     return RunningStack(stack, postgres, valkey, emulator)
-
-
-def own_settings(postgres_port: int | None, redis_url: str) -> dict[str, Any]:
-    """Return the settings of the stage ``local`` that depend on the servers, with the schedule off."""
-    return {
-        "database": {"host": "127.0.0.1", "port": postgres_port, "name": DATABASE},
-        "redis": {"url": redis_url},
-        "schedule": {"enabled": False},
-    }
-
-
-def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``overrides`` merged in, object by object; other values are replaced."""
-    merged = {**base, **overrides}
-    for key in base.keys() & overrides.keys():
-        if isinstance(base[key], Mapping) and isinstance(overrides[key], Mapping):
-            merged[key] = merge(base[key], overrides[key])
-    return merged

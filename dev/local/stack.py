@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 HOME = ROOT / ".local"
-STACK_NAME = "VideoReclaim-local"
+STAGE = "local"
+STACK_NAME = f"VideoReclaim-{STAGE}"
 
 
 class NoStack(RuntimeError):
@@ -74,10 +75,7 @@ class Clients:
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses and names of a running stack: the fields of ``stack.json``.
-
-    ``settings`` are those that differ from ``stages/local.json``.
-    """
+    """Addresses and names of a running stack: the fields of ``stack.json``."""
 
     endpoint_url: str
     region: str
@@ -89,7 +87,6 @@ class Stack:
     auto_scaling_group: str
     metric_namespace: str
     functions: dict[str, str]
-    settings: dict[str, Any]
 
     @classmethod
     def load(cls, home: Path = HOME) -> "Stack":

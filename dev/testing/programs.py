@@ -26,22 +26,16 @@ class Process(NamedTuple):
     """A process as the system lists it."""
 
     pid: int
-    parent: int
     group: int
     command: str
 
 
 def processes():
     """Return the processes that run; zombies have ended."""
-    asked = ["ps", "-axww", "-o", "pid=,ppid=,pgid=,stat=,command="]
+    asked = ["ps", "-axww", "-o", "pid=,pgid=,stat=,command="]
     shown = subprocess.run(asked, check=True, capture_output=True, text=True)
-    lines = [line.split(maxsplit=4) for line in shown.stdout.splitlines()]
+    lines = [line.split(maxsplit=3) for line in shown.stdout.splitlines()]
     return [Process(*map(int, numbers), command) for *numbers, state, command in lines if state[0] != "Z"]
-
-
-def children(pid):
-    """Return the processes that ``pid`` has started."""
-    return [process for process in processes() if process.parent == pid]
 
 
 def any_runs(found):

@@ -1,17 +1,16 @@
-"""`make up` and `make down`: they start nothing twice and leave nothing behind."""
+"""`make up`, `make down` and `make demo`: they start nothing twice, and leave nothing behind however they end."""
 
 import json
 import os
 import signal
 import subprocess
-import time
-from pathlib import Path
 
 import pytest
 from awscli.customizations.overridesslcommonname import SSL_COMMON_NAMES
 
 from dev.local.emulator import REGION
 from dev.local.stack import NoStack, Stack
+from dev.local.watchdog import scratch_folder
 from dev.testing.emulator_bench import Bench
 from dev.testing.programs import ROOT, any_runs, processes, python
 
@@ -26,73 +25,64 @@ FIELDS = {
     "auto_scaling_group",
     "metric_namespace",
     "functions",
-    "settings",
 }
+SERVERS = ("postgres -D", "valkey-server", "dev.local.emulator")
 
 
 class Home:
-    """A folder in the place of ``.local``, and the commands as programs that use it."""
+    """A folder in the place of ``.local``, another for temporary files, and the commands as programs that use them."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, folder):
+        self.path, self.temporary = folder / "home", folder / "temporary"
+        self.temporary.mkdir()
 
     def begin(self, command, *arguments):
+        home = [] if command == "demo" else ["--home", self.path]
         return python(
             "-m",
             "dev.local",
             command,
-            "--home",
-            self.path,
+            *home,
             *arguments,
+            env=os.environ | {"TMPDIR": str(self.temporary)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(self, command, *arguments):
-        """Run ``up`` or ``down`` to its end; return its output."""
+        """Run a command to its end; return its output."""
         program = self.begin(command, *arguments)
         said, _ = program.communicate()
         assert program.returncode == 0, said
         return said
 
-    def begin_up(self):
-        """Start ``up``; return the program and its processes once all servers run."""
-        program = self.begin("up")
-        while True:
-            assert program.poll() is None, program.communicate()
-            running = self.processes()
-            if all(
-                server in str(running) for server in ("postgres -D", "valkey-server", "dev.local.emulator")
-            ):
-                return program, running
-            time.sleep(0.01)
-
     def processes(self):
-        """Return the processes of the stack, its watchdog first, whatever its id: the system's ids begin anew."""
+        """Return the processes that the commands have started: the watchdogs, and those in their groups."""
         found = processes()
-        leaders = [
-            process.pid for process in found if process.command.endswith(f" {self.path / 'stack.json'}")
-        ]
-        members = (process for process in found if process.group in leaders)
-        return sorted(members, key=lambda one: (one.pid != one.group, one.pid))
+        groups = [one.group for one in found if f" {self.temporary}/" in one.command and one.pid == one.group]
+        return {one for one in found if one.group in groups}
 
-    def left(self):
-        return {path.name for path in self.path.iterdir()} - {"logs", "lock"}
+    def check_nothing_left(self, started):
+        Bench.until(lambda: not any_runs(started) and not list(self.temporary.iterdir()))
+        left = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        assert left <= {"logs", "lock"}
 
 
 @pytest.fixture
-def home(tmp_path):
-    home = Home(tmp_path / "home")
-    yield home
-    home.run("down")
+def home():
+    with scratch_folder() as folder:
+        home = Home(folder)
+        yield home
+        home.run("down")
 
 
 @pytest.mark.long
 def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert home.run("down") == "No stack runs here\n"
+    context = '{"reclaiming": {"maxReclaims": 4321}}'
 
-    said = home.run("up", "--fill")
+    said = home.run("up", "--fill", "--context", context)
 
     commands = [line for line in said.splitlines() if line.startswith("  ") and ".venv/bin" in line]
     assert len(commands) == 3
@@ -107,22 +97,19 @@ def test_up_starts_a_stack_once_and_down_removes_it(home):
     assert record["spared"]["tenantUnknown"] and record["decision"]["inputs"]["visible"] > 1
     schedule = stack.clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
     assert schedule["State"] == "DISABLED"
+    reclaim = stack.clients.functions.get_function_configuration(FunctionName=stack.functions["Reclaim"])
+    assert reclaim["Environment"]["Variables"]["RECLAIMING_MAX_RECLAIMS"] == "4321"
 
     running = home.processes()
-    assert home.run("up").startswith("The stack runs already")
+    first, second = home.run("up", "--context", context).splitlines()
+    assert first.startswith("The stack runs already") and "make down" in second
     assert (home.processes(), Stack.load(home.path)) == (running, stack)
 
     home.run("down")
 
-    check_nothing_left(home, running)
+    home.check_nothing_left(running)
     with pytest.raises(NoStack, match="make up"):
         Stack.load(home.path)
-
-
-def check_nothing_left(home, running):
-    *_, scratch, _ = running[0].command.split()
-    Bench.until(lambda: not any_runs(running) and not Path(scratch).exists())
-    assert home.left() == set()
 
 
 @pytest.mark.parametrize(
@@ -141,54 +128,49 @@ def test_an_invalid_context_ends_with_one_line_and_starts_nothing(home, context,
     assert not home.path.exists()
 
 
-def test_a_killed_up_leaves_nothing_running(home):
-    program, running = home.begin_up()
+@pytest.mark.parametrize(
+    ("command", "sent", "status", "says"),
+    [
+        pytest.param("up", signal.SIGKILL, -signal.SIGKILL, "", id="killed"),
+        pytest.param("demo", signal.SIGHUP, 128 + signal.SIGHUP, "Interrupted: ", id="closed-terminal"),
+    ],
+)
+def test_a_command_that_a_signal_ends_leaves_nothing(home, command, sent, status, says):
+    program = home.begin(command)
 
-    program.kill()
+    def started():
+        assert program.poll() is None, program.communicate()
+        found = home.processes()
+        return found if all(server in str(found) for server in SERVERS) else None
 
-    program.communicate()
-    check_nothing_left(home, running)
-
-
-CONTEXT = json.dumps({"schedule": {"enabled": True}, "reclaiming": {"maxReclaims": 4321}})
-
-
-@pytest.mark.long
-def test_context_overrides_settings_of_the_stage_and_of_the_stack(home):
-    """Afterwards the stack loses a server and is replaced: a second stack would take seconds."""
-    home.run("up", "--context", CONTEXT)
-
-    stack = Stack.load(home.path)
-    clients = stack.clients
-    environments = [
-        clients.functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        for name in stack.functions.values()
-    ]
-    assert "4321" in {value for variables in environments for value in variables.values()}
-    schedule = clients.scheduler.get_schedule(Name=stack.outputs()["ScheduleName"])
-    assert schedule["State"] == "ENABLED"
-
-    (same,) = home.run("up", "--context", CONTEXT).splitlines()
-    (other,) = home.run("up").splitlines()
-    assert "4321" not in same
-    assert CONTEXT in other and "make down" in other
-    check_replaced_after_losing_a_server(home)
-
-
-def check_replaced_after_losing_a_server(home):
-    lost = home.processes()
-    valkey = [process for process in lost if "valkey-server" in process.command]
-    os.kill(valkey[0].pid, signal.SIGKILL)
-    Bench.until(lambda: not any_runs(valkey))
-
-    program, replacing = home.begin_up()
-    program.send_signal(signal.SIGINT)
+    running = Bench.until(started)
+    program.send_signal(sent)
     said, _ = program.communicate()
 
-    assert program.returncode == 128 + signal.SIGINT
-    assert "Valkey has ended" in said.splitlines()[0]
-    assert not any_runs(lost)
-    check_nothing_left(home, replacing)
+    home.check_nothing_left(running)
+    assert program.returncode == status
+    assert "Traceback" not in said and (said.splitlines() or [""])[-1].startswith(says)
+
+
+def test_a_second_signal_does_not_break_the_cleanup_off():
+    script = (
+        "import os, signal, sys, time\n"
+        "from dev.local.signals import run_interruptible\n"
+        "def command():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(600)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('cleaned up', flush=True)\n"
+        "sys.exit(run_interruptible(command))\n"
+    )
+    ended = python("-c", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    said, errors = ended.communicate()
+
+    assert (said, ended.returncode) == ("cleaned up\n", 128 + signal.SIGTERM)
+    assert len(errors.splitlines()) == 1
 
 
 def test_no_call_of_the_aws_cli_leaves_the_emulator():
