@@ -1,12 +1,10 @@
 """Each correction of the emulator, through the AWS API; without the correction its test fails."""
 
-import json
 from datetime import UTC, datetime
 
 import pytest
 
 from dev.local import corrections
-from dev.local.emulator import REGION
 
 
 def test_another_version_of_ministack_does_not_start(monkeypatch):
@@ -30,42 +28,15 @@ def handler(event, context):
 
 
 def test_an_exception_has_its_class_name_and_its_stack_trace(bench):
-    error, answer = bench.call(bench.function(RAISES))
+    function = bench.function(RAISES)
+
+    error, answer = bench.call(function)
 
     assert error == "Unhandled"
     assert (answer["errorType"], answer["errorMessage"]) == ("TooBad", "call 1")
     assert answer["requestId"]
     assert 'raise TooBad("call %d" % calls)' in answer["stackTrace"][-1]
-
-
-def test_an_exception_keeps_the_execution_environment_warm(bench):
-    function = bench.function(RAISES)
-
-    bench.call(function)
-
-    assert bench.call(function, {"fine": True}) == (None, 2)
-
-
-def test_retry_and_catch_match_the_class_name_of_an_exception(bench):
-    caught = [{"ErrorEquals": ["TooBad"], "Next": "Caught", "Output": "{% $states.errorOutput %}"}]
-    machine = bench.machine(
-        {
-            "Work": bench.task(
-                bench.function(RAISES),
-                None,
-                Retry=[{"ErrorEquals": ["TooBad"], "IntervalSeconds": 1, "MaxAttempts": 1}],
-                Catch=caught,
-            ),
-            "Caught": {"Type": "Succeed"},
-        }
-    )
-
-    shown = json.loads(bench.run(machine)["output"])
-
-    assert shown["Error"] == "TooBad"
-    cause = json.loads(shown["Cause"])
-    assert (cause["errorType"], cause["errorMessage"]) == ("TooBad", "call 2")
-    assert cause["stackTrace"]
+    assert bench.call(function, {"fine": True}) == (None, 2), "the execution environment stays warm"
 
 
 PRINTS = """
@@ -92,38 +63,7 @@ def test_the_log_of_an_invocation_has_all_its_lines(bench):
     assert not any("end of the invocation's log" in text for text in texts)
 
 
-@pytest.fixture
-def group(bench):
-    """The name of a group of 1 to 3 instances, with 1 desired."""
-    name = bench.name()
-    bench.clients.autoscaling.create_auto_scaling_group(
-        AutoScalingGroupName=name,
-        MinSize=1,
-        MaxSize=3,
-        DesiredCapacity=1,
-        LaunchConfigurationName="any",
-        AvailabilityZones=[f"{REGION}a"],
-    )
-    return name
-
-
-def test_a_task_sets_a_groups_desired_capacity(bench, group):
-    task = {
-        "Type": "Task",
-        "Resource": "arn:aws:states:::aws-sdk:autoscaling:setDesiredCapacity",
-        "Arguments": {"AutoScalingGroupName": group, "DesiredCapacity": "{% 1 + 1 %}"},
-        "End": True,
-    }
-
-    ended = bench.run(bench.machine({"Scale": task}))
-
-    shown = bench.clients.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])
-    assert (ended["status"], shown["AutoScalingGroups"][0]["DesiredCapacity"]) == ("SUCCEEDED", 2)
-
-
-@pytest.fixture(scope="module")
-def log_group(bench):
-    """Make a log group with four lines; return a function that gives those that a pattern matches."""
+def test_a_filter_pattern_for_json_compares_fields(bench):
     logs, name = bench.clients.logs, f"/{bench.name()}"
     logs.create_log_group(logGroupName=name)
     logs.create_log_stream(logGroupName=name, logStreamName="one")
@@ -136,11 +76,7 @@ def log_group(bench):
         found = logs.filter_log_events(logGroupName=name, filterPattern=pattern)["events"]
         return [lines.index(event["message"]) for event in found]
 
-    return matched
-
-
-def test_a_filter_pattern_for_json_compares_fields(log_group):
-    assert log_group("{ $.video = 1 }") == [0], "a number is not a prefix"
-    assert log_group('{ $.message = "b" || $.video = 1 }') == [0, 1]
-    assert log_group('{ $.message = "b" && $.video = 1 }') == []
-    assert log_group("") == [0, 1, 2, 3]
+    assert matched("{ $.video = 1 }") == [0], "a number is not a prefix"
+    assert matched('{ $.message = "b" || $.video = 1 }') == [0, 1]
+    assert matched('{ $.message = "b" && $.video = 1 }') == []
+    assert matched("") == [0, 1, 2, 3]

@@ -4,7 +4,6 @@
 
 import contextvars
 import queue
-import time
 from typing import Any
 
 from ministack.core import lambda_runtime
@@ -63,7 +62,6 @@ def report_exceptions() -> None:
 # The line of ministack's Python worker that returns a result.
 _FINISHED = '_real_stdout.write(json.dumps({"status": "ok", "result": result}) + "\\n")'
 _LOG_END = "--- end of the invocation's log ---"
-_LOG_LIMIT_S = 60
 
 
 def collect_whole_log() -> None:
@@ -83,17 +81,12 @@ def collect_whole_log() -> None:
         if not self.config.get("Runtime", "").startswith("python"):
             return str(drain(self, *limits, **named_limits))
         lines: list[str] = []
-        give_up = time.monotonic() + _LOG_LIMIT_S
-        while time.monotonic() < give_up:
+        while not lines or lines[-1] != _LOG_END:
             try:
-                line = self._stderr_queue.get(timeout=0.05)
+                lines.append(self._stderr_queue.get(timeout=0.05))
             except queue.Empty:
                 if not self._stderr_thread.is_alive():  # the process has ended without the last line
-                    break
-                continue
-            if line == _LOG_END:
-                break
-            lines.append(line)
-        return "\n".join(lines)
+                    return "\n".join(lines)
+        return "\n".join(lines[:-1])
 
     lambda_runtime.Worker._drain_stderr_bounded = drain_to_the_end

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from ministack.services import cloudwatch_logs
 
@@ -25,24 +24,18 @@ def match_json_patterns() -> None:
         if not pattern.strip().startswith("{"):
             matcher: Matcher = compile_pattern(pattern)
             return matcher
-        return _json_matcher(pattern.strip())
+        if not re.fullmatch(r"{((&&)*|(\|\|)*)}", _CONDITION.sub("", pattern.strip())):
+            raise ValueError(f"this emulator can't match the filter pattern {pattern}")
+        wanted = [(name, json.loads(value)) for name, value in _CONDITION.findall(pattern)]
+        combine = any if "||" in pattern else all
+
+        def matches(message: str) -> bool:
+            try:
+                line = json.loads(message)
+            except ValueError:
+                return False
+            return isinstance(line, dict) and combine(line.get(name) == value for name, value in wanted)
+
+        return matches
 
     cloudwatch_logs._compile_filter_pattern = compile_json_pattern
-
-
-def _json_matcher(pattern: str) -> Matcher:
-    text = pattern.removeprefix("{").removesuffix("}")
-    combine = any if "||" in text else all
-    found = [_CONDITION.fullmatch(part) for part in re.split(r"\|\||&&", text)]
-    if not pattern.endswith("}") or ("||" in text and "&&" in text) or not all(found):
-        raise ValueError(f"this emulator can't match the filter pattern {pattern}")
-    wanted = [(condition[1], json.loads(condition[2])) for condition in found if condition]
-
-    def matches(message: str) -> bool:
-        try:
-            line: Any = json.loads(message)
-        except ValueError:
-            return False
-        return isinstance(line, dict) and combine(line.get(name) == value for name, value in wanted)
-
-    return matches
