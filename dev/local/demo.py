@@ -1,37 +1,38 @@
 """``make demo``: the workflow at work on a small academy, in a terminal, on real servers.
 
-It starts a stack of its own, fills it, lets workers die, and uses the operator's command as an operator would: a
-dry run, runs, a broken queue with its redrive, the story of one video. Nothing is left running.
+It starts a stack of its own, fills it, lets workers die, and uses the operator's command as an operator would: runs, a
+broken queue with its redrive, the story of one video. Nothing is left running.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import psycopg2
+import redis
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from dev.local import ROOT
-from dev.local.demo_academy import DemoAcademy
 from dev.local.launch import running
 from dev.local.platform_tables import fill
+from dev.local.processes import Child
 from dev.local.stack import Stack
 from dev.local.watchdog import scratch_folder
-from dev.local.worker import Pace, Worker, WorkerProcess
 
 BEATS = 1 / 8  # the demo's workers live eight times faster: a heartbeat every 2.5 s
 SILENT_AFTER_S = 8  # in place of 60; no stage may say less than 45
 WORKERS = 5
 KILLED = 2
-SCHEDULED_IN_S = 3
 
 
 class Demo:
@@ -39,23 +40,19 @@ class Demo:
 
     def __init__(self, stack: Stack, console: Console, home: Path) -> None:
         self._stack, self._console, self._home = stack, console, home
-        self._clients, self._academy = stack.clients, DemoAcademy(stack)
+        self._clients = stack.clients
         self._started_s = time.monotonic()
-        self._broken_video = 0
 
     def play(self) -> None:
         """Play every act, in order."""
-        with ExitStack() as crew:
-            workers = self.fill_the_academy(crew)
-            self.dry_run()
-            self.run()
-            self.lose_workers(workers)
-            self.confirm_silence()
-            self.work_off_the_queue()
-            self.break_mend_and_redrive()
-            self.ask_why()
+        workers = self.fill_the_academy()
+        self.run()
+        video = self.lose_workers(workers)
+        self.confirm_silence()
+        self.break_mend_and_redrive()
+        self.ask_why(video)
 
-    def fill_the_academy(self, crew: ExitStack) -> list[WorkerProcess]:
+    def fill_the_academy(self) -> list[Child]:
         """Videos in every state, and workers that encode."""
         self._act(
             "A small academy",
@@ -64,88 +61,58 @@ class Demo:
         )
         for message in fill(self._stack.postgres_dsn, waiting=WORKERS):
             self._clients.sqs.send_message(QueueUrl=self._stack.queue_url, MessageBody=message)
-        workers = [crew.enter_context(self._worker(f"worker-{number}")) for number in range(1, WORKERS + 1)]
-        self._wait(
-            "Workers claim their videos", lambda: self._academy.statuses()["PROCESSING, beating"] == WORKERS
-        )
+        workers = [self._start_worker(f"worker-{number}") for number in range(1, WORKERS + 1)]
+        self._wait("Workers claim their videos", lambda: self._statuses()["PROCESSING, beating"] == WORKERS)
         self._show_videos()
         return workers
 
-    def dry_run(self) -> None:
-        """What would be reclaimed, and what not; nothing is written."""
-        self._act("What would be put back to work?", "A dry run writes nothing.")
-        self._operator("run", "--dry-run")
-
     def run(self) -> None:
         """The main job."""
-        before = self._academy.statuses()
-        self._act("A run", "The same without --dry-run.")
+        self._act("A run", "The stuck videos go back to work.")
         self._operator("run")
-        record = self._academy.last_record()
-        self._show_videos(before)
-        self._show_queue(expected=record["enqueued"])
+        enqueued = self._last_record()["enqueued"]
+        self._show_videos()
+        self._show_queue(expected=enqueued)
         self._say(
-            f"You saw {record['enqueued']} videos go back to work, each with exactly one message, and the group grow "
-            f"to {self._academy.desired()} workers. The {WORKERS} living workers kept their videos."
+            f"You saw {enqueued} videos go back to work, each with exactly one message, and the group grow. The "
+            f"{WORKERS} living workers kept their videos."
         )
 
-    def lose_workers(self, workers: list[WorkerProcess]) -> None:
-        """Workers are killed; the run that the schedule starts sees their last heartbeats."""
+    def lose_workers(self, workers: list[Child]) -> int:
+        """Workers are killed, and a run sees their last heartbeats; return the video of one of them."""
         self._pass_time("Workers send heartbeats")
-        for number, worker in enumerate(workers[:KILLED], start=1):
-            worker.kill()
-            self._broken_video = self._academy.video_of(f"worker-{number}")
+        for worker in workers[:KILLED]:
+            worker.stop(signal.SIGKILL)
+        ((video,),) = self._sql("SELECT id FROM video_video WHERE leased_by = 'worker-1'")
         self._act(
             "Workers die",
-            f"{KILLED} of the {WORKERS} workers are killed. Nobody tells the database: video {self._broken_video} and",
-            "the other one stay PROCESSING. Only their heartbeats are not renewed any more. EventBridge Scheduler",
-            "starts the workflow every minute; the demo copies the stage's schedule with a single start in",
-            f"{SCHEDULED_IN_S} seconds. That run sees those heartbeats for the last time.",
+            f"{KILLED} of the {WORKERS} workers are killed. Nobody tells the database: video {video} and the other",
+            "one stay PROCESSING. Only their heartbeats are not renewed any more. The workflow runs every minute;",
+            "this run sees those heartbeats for the last time.",
         )
-        known = self._academy.executions()
-        deployed = self._clients.scheduler.get_schedule(Name=self._stack.outputs()["ScheduleName"])
-        at = datetime.now(UTC) + timedelta(seconds=SCHEDULED_IN_S)
-        self._clients.scheduler.create_schedule(
-            Name="demo",
-            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
-            FlexibleTimeWindow={"Mode": "OFF"},
-            Target=json.loads(json.dumps(deployed["Target"])),
-        )
-        self._wait("The schedule is due", lambda: bool(self._academy.executions() - known))
-        self._wait("The scheduled execution runs", lambda: self._academy.last()["status"] != "RUNNING")
-        self._operator("status")
-        self._pass_time("A living worker would send a heartbeat now")
+        self._operator("run")
+        return int(video)
 
     def confirm_silence(self) -> None:
         """The next run finds the heartbeats unchanged, waits until that is certain, and looks again."""
-        before = self._academy.statuses()
+        self._pass_time("A living worker would send a heartbeat now")
         self._act(
             "Silence is confirmed",
             "The next run finds two heartbeats unchanged, waits until a living worker would have sent three (seconds",
             "here, up to a minute in a deployed stage), looks again, and puts those two videos back, too.",
         )
         self._operator("run")
-        self._show_videos(before)
-        record = self._academy.last_record()
+        self._show_videos()
+        record = self._last_record()
         if record["stale"] != {"silent": KILLED}:
             raise AssertionError(f"{KILLED} videos should have been silent: {record}")
         self._say(
             f"You saw {KILLED} more videos go back to work. The {WORKERS - KILLED} living workers kept theirs."
         )
 
-    def work_off_the_queue(self) -> None:
-        """The fleet that the decision asked for does its work."""
-        self._act("The fleet works", "New workers take the messages, as they would any others.")
-        with closing(self._quick_worker()) as worker:
-            done = 0
-            while job := worker.receive():
-                done += worker.work(job)
-        self._show_videos()
-        self._say(f"You saw {done} videos that had been stuck become READY. The queue is empty.")
-
     def break_mend_and_redrive(self) -> None:
         """The queue is gone: only the failed videos fail, and are redriven."""
-        stuck = self._academy.lose_workers(4)
+        stuck = sorted(video for (video,) in self._sql(_LOSE_FOUR_WORKERS))
         self._act(
             "The queue breaks",
             f"Four more workers die, with videos {', '.join(map(str, stuck))}. Then somebody deletes the queue, and",
@@ -172,13 +139,13 @@ class Demo:
         self._show_queue(expected=len(stuck))
         self._say(f"You saw the same execution succeed, and the {len(stuck)} videos get one message each.")
 
-    def ask_why(self) -> None:
+    def ask_why(self, video: int) -> None:
         """The story of one video."""
         self._act(
             "Why was this video touched?",
-            f"The demo killed the worker of video {self._broken_video}. The logs have its story.",
+            f"The demo killed the worker of video {video}. The logs have its story.",
         )
-        self._operator("why", str(self._broken_video))
+        self._operator("why", str(video))
         self._say("You saw the evidence that the decision was based on. That was the last act.")
 
     def _operator(self, command: str, *arguments: str, status: int = 0) -> None:
@@ -191,27 +158,33 @@ class Demo:
         if ended.returncode != status:
             raise AssertionError(f"{' '.join(words)} ended with {ended.returncode}, not {status}")
 
-    @contextmanager
-    def _worker(self, name: str) -> Iterator[WorkerProcess]:
-        stack = self._stack
-        places = ["--dsn", stack.postgres_dsn, "--redis-url", stack.redis_url, "--queue-url", stack.queue_url]
-        places += ["--endpoint-url", stack.endpoint_url, "--region", stack.region]
-        pace = ["--time-scale", str(BEATS), "--encode-s", "36000", "--max-jobs", "1"]
-        worker = WorkerProcess(name, *places, *pace, log=self._home / f"{name}.log")
-        try:
-            yield worker
-        finally:
-            worker.kill()
+    def _start_worker(self, name: str) -> Child:
+        """Start a worker whose video takes longer than the demo."""
+        options = [f"--name={name}", f"--home={self._home}", "--encode-s=36000", f"--time-scale={BEATS}"]
+        command = [sys.executable, "-m", "dev.local.worker", *options]
+        return Child(name, command, log=self._home / f"{name}.log", env=os.environ, cwd=ROOT)
 
-    def _quick_worker(self) -> Worker:
-        return Worker(
-            "new-worker",
-            sqs=self._clients.sqs,
-            queue_url=self._stack.queue_url,
-            dsn=self._stack.postgres_dsn,
-            redis_url=self._stack.redis_url,
-            pace=Pace(time_scale=1 / 1000),
+    def _statuses(self) -> Counter[str]:
+        """Return the number of videos by status; PROCESSING is told apart by heartbeats."""
+        with closing(redis.Redis.from_url(self._stack.redis_url, decode_responses=True)) as client:
+            beating = {int(str(key).split(":")[3]) for key in client.keys("tenant:*:video:*:heartbeat")}
+        return Counter(
+            "PROCESSING, beating" if status == "PROCESSING" and video_id in beating else status
+            for video_id, status in self._sql("SELECT id, status FROM video_video")
         )
+
+    def _sql(self, statement: str) -> list[tuple[Any, ...]]:
+        connecting = closing(psycopg2.connect(self._stack.postgres_dsn))
+        with connecting as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def _last_record(self) -> dict[str, Any]:
+        """Return the record of the newest execution."""
+        steps, machine = self._clients.stepfunctions, self._stack.state_machine_arn
+        listed = steps.list_executions(stateMachineArn=machine)["executions"]
+        newest = max(listed, key=lambda execution: execution["startDate"])
+        return dict(json.loads(steps.describe_execution(executionArn=newest["executionArn"])["output"]))
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
         give_up = time.monotonic() + 120
@@ -234,14 +207,10 @@ class Demo:
     def _say(self, text: str) -> None:
         self._console.print(text)
 
-    def _show_videos(self, before: Counter[str] | None = None) -> None:
-        now = self._academy.statuses()
-        table = Table(title="Videos", title_justify="left")
-        for heading in ("status", "now") if before is None else ("status", "before", "now"):
-            table.add_column(heading, justify="left" if heading == "status" else "right")
-        for status in sorted({*now, *(before or {})}):
-            counts = [now] if before is None else [before, now]
-            table.add_row(status, *(str(count[status]) for count in counts))
+    def _show_videos(self) -> None:
+        table = Table("status", "videos")
+        for status, count in sorted(self._statuses().items()):
+            table.add_row(status, str(count))
         self._console.print(table)
 
     def _show_queue(self, *, expected: int) -> None:
@@ -253,6 +222,13 @@ class Demo:
         self._console.print_json(shown["Messages"][0]["Body"])
         if count != expected:
             raise AssertionError(f"the queue should have exactly {expected} messages")
+
+
+_LOSE_FOUR_WORKERS = """
+UPDATE video_video SET status = 'PROCESSING', leased_by = 'lost-worker',
+    leased_until = now() - interval '1 minute', processing_started_at = now() - interval '4 hours'
+WHERE id IN (SELECT id FROM video_video WHERE status = 'READY' ORDER BY id DESC LIMIT 4) RETURNING id
+"""
 
 
 def main() -> int:

@@ -58,7 +58,7 @@ class Stage:
             name,
             sqs=self._sqs,
             queue_url=self.queue.url,
-            dsn=self._dsn,
+            dsn=settings.pop("dsn", self._dsn),
             redis_url=self._redis_url,
             pace=settings.pop("pace", Pace(encode_s=0)),
             tell=settings.pop("tell", self.record.tell),

@@ -2,9 +2,8 @@
 
 from dev.testing.emulator_bench import bench, emulator
 from dev.testing.protocol_stage import schedule, stage, timing
-from dev.testing.workers import process
 
-__all__ = ["bench", "emulator", "process", "schedule", "stage", "timing"]
+__all__ = ["bench", "emulator", "schedule", "stage", "timing"]
 
 
 def pytest_collection_modifyitems(items):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import signal
+import sys
 import urllib.error
 import urllib.request
 
@@ -11,32 +13,23 @@ from botocore.exceptions import ClientError
 
 from dev.local import metadata
 from dev.local.emulator import REGION
+from dev.local.platform_group import create_group
+from dev.local.processes import Child
+from dev.local.stack import Stack
 from dev.local.worker import DrainingWorker, Instance
+from dev.testing.programs import ROOT
 from dev.testing.workers import run_to_its_end
 
 HOOK = "finish-encode"
-STATE = "meta-data/autoscaling/target-lifecycle-state"
-POLICY = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
 
 
 class Group:
-    """A group of up to 3 instances, with none, on the emulator of ``bench``."""
+    """A group with a hook on the emulator of ``bench``."""
 
-    def __init__(self, bench, *, hook="EC2_INSTANCE_TERMINATING", protected=False):
+    def __init__(self, bench):
         self.endpoint_url, self.name = bench.emulator.endpoint_url, bench.name()
-        self.client, named = bench.clients.autoscaling, {"AutoScalingGroupName": self.name}
-        self.client.create_auto_scaling_group(
-            **named,
-            MinSize=0,
-            MaxSize=3,
-            LaunchConfigurationName="any",
-            AvailabilityZones=[f"{REGION}a"],
-            NewInstancesProtectedFromScaleIn=protected,
-            InstanceLifecyclePolicy=POLICY,
-        )
-        if hook:
-            transition = f"autoscaling:{hook}"
-            self.client.put_lifecycle_hook(**named, LifecycleHookName=HOOK, LifecycleTransition=transition)
+        self.client = bench.clients.autoscaling
+        create_group(bench.clients, self.name)
 
     def resize(self, desired):
         """Set the desired capacity; return the ids of the instances."""
@@ -65,33 +58,22 @@ def hooked(bench):
     return Group(bench)
 
 
-@pytest.mark.parametrize(
-    ("given", "one", "two", "none"),
-    [
-        (
-            {},
-            "InService Waiting",
-            "InService InService Waiting",
-            "Waiting Waiting",
-        ),  # the new one has no worker
-        ({"hook": None}, "InService", "InService InService", ""),
-        ({"hook": "EC2_INSTANCE_LAUNCHING"}, "InService", "InService InService", ""),
-        ({"hook": None, "protected": True}, *["InService InService"] * 3),
-    ],
-)
-def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_to_two_to_none(
-    bench, given, one, two, none
-):
-    group, shown = Group(bench, **given), []
-    group.busy(2)
+def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_to_two_to_none(hooked):
+    hooked.busy(2)
+    shown = []
     for desired in (1, 2, 0):
-        group.resize(desired)
-        shown.append(" ".join(sorted(group.states().values())).replace("Terminating:Wait", "Waiting"))
-    assert shown == [one, two, none]
+        hooked.resize(desired)
+        shown.append(" ".join(sorted(hooked.states().values())).replace("Terminating:Wait", "Waiting"))
+    assert shown == [
+        "InService Waiting",
+        "InService InService Waiting",
+        "Waiting Waiting",  # no worker ran on the new one
+    ]
 
 
 def test_a_group_shows_its_instance_lifecycle_policy(hooked):
-    assert hooked.describe()["InstanceLifecyclePolicy"] == POLICY
+    policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
+    assert hooked.describe()["InstanceLifecyclePolicy"] == policy
 
 
 @pytest.mark.parametrize("call", ["beat", "let_go"])
@@ -103,20 +85,13 @@ def test_calls_about_an_action_that_there_is_not_are_refused(hooked, call):
     assert hooked.states() == {instance.id: "InService"}
 
 
-@pytest.mark.parametrize(
-    ("method", "item", "headers", "status"),
-    [
-        ("PUT", "api/token", {}, 400),  # a token without a time
-        ("GET", STATE, {}, 401),
-        ("GET", STATE, {"X-aws-ec2-metadata-token": "made up"}, 401),
-    ],
-)
-def test_the_metadata_needs_a_token(hooked, method, item, headers, status):
-    address = f"{metadata.url(hooked.endpoint_url, hooked.resize(1)[0])}/latest/{item}"
+def test_the_metadata_needs_a_token(hooked):
+    (id_,) = hooked.resize(1)
+    item = "latest/meta-data/autoscaling/target-lifecycle-state"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(address, method=method, headers=headers))
+        urllib.request.urlopen(f"{metadata.url(hooked.endpoint_url, id_)}/{item}")
     with refused.value:
-        assert refused.value.code == status
+        assert refused.value.code == 401
 
 
 def test_an_instance_of_no_group_and_a_silent_service_count_as_staying(hooked):
@@ -124,40 +99,10 @@ def test_an_instance_of_no_group_and_a_silent_service_count_as_staying(hooked):
     assert not Instance("i-0", "any", HOOK, hooked.client, "http://127.0.0.1:9").is_leaving()
 
 
-def statuses(academy):
-    return [status for (status,) in academy.sql("SELECT status FROM video_video ORDER BY id")]
-
-
 @pytest.fixture
 def draining(stage, hooked):
     """Makes a worker on an instance of the group ``hooked``."""
     return lambda instance: stage.worker(instance.id, kind=DrainingWorker, instance=instance)
-
-
-def test_a_worker_finishes_its_video_receives_no_other_and_lets_its_instance_go(
-    academy, stage, hooked, draining
-):
-    for _ in range(2):
-        stage.upload()
-    _, leaving = hooked.busy(2)
-    worker = draining(leaving)
-    job = worker.receive()
-    since = worker.begin(job)
-    hooked.resize(1)
-
-    worker.beat(job)
-    worker.beat(job)  # not due yet
-    assert [event["event"] for event in stage.record.told if "action" in event["event"]] == ["actionBeat"]
-    assert worker.receive() is None
-    assert hooked.states()[leaving.id] == "Terminating:Wait"
-    assert statuses(academy) == ["PROCESSING", "UPLOADED"]
-
-    worker.complete(job, since)
-    run_to_its_end(worker)
-
-    assert leaving.id not in hooked.states()
-    assert statuses(academy) == ["READY", "UPLOADED"]
-    assert len(stage.queue.bodies()) == 1, "the other message is left to others"
 
 
 def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(stage, hooked, draining):
@@ -179,6 +124,31 @@ def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, drainin
     assert not hooked.states()
 
 
+@pytest.fixture
+def process(postgres, valkey, hooked, tmp_path):
+    """Starts a worker as a process on an instance of the group; it takes its messages from a queue."""
+    started = []
+
+    def start(id_, queue_url):
+        Stack(
+            endpoint_url=hooked.endpoint_url,
+            region=REGION,
+            postgres_dsn=postgres.dsn,
+            redis_url=valkey.url,
+            queue_url=queue_url,
+            auto_scaling_group=hooked.name,
+            **dict.fromkeys(["state_machine_arn", "dlq_url", "metric_namespace", "functions"]),
+        ).save(tmp_path)
+        options = [f"--home={tmp_path}", f"--instance={id_}", "--encode-s=1000", "--time-scale=0.01"]
+        command = [sys.executable, "-m", "dev.local.worker", *options]
+        started.append(Child("worker", command, log=tmp_path / "worker.log", env=os.environ, cwd=ROOT))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.stop(signal.SIGKILL)
+
+
 def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(academy, bench, hooked, process):
     """It is chosen during the first of two videos. Signals cut it off from Redis, and connect it again."""
     url = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
@@ -186,14 +156,14 @@ def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(academy, b
         body = json.dumps({"video_id": video, "tenant_id": 1, "attempt": 1})
         bench.clients.sqs.send_message(QueueUrl=url, MessageBody=body)
     (id_,) = hooked.resize(1)
-    on_emulator = {"endpoint_url": hooked.endpoint_url, "queue_url": url, "group": hooked.name}
-    worker = process(id_, **on_emulator, instance=id_, encode_s=10_000, time_scale=0.001)
+    worker = process(id_, url)
     worker.wait_ready(lambda: '"beat"' in worker.log.read_text())
     for number, event in ((signal.SIGUSR1, '"beatFailed"'), (signal.SIGUSR2, '"beat"')):
         told = len(worker.log.read_text())
         worker.send(number)
         bench.until(lambda told=told, event=event: event in worker.log.read_text()[told:])
     hooked.resize(0)
-    bench.until(lambda: not worker.running, limit_s=30)
-    assert statuses(academy) == ["READY", "UPLOADED"]
+    bench.until(lambda: not worker.running, limit_s=60)
+    assert academy.sql("SELECT status FROM video_video ORDER BY id") == [("READY",), ("UPLOADED",)]
+    assert '"actionBeat"' in worker.log.read_text()
     assert not hooked.states()

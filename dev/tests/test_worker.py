@@ -6,9 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from dev.local.worker import Pace
-
-NOWHERE = "127.0.0.1:9"
+from dev.local.worker import Pace, UnreachableError
 
 
 @pytest.fixture
@@ -202,14 +200,11 @@ def test_they_go_on_encoding_after_a_retry_and_write_nothing_if_they_end_soon(ac
     assert academy.state(waiting)[0] == "UPLOADED"
 
 
-@pytest.mark.parametrize(
-    "gone", [{"dsn": f"postgresql://postgres@{NOWHERE}/academy"}, {"endpoint_url": f"http://{NOWHERE}"}]
-)
-def test_it_ends_when_a_server_is_gone_for_longer_than_its_patience(bench, process, gone, monkeypatch):
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of boto3, whose retries take seconds
-    url = bench.clients.sqs.create_queue(QueueName=bench.name())["QueueUrl"]
-    bench.clients.sqs.send_message(QueueUrl=url, MessageBody='{"video_id": 1, "tenant_id": 1, "attempt": 1}')
-    places = {"endpoint_url": bench.emulator.endpoint_url, "queue_url": url} | gone
-    worker = process(**places, patience_s="0.2", time_scale="0.05")
-    bench.until(lambda: not worker.running)
-    assert worker.log.read_text().splitlines()[-1].startswith("w gives up after ")
+def test_it_gives_up_when_a_server_is_gone_for_a_minute(stage, waiting):
+    worker = stage.worker("w", dsn="postgresql://postgres@127.0.0.1:9/academy")
+    job = worker.receive()
+    with pytest.raises(UnreachableError, match=r"w gives up after 6\d"):
+        worker.claim(job)
+    stage.queue.away = True
+    with pytest.raises(UnreachableError, match=r"another gives up after 6\d"):
+        stage.worker("another").run()

@@ -16,7 +16,8 @@ Differences that are not corrected; avoid them, or test elsewhere:
 - When a function returns a string that contains JSON, the Task's result is the parsed value.
 - A module that can't be imported gives a ``RuntimeError``; on AWS, a ``Runtime.ImportModuleError``.
 - GetMetricData without ScanBy returns ascending times; on AWS, descending.
-- A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy.
+- A lifecycle action never times out, so nothing comes of a group's instance lifecycle policy. An instance on which a
+  worker runs has such an action, whatever the group's hooks; protection from scale-in is ignored.
 - CloudFormation deletes a group at once, with its instances.
 - The cause of a States.Timeout has a text, and a Fail without an Error has the error States.Fail.
 - Any desired capacity is accepted, also outside the group's bounds.
@@ -30,8 +31,6 @@ Differences that are not corrected; avoid them, or test elsewhere:
 """
 
 import importlib.metadata
-
-from ministack.services import scheduler
 
 from dev.local.corrections import (
     auto_scaling,
@@ -70,5 +69,3 @@ def apply() -> None:
     permissions.map_batch_actions()
     permissions.treat_requests_as_encrypted()
     permissions.provide_metric_namespace()
-    # EventBridge Scheduler invokes a target within the minute it is due; ministack checks every 10 seconds.
-    scheduler._SCHEDULE_TICK_INTERVAL = 1

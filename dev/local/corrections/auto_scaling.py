@@ -8,31 +8,28 @@ from ministack.services import autoscaling
 
 from dev.local.metadata import RUNS_A_WORKER
 
-_TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 _WAITING = "Terminating:Wait"
 _ON_ABANDON = "InstanceLifecyclePolicy.RetentionTriggers.TerminateHookAbandon"
 
 
 def drain_instances() -> None:
-    """End instances as a group does: protected ones not at all, the others after their lifecycle hook.
+    """Let an instance on which a worker runs wait for the end of its lifecycle action.
 
     On AWS an instance that a scale-in chooses waits in ``Terminating:Wait`` while the group has a hook for
     terminations, those by SetDesiredCapacity among them, and no longer counts towards the desired capacity
-    ("Amazon EC2 Auto Scaling lifecycle hooks"). A protected instance is not chosen; the desired capacity still
-    drops ("Use instance scale-in protection"). Ministack ends any instance at once.
+    ("Amazon EC2 Auto Scaling lifecycle hooks"). Ministack ends any instance at once.
 
-    An instance on which no worker runs (`dev.local.metadata`) ends at once, as if an idle worker had completed
-    the action in no time.
+    Every group is taken for one that has such a hook. An instance on which no worker runs (`dev.local.metadata`)
+    ends at once, as if an idle worker had completed the action in no time.
     """
     launch = autoscaling._reconcile_instances
 
     def reconcile_instances(group: dict[str, Any]) -> None:
         ending = [one for one in group["Instances"] if one["LifecycleState"] == _WAITING]
         staying = [one for one in group["Instances"] if one["LifecycleState"] != _WAITING]
-        unprotected = [one for one in staying if not one["ProtectedFromScaleIn"]]
-        for chosen in unprotected[::-1][: max(0, len(staying) - group["DesiredCapacity"])]:
-            staying.remove(chosen)
-            if chosen.get(RUNS_A_WORKER) and _has_termination_hook(group["AutoScalingGroupName"]):
+        while len(staying) > group["DesiredCapacity"]:
+            chosen = staying.pop()
+            if chosen.get(RUNS_A_WORKER):
                 chosen["LifecycleState"] = _WAITING
                 ending.append(chosen)
         group["Instances"] = staying
@@ -83,22 +80,15 @@ def keep_the_lifecycle_policy() -> None:
         status, headers, body = describe(parameters)
         for name, group in autoscaling._asgs.items():
             if kept := group.get(_ON_ABANDON):
-                policy = f"<TerminateHookAbandon>{kept}</TerminateHookAbandon>"
-                for element in ("RetentionTriggers", "InstanceLifecyclePolicy"):
-                    policy = f"<{element}>{policy}</{element}>"
+                triggers = f"<TerminateHookAbandon>{kept}</TerminateHookAbandon>"
+                policy = f"<RetentionTriggers>{triggers}</RetentionTriggers>"
+                policy = f"<InstanceLifecyclePolicy>{policy}</InstanceLifecyclePolicy>"
                 shown = f"<AutoScalingGroupName>{name}</AutoScalingGroupName>"
                 body = body.replace(shown.encode(), (shown + policy).encode())
         return status, headers, body
 
     autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = create_group
     autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe_groups
-
-
-def _has_termination_hook(name: str) -> bool:
-    return any(
-        hook["AutoScalingGroupName"] == name and hook["LifecycleTransition"] == _TERMINATING
-        for hook in autoscaling._hooks.values()
-    )
 
 
 def _action(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -108,8 +98,7 @@ def _action(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] 
         for part in ("AutoScalingGroupName", "LifecycleHookName", "InstanceId")
     )
     group = autoscaling._asgs.get(name, {"Instances": []})
-    transition = autoscaling._hooks.get(f"{name}/{hook}", {}).get("LifecycleTransition")
-    for one in group["Instances"] if transition == _TERMINATING else []:
+    for one in group["Instances"] if f"{name}/{hook}" in autoscaling._hooks else []:
         if (one["InstanceId"], one["LifecycleState"]) == (instance, _WAITING):
             return group, one
     return group, None

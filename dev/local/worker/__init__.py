@@ -1,12 +1,10 @@
 """A stand-in for the platform's transcode workers, for the demo and the tests.
 
-It encodes nothing: as an object (`Worker`), as a process (`WorkerProcess`) and as a command
-(``python -m dev.local.worker``).
+It encodes nothing: as an object (`Worker`) and as a command (``python -m dev.local.worker``).
 """
 
 from dev.local.worker.contract import UnreachableError, Worker
 from dev.local.worker.draining import DrainingWorker, Instance
-from dev.local.worker.process import WorkerProcess
 from dev.local.worker.records import Job, Manner, Pace
 
 __all__ = [
@@ -17,5 +15,4 @@ __all__ = [
     "Pace",
     "UnreachableError",
     "Worker",
-    "WorkerProcess",
 ]

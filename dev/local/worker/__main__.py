@@ -1,22 +1,20 @@
-"""``python -m dev.local.worker`` runs one worker and prints each step as a line of JSON.
+"""``python -m dev.local.worker`` runs one worker of the running local stack, and prints each step as a line of JSON.
 
-By default it works for the running local stack. SIGUSR1 cuts it off from Redis, SIGUSR2 undoes that. It ends
-by itself when PostgreSQL or SQS can't be reached for a while.
+SIGUSR1 cuts it off from Redis, SIGUSR2 undoes that. It ends by itself when PostgreSQL or SQS can't be reached for a
+minute.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 from dev.local import metadata
-from dev.local.stack import Clients, NoStack, Stack
+from dev.local.stack import HOME, NoStack, Stack
 from dev.local.worker import DrainingWorker, Instance, Manner, Pace, UnreachableError, Worker
-
-_PLACES = ("dsn", "redis_url", "queue_url", "endpoint_url", "region")
 
 
 def _print(event: dict[str, Any]) -> None:
@@ -30,39 +28,31 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--name", default=f"worker-{os.getpid()}", help="its name in leased_by")
-    for place in _PLACES:
-        add(f"--{place.replace('_', '-')}", help="by default that of the running stack")
-    for time in dataclasses.fields(Pace):
-        meaning = f"{time.metadata['help']} ({time.default:,g})"
-        add(f"--{time.name.replace('_', '-')}", type=float, default=time.default, help=meaning)
+    add("--home", type=Path, default=HOME, help="folder of the stack's stack.json")
+    add("--encode-s", type=float, default=60, help="seconds that a video takes (60)")
+    add("--time-scale", type=float, default=1, help="real seconds per second of the contract (1)")
     add("--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/records.py")
     add("--fenced", action="store_true", help="write a result only for a video that it still holds")
-    add("--failing-share", type=float, default=0.0, help="share of the videos that fail (0)")
-    add("--patience-s", type=float, default=60, help="seconds without a server before it ends (60)")
-    add("--max-jobs", type=int, help="end after so many messages")
     add("--instance", help="id of the emulator's instance that it runs on")
-    add("--group", help="the instance's group; by default that of the running stack")
     return parser.parse_args()
 
 
-def _worker(given: argparse.Namespace) -> Worker:
-    """Make the worker; what isn't given is taken from the running stack."""
-    places = {name: value for name in (*_PLACES, "group") if (value := getattr(given, name))}
-    if not places.keys() >= set(_PLACES):
-        stack = Stack.load()
-        places = {**vars(stack), "dsn": stack.postgres_dsn, "group": stack.auto_scaling_group, **places}
-    clients = Clients(places["endpoint_url"], places["region"])
+def _worker(given: argparse.Namespace, stack: Stack) -> Worker:
     settings: dict[str, Any] = {
-        "sqs": clients.sqs,
-        **{name: places[name] for name in ("dsn", "redis_url", "queue_url")},
-        **{name: getattr(given, name) for name in ("manner", "fenced", "failing_share", "patience_s")},
-        "pace": Pace(**{time.name: getattr(given, time.name) for time in dataclasses.fields(Pace)}),
+        "sqs": stack.clients.sqs,
+        "queue_url": stack.queue_url,
+        "dsn": stack.postgres_dsn,
+        "redis_url": stack.redis_url,
+        "pace": Pace(time_scale=given.time_scale, encode_s=given.encode_s),
+        "manner": given.manner,
+        "fenced": given.fenced,
         "tell": _print,
     }
     if given.instance is None:
         return Worker(given.name, **settings)
-    address = metadata.url(places["endpoint_url"], given.instance)
-    instance = Instance(given.instance, places["group"], "finish-encode", clients.autoscaling, address)
+    address = metadata.url(stack.endpoint_url, given.instance)
+    group, scaling = stack.auto_scaling_group, stack.clients.autoscaling
+    instance = Instance(given.instance, group, "finish-encode", scaling, address)
     return DrainingWorker(given.name, instance=instance, **settings)
 
 
@@ -70,7 +60,7 @@ def main() -> int:
     """Run one worker until SIGTERM or SIGINT, after which it finishes its video."""
     given = _parse()
     try:
-        worker = _worker(given)
+        worker = _worker(given, Stack.load(given.home))
     except NoStack as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -79,7 +69,7 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, lambda *_: setattr(worker, "cut_off", True))
     signal.signal(signal.SIGUSR2, lambda *_: setattr(worker, "cut_off", False))
     try:
-        worker.run(max_jobs=given.max_jobs)
+        worker.run()
     except UnreachableError as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -30,6 +30,7 @@ _LIVES_MS = 60_000  # so long at least a heartbeat, whatever the time scale (doc
 _LOCK_S, _RENEW_LOCK_EVERY_S = 14_400, 300
 _HOLD_EVERY_S, _HOLD_FOR_S, _GIVE_BACK_FOR_S = 90, 900, 60
 _REQUEST_ID_CHARACTERS = 8
+_PATIENCE_S = 60
 
 
 class UnreachableError(RuntimeError):
@@ -40,8 +41,8 @@ class UnreachableError(RuntimeError):
 class Worker:
     """One worker: receives a message, claims its video, sends heartbeats while it encodes, writes the result.
 
-    Each step can be called alone. What needs PostgreSQL is tried again while that can't be reached; after
-    ``patience_s``, or after `stop`, it raises `UnreachableError`.
+    Each step can be called alone. What needs PostgreSQL is tried again while that can't be reached; after a minute, or
+    after `stop`, it raises `UnreachableError`.
 
     After every step ``tell`` gets a record: ``at`` (seconds since the epoch), ``worker``, ``event`` and, if there is
     one, ``video`` and ``message``.
@@ -60,7 +61,6 @@ class Worker:
     fenced: bool = False  # write the result only if the video is still its own, as the contract recommends
     failing_share: float = 0.0  # share of the encoded videos that fail, 0 to 1
     seed: int | None = None  # for the choice of those
-    patience_s: float = 60  # real seconds without PostgreSQL or SQS after which it gives up
     now: Callable[[], float] = time.time  # returns seconds since the epoch
     sleep: Callable[[float], object] = time.sleep
     tell: Callable[[dict[str, Any]], object] = lambda _event: None
@@ -134,8 +134,7 @@ class Worker:
 
     def beat(self, job: Job, *, progress: bool = False) -> bool:
         """Write the heartbeat of the video, as a thread or a progress record does; return whether Redis took it."""
-        ttl_s = _PROGRESS_TTL_S if progress else self.pace.beat_ttl_s
-        ttl_ms = max(_LIVES_MS, self.pace.real_ms(ttl_s))
+        ttl_ms = max(_LIVES_MS, self.pace.real_ms(_PROGRESS_TTL_S)) if progress else _LIVES_MS
         written = self._ask_redis("SET", job.key("heartbeat"), "1", "PX", ttl_ms)
         self._record("beat" if written else "beatFailed", job)
         return written
@@ -273,7 +272,7 @@ class Worker:
                 return attempt()
             except (*FAILURES, *rows.FAILURES) as exc:
                 failing_s = self.now() - began_s
-                if self._stopping or failing_s > self.patience_s:
+                if self._stopping or failing_s > _PATIENCE_S:
                     cause = " ".join(str(exc).split())
                     raise UnreachableError(f"{self.name} gives up after {failing_s:.1f} s: {cause}") from exc
                 self.sleep(self.pace.time_scale)

@@ -1,6 +1,6 @@
 """A worker's times and manners, and a received message."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Manner = Literal["contract", "fast", "older"]
@@ -22,13 +22,12 @@ encodes, and deletes it at the end. Without the lock it gives the message back; 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The times of the contract, and their scale; the command has them as options."""
+    """The times of the contract, in its seconds."""
 
-    time_scale: float = field(default=1.0, metadata={"help": "real seconds per second of the contract"})
-    lease_s: float = field(default=14_400, metadata={"help": "seconds that a lease lasts"})
-    beat_every_s: float = field(default=20, metadata={"help": "seconds between heartbeats"})
-    beat_ttl_s: float = field(default=60, metadata={"help": "seconds that a heartbeat lives, 60 or more"})
-    encode_s: float = field(default=60, metadata={"help": "seconds that a video takes"})
+    time_scale: float = 1  # real seconds per second of the contract
+    lease_s: float = 14_400  # how long a lease lasts
+    beat_every_s: float = 20  # between heartbeats
+    encode_s: float = 60  # how long a video takes
 
     def real_s(self, seconds: float) -> float:
         """Return how long a time of the contract really is."""
