@@ -70,20 +70,15 @@ class Emulator(Server):
         return Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
 
     def _answers(self) -> bool:
-        return healthy(self.endpoint_url)
+        health = f"{self.endpoint_url}/_ministack/health"
+        with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=30):
+            return True
+        return False
 
     def stop(self) -> None:
         """End the emulator and its Lambda workers, and remove its files; harmless if it has ended."""
         super().stop()
         remove_folder(self._folder / "tmp")
-
-
-def healthy(endpoint_url: str) -> bool:
-    """Return whether an emulator answers at ``endpoint_url``."""
-    health = f"{endpoint_url}/_ministack/health"
-    with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=30):
-        return True
-    return False
 
 
 def main() -> None:

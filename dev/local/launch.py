@@ -84,8 +84,6 @@ def start(
     postgres = Postgres(scratch / "postgres", logs=logs)
     valkey = Valkey(scratch / "valkey", logs=logs)
     emulator = Emulator(scratch / "emulator", auth=auth, wait_scale=wait_scale, logs=logs)
-    for server in (postgres, valkey, emulator):
-        crew.callback(server.stop)
 
     # Synthesis and the start of the servers overlap: each takes seconds.
     cdk = CdkRunner(STAGE, scratch=scratch, logs=logs, endpoint_url=emulator.endpoint_url)
@@ -96,9 +94,10 @@ def start(
     }
     synth = cdk.synthesize(merge(servers, overrides))
     crew.callback(synth.stop, signal.SIGKILL)
-    emulator.launch()
-    valkey.launch()
-    postgres.start()
+    for server in (emulator, valkey, postgres):
+        server.launch()
+        crew.callback(server.stop)
+    postgres.wait_ready()
     create_schema(postgres.dsn)
     progress(f"PostgreSQL  {postgres.dsn}")
     valkey.wait_ready()

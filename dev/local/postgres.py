@@ -42,11 +42,7 @@ class Postgres(Server):
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/{DATABASE}"
         self._package = package
         self._data = self._folder / "data"
-        self._user: int | None = None
-        self._group: int | None = None
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            self._user, self._group = nobody.pw_uid, nobody.pw_gid
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
     def wait_ready(self) -> None:
         """Return once connections are accepted; create the database at the first start.
@@ -66,8 +62,8 @@ class Postgres(Server):
         binaries = self._binaries()
         if not (self._data / "PG_VERSION").exists():
             self._data.mkdir(mode=0o700, exist_ok=True)
-            if self._user is not None and self._group is not None:
-                os.chown(self._data, self._user, self._group)
+            if self._user:
+                os.chown(self._data, self._user.pw_uid, self._user.pw_gid)
             options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
             self._start("initdb", [binaries / "initdb", "-D", self._data, *options]).wait_done()
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server: it could say "ready"
@@ -82,7 +78,6 @@ class Postgres(Server):
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             cwd=self._data,
             user=self._user,
-            group=self._group,
             awaited=True,
         )
 
@@ -98,7 +93,7 @@ class Postgres(Server):
         if package is None or package.origin is None:
             raise ChildFailed(f"the package {self._package.replace('_', '-')} is not installed")
         installed = Path(package.origin).parent
-        if self._user is None or _reachable(installed):
+        if not self._user or _reachable(installed):
             return installed / "pginstall/bin"
         if not _reachable(self._folder):
             raise ChildFailed(

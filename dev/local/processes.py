@@ -6,6 +6,7 @@ watchdog ends them when the program ends without having stopped them.
 
 import abc
 import contextlib
+import pwd
 import secrets
 import signal
 import socket
@@ -31,28 +32,19 @@ def free_port() -> int:
 
     It is below the range of outgoing connections, one of which could take it before the server does.
     """
-    while True:
+    port = 0
+    while not port or not _is_free(port):
         port = 20_000 + secrets.randbelow(12_000)  # not from `random`, which a test may have seeded
-        with contextlib.suppress(ChildFailed):
-            require_free_port(port, name="Nobody")
-            return port
+    return port
 
 
-def require_free_port(port: int, *, name: str) -> None:
-    """Check that nothing listens on a port of the loopback interface.
-
-    Raises:
-        ChildFailed: it is in use; the message names the port and ``name``, the server that needs it.
-    """
-    with socket.socket() as probe:
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as probe:
         # As the servers do: a port whose last connections are still closing counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as exc:
-            raise ChildFailed(
-                f"{name} can't use port {port} of 127.0.0.1: another process uses it ({exc.strerror})"
-            ) from exc
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 class Child:
@@ -66,11 +58,10 @@ class Child:
         log: Path,
         env: Mapping[str, str],
         cwd: Path,
-        user: int | None = None,
-        group: int | None = None,
+        user: pwd.struct_passwd | None = None,
         awaited: bool = False,
     ) -> None:
-        """Start ``command``, as ``user`` and ``group`` if given.
+        """Start ``command``, as ``user`` if given.
 
         If this program ends first, the watchdog kills the process; one that is ``awaited`` can shut down before.
 
@@ -90,9 +81,9 @@ class Child:
                     stderr=output,
                     process_group=watchdog.group,
                     pass_fds=[watchdog.awaited] if awaited else [],
-                    user=user,
-                    group=group,
-                    extra_groups=None if user is None else [],
+                    user=user and user.pw_uid,
+                    group=user and user.pw_gid,
+                    extra_groups=user and [],
                 )
         except OSError as exc:
             raise ChildFailed(f"{name} can't be started: {exc}") from exc
@@ -166,24 +157,13 @@ class Server(abc.ABC):
     log_name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     kill_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    child: Child  # once it was launched
 
     def __init__(self, folder: Path, *, logs: Path | None = None) -> None:
         """Prepare a server that works in ``folder``, on a free port that it keeps over restarts."""
         self.port = free_port()
         self._folder = folder.absolute()
         self._log = (logs or folder).absolute() / self.log_name
-        self._child: Child | None = None
-
-    @property
-    def child(self) -> Child:
-        """The process of the server.
-
-        Raises:
-            ChildFailed: it has not been started.
-        """
-        if self._child is None:
-            raise ChildFailed(f"{self.name} has not been started")
-        return self._child
 
     @abc.abstractmethod
     def _run(self) -> Child:
@@ -199,9 +179,10 @@ class Server(abc.ABC):
         Raises:
             ChildFailed: the port is in use.
         """
-        require_free_port(self.port, name=self.name)
+        if not _is_free(self.port):
+            raise ChildFailed(f"{self.name} can't use port {self.port} of 127.0.0.1: another process uses it")
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._child = self._run()
+        self.child = self._run()
 
     def wait_ready(self) -> None:
         """Return once requests are answered.
@@ -219,8 +200,7 @@ class Server(abc.ABC):
 
     def stop(self) -> None:
         """Shut the server down, paused or not; harmless if it has ended."""
-        if self._child is not None:
-            self._child.stop(self.stop_signal)
+        self.child.stop(self.stop_signal)
 
     def kill(self) -> None:
         """End the server at once, as a crash does."""
