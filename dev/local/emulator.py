@@ -1,8 +1,6 @@
 """The AWS emulator: ministack in a process of its own, with `corrections`, `redrive` and `metadata`.
 
-``python -m dev.local.emulator`` serves until SIGTERM or SIGINT. It reads these variables and no others:
-GATEWAY_PORT (default 4566), AUTH ("true" enforces the roles of Lambda functions), SFN_WAIT_SCALE (default 1,
-a factor for Step Functions' waits and retry intervals), LOG_LEVEL and STATE_DIR.
+``python -m dev.local.emulator`` serves until SIGTERM or SIGINT, with the environment that `Emulator` gives it.
 """
 
 import asyncio
@@ -24,14 +22,8 @@ REGION = "eu-central-2"
 ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "test"}
 
-_SETTINGS = ("GATEWAY_PORT", "AUTH", "SFN_WAIT_SCALE", "LOG_LEVEL", "STATE_DIR")
-_MACHINE = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
-# Without these, two emulators would listen on the same fixed ports, which this project doesn't use; and queue
-# URLs would contain localhost, which may resolve to another address.
-_FIXED = {
-    **{"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "MINISTACK_HOST": "127.0.0.1"},
-    **{"MINISTACK_REGION": REGION, "TZ": ":UTC"},  # Lambda's
-}
+_MACHINE = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+"""What the emulator sees of this program's environment; functions see the emulator's."""
 
 
 class Emulator(Server):
@@ -59,15 +51,20 @@ class Emulator(Server):
             "AUTH": str(auth).lower(),
             "SFN_WAIT_SCALE": str(wait_scale),
             "LOG_LEVEL": "INFO",
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_HOST": "127.0.0.1",  # in the URLs of queues; localhost may resolve to another address
+            "SFTP_ENABLED": "0",  # this and the next would listen on ports that two emulators can't share
+            "IOT_MTLS_ENABLED": "0",
             "TMPDIR": str(self._folder / "tmp"),
             "STATE_DIR": str(self._folder / "tmp" / "state"),
+            "TZ": ":UTC",  # Lambda's
         }
 
     def _run(self) -> Child:
         (self._folder / "tmp").mkdir(exist_ok=True)
         env = {name: os.environ[name] for name in _MACHINE if name in os.environ} | self._settings
         command = [sys.executable, "-m", "dev.local.emulator"]
-        return Child("The emulator", command, log=self._log, env=env, cwd=ROOT)
+        return Child(self.name, command, log=self._log, env=env, cwd=ROOT)
 
     def _answers(self) -> bool:
         health = f"{self.endpoint_url}/_ministack/health"
@@ -83,10 +80,6 @@ class Emulator(Server):
 
 def main() -> None:
     """Serve on the loopback interface until SIGTERM or SIGINT."""
-    given = {name: os.environ[name] for name in (*_MACHINE, *_SETTINGS) if name in os.environ}
-    os.environ.clear()
-    os.environ.update(given | _FIXED)
-
     # Ministack reads its settings from the environment when it is imported.
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -98,10 +91,10 @@ def main() -> None:
     corrections.apply()
     redrive.install()
     config = Config()
-    config.bind = [f"127.0.0.1:{os.environ.get('GATEWAY_PORT', '4566')}"]
+    config.bind = [f"127.0.0.1:{os.environ['GATEWAY_PORT']}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 0.2
-    config.loglevel = os.environ.get("LOG_LEVEL", "INFO")
+    config.loglevel = os.environ["LOG_LEVEL"]
 
     async def wait_for_signal() -> None:
         received = asyncio.Event()

@@ -49,10 +49,9 @@ class Clients:
     ssm: "SSMClient"
     stepfunctions: "SFNClient"
 
-    def __init__(self, endpoint_url: str, region: str = REGION) -> None:
+    def __init__(self, endpoint_url: str) -> None:
         """Prepare clients for ``endpoint_url``; no request is sent."""
         self._endpoint_url = endpoint_url
-        self._region = region
 
     @cached_property
     def _session(self) -> "boto3.Session":
@@ -62,7 +61,7 @@ class Clients:
 
     def of(self, service: Any) -> Any:  # noqa: ANN401 - boto3 types clients by literal names
         """Make a client for any service, named as in boto3."""
-        return self._session.client(service, region_name=self._region, endpoint_url=self._endpoint_url)
+        return self._session.client(service, region_name=REGION, endpoint_url=self._endpoint_url)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - see the declarations above
         """Make the client of a service that was not used yet."""
@@ -110,7 +109,7 @@ class Stack:
     @cached_property
     def clients(self) -> Clients:
         """Clients for this stack's emulator."""
-        return Clients(self.endpoint_url, self.region)
+        return Clients(self.endpoint_url)
 
     @property
     def environment(self) -> dict[str, str]:

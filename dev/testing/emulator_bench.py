@@ -50,10 +50,11 @@ class Bench:
         answer = self.clients.functions.invoke(FunctionName=function, Payload=json.dumps(payload or {}))
         return answer.get("FunctionError"), json.loads(answer["Payload"].read())
 
-    def machine(self, states, **settings):
+    def machine(self, states):
         """Make a JSONata state machine that starts at the first of ``states``; return its ARN."""
+        definition = {"QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states}
         return self.clients.stepfunctions.create_state_machine(
-            name=self.name(), definition=self.definition(states, **settings), roleArn=ROLE
+            name=self.name(), definition=json.dumps(definition), roleArn=ROLE
         )["stateMachineArn"]
 
     def start(self, machine, given=None):
@@ -74,12 +75,6 @@ class Bench:
 
     def redrive(self, execution):
         self.clients.stepfunctions.redrive_execution(executionArn=execution)
-
-    @staticmethod
-    def definition(states, **settings):
-        return json.dumps(
-            {"QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states, **settings}
-        )
 
     @staticmethod
     def task(function, then=None, payload="{% $states.input %}", **settings):

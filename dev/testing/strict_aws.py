@@ -65,9 +65,18 @@ class StrictAws:
         """Forget every metric and every fault."""
         self.__init__()  # type: ignore[misc]
 
-    def put(self, namespace: str, data: list[dict[str, Any]]) -> None:
+    def put(self, namespace: str, metric_data: list[dict[str, Any]]) -> None:
         """PutMetricData."""
-        _put(self, namespace, data)
+        _maybe_fail(self.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
+        if not namespace or namespace.startswith(("AWS/", ":")):
+            raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
+        for datum in metric_data:
+            value = float(datum["Value"])
+            if not math.isfinite(value):
+                raise cloudwatch_errors.InvalidParameterValue(f"The value {value} is invalid.")
+            series = (namespace, datum["MetricName"], _dimensions(datum), datum.get("Unit", "None"))
+            minute = _utc(datum.get("Timestamp") or datetime.now(UTC)).replace(second=0, microsecond=0)
+            self.points.setdefault(series, []).append((minute, value, False))
 
     def settle(self) -> None:
         """Let everything that was put so far be read: on AWS that takes seconds or minutes."""
@@ -96,12 +105,12 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
         config: moto's; `STEP_FUNCTIONS_AND_LAMBDA` for a test that runs state machines.
     """
     aws = StrictAws()
-    put, get = partialmethod(_put_metric_data, aws), partialmethod(_get_metric_data, aws)
+    get = partialmethod(_get_metric_data, aws)
     resize = partialmethod(_set_desired_capacity, aws, AutoScalingResponse.set_desired_capacity)
     send = partialmethod(_send_message_batch, aws, SQSBackend.send_message_batch)
     refreshes = partialmethod(_describe_instance_refreshes, aws)
     with (
-        patch.object(CloudWatchBackend, "put_metric_data", put),
+        patch.object(CloudWatchBackend, "put_metric_data", lambda _backend, *given: aws.put(*given)),
         patch.object(CloudWatchResponse, "get_metric_data", get),
         patch.object(AutoScalingResponse, "set_desired_capacity", resize),
         patch.object(AutoScalingResponse, "describe_instance_refreshes", refreshes, create=True),
@@ -112,25 +121,6 @@ def strict_aws(config: dict[str, Any] | None = None) -> Iterator[StrictAws]:
 
 
 # The calls that are replaced, as methods of moto's classes
-
-
-def _put_metric_data(
-    _backend: CloudWatchBackend, aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]
-) -> None:
-    aws.put(namespace, metric_data)
-
-
-def _put(aws: StrictAws, namespace: str, metric_data: list[dict[str, Any]]) -> None:
-    _maybe_fail(aws.cloudwatch_fault, cloudwatch_errors.CloudWatchException)
-    if not namespace or namespace.startswith(("AWS/", ":")):
-        raise cloudwatch_errors.InvalidParameterValue(f"The value {namespace} for Namespace is invalid.")
-    for datum in metric_data:
-        value = float(datum["Value"])
-        if not math.isfinite(value):
-            raise cloudwatch_errors.InvalidParameterValue(f"The value {value} is invalid.")
-        series = (namespace, datum["MetricName"], _dimensions(datum), datum.get("Unit", "None"))
-        minute = _utc(datum.get("Timestamp") or datetime.now(UTC)).replace(second=0, microsecond=0)
-        aws.points.setdefault(series, []).append((minute, value, False))
 
 
 def _maxima(
