@@ -7,9 +7,9 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
-from botocore.exceptions import ClientError
 
 from dev.local import metadata
 from dev.local.emulator import REGION
@@ -37,11 +37,10 @@ class Group:
         return list(self.states())
 
     def states(self):
-        return {one["InstanceId"]: one["LifecycleState"] for one in self.describe()["Instances"]}
-
-    def describe(self):
         shown = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
-        return shown["AutoScalingGroups"][0]
+        return {
+            one["InstanceId"]: one["LifecycleState"] for one in shown["AutoScalingGroups"][0]["Instances"]
+        }
 
     def instance(self, id_):
         return Instance(id_, self.name, HOOK, self.client, metadata.url(self.endpoint_url, id_))
@@ -58,7 +57,7 @@ def hooked(bench):
     return Group(bench)
 
 
-def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_to_two_to_none(hooked):
+def test_busy_instances_wait_when_the_desired_capacity_goes_from_two_to_one_to_two_to_none(hooked):
     hooked.busy(2)
     shown = []
     for desired in (1, 2, 0):
@@ -69,20 +68,6 @@ def test_how_busy_instances_end_when_the_desired_capacity_goes_from_two_to_one_t
         "InService InService Waiting",
         "Waiting Waiting",  # no worker ran on the new one
     ]
-
-
-def test_a_group_shows_its_instance_lifecycle_policy(hooked):
-    policy = {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}
-    assert hooked.describe()["InstanceLifecyclePolicy"] == policy
-
-
-@pytest.mark.parametrize("call", ["beat", "let_go"])
-def test_calls_about_an_action_that_there_is_not_are_refused(hooked, call):
-    (instance,) = hooked.busy(1)
-    with pytest.raises(ClientError, match="No active Lifecycle Action") as refused:
-        getattr(instance, call)()
-    assert refused.value.response["Error"]["Code"] == "ValidationError"
-    assert hooked.states() == {instance.id: "InService"}
 
 
 def test_the_metadata_needs_a_token(hooked):
@@ -127,26 +112,25 @@ def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, drainin
 @pytest.fixture
 def process(postgres, valkey, hooked, tmp_path):
     """Starts a worker as a process on an instance of the group; it takes its messages from a queue."""
-    started = []
+    with ExitStack() as ends:
 
-    def start(id_, queue_url):
-        Stack(
-            endpoint_url=hooked.endpoint_url,
-            region=REGION,
-            postgres_dsn=postgres.dsn,
-            redis_url=valkey.url,
-            queue_url=queue_url,
-            auto_scaling_group=hooked.name,
-            **dict.fromkeys(["state_machine_arn", "dlq_url", "metric_namespace", "functions"]),
-        ).save(tmp_path)
-        options = [f"--home={tmp_path}", f"--instance={id_}", "--encode-s=1000", "--time-scale=0.01"]
-        command = [sys.executable, "-m", "dev.local.worker", *options]
-        started.append(Child("worker", command, log=tmp_path / "worker.log", env=os.environ, cwd=ROOT))
-        return started[-1]
+        def start(id_, queue_url):
+            Stack(
+                endpoint_url=hooked.endpoint_url,
+                region=REGION,
+                postgres_dsn=postgres.dsn,
+                redis_url=valkey.url,
+                queue_url=queue_url,
+                auto_scaling_group=hooked.name,
+                **dict.fromkeys(["state_machine_arn", "dlq_url", "metric_namespace", "functions"]),
+            ).save(tmp_path)
+            options = [f"--home={tmp_path}", f"--instance={id_}", "--encode-s=1000", "--time-scale=0.01"]
+            command = [sys.executable, "-m", "dev.local.worker", *options]
+            worker = Child("worker", command, log=tmp_path / "worker.log", env=os.environ, cwd=ROOT)
+            ends.callback(worker.stop, signal.SIGKILL)
+            return worker
 
-    yield start
-    for worker in started:
-        worker.stop(signal.SIGKILL)
+        yield start
 
 
 def test_a_worker_process_on_an_instance_of_the_emulator_goes_with_it(academy, bench, hooked, process):

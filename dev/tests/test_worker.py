@@ -119,12 +119,6 @@ def test_it_recognizes_its_own_claim_after_a_lost_answer(stage, waiting):
     assert stage.worker("another").claim(job) is None
 
 
-@pytest.mark.parametrize("name", ["", "x" * 56, "reclaim:me"])
-def test_an_unusable_name_is_refused(stage, name):
-    with pytest.raises(ValueError, match="can't be called"):
-        stage.worker(name)
-
-
 @pytest.mark.parametrize(
     ("manner", "status", "becomes", "told"),
     [

@@ -41,28 +41,27 @@ def drain_instances() -> None:
 
 
 def complete_lifecycle_actions() -> None:
-    """End an instance when its lifecycle action is completed; refuse calls about an action that there is not.
+    """End an instance when its lifecycle action is completed; refuse to complete an action that there is not.
 
     AWS ends the instance, and returns ValidationError when the instance has no such action
-    ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", Amazon EC2 Auto Scaling API Reference).
-    Ministack answers both calls and does nothing.
+    ("CompleteLifecycleAction", Amazon EC2 Auto Scaling API Reference). Ministack answers and does nothing.
     """
     answer_completed = autoscaling._complete_lifecycle_action
-    answer_recorded = autoscaling._record_lifecycle_heartbeat
 
     def complete_lifecycle_action(parameters: dict[str, Any]) -> Any:
-        group, instance = _action(parameters)
-        if instance is None:
-            return _no_action(parameters)
-        group["Instances"].remove(instance)
-        return answer_completed(parameters)
-
-    def record_lifecycle_action_heartbeat(parameters: dict[str, Any]) -> Any:
-        _, instance = _action(parameters)
-        return _no_action(parameters) if instance is None else answer_recorded(parameters)
+        name, hook, instance = (
+            autoscaling._p(parameters, part)
+            for part in ("AutoScalingGroupName", "LifecycleHookName", "InstanceId")
+        )
+        group = autoscaling._asgs.get(name)
+        for one in group["Instances"] if f"{name}/{hook}" in autoscaling._hooks else []:
+            if (one["InstanceId"], one["LifecycleState"]) == (instance, _WAITING):
+                group["Instances"].remove(one)
+                return answer_completed(parameters)
+        message = f"No active Lifecycle Action found with instance ID {instance}"
+        return autoscaling._error("ValidationError", message)
 
     autoscaling._ACTION_MAP["CompleteLifecycleAction"] = complete_lifecycle_action
-    autoscaling._ACTION_MAP["RecordLifecycleActionHeartbeat"] = record_lifecycle_action_heartbeat
 
 
 def keep_the_lifecycle_policy() -> None:
@@ -89,22 +88,3 @@ def keep_the_lifecycle_policy() -> None:
 
     autoscaling._ACTION_MAP["CreateAutoScalingGroup"] = create_group
     autoscaling._ACTION_MAP["DescribeAutoScalingGroups"] = describe_groups
-
-
-def _action(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the group, and its instance whose termination waits for the named hook, or None."""
-    name, hook, instance = (
-        autoscaling._p(parameters, part)
-        for part in ("AutoScalingGroupName", "LifecycleHookName", "InstanceId")
-    )
-    group = autoscaling._asgs.get(name, {"Instances": []})
-    for one in group["Instances"] if f"{name}/{hook}" in autoscaling._hooks else []:
-        if (one["InstanceId"], one["LifecycleState"]) == (instance, _WAITING):
-            return group, one
-    return group, None
-
-
-def _no_action(parameters: dict[str, Any]) -> Any:
-    instance = autoscaling._p(parameters, "InstanceId")
-    message = f"No active Lifecycle Action found with instance ID {instance}"
-    return autoscaling._error("ValidationError", message)

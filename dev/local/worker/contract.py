@@ -46,9 +46,6 @@ class Worker:
 
     After every step ``tell`` gets a record: ``at`` (seconds since the epoch), ``worker``, ``event`` and, if there is
     one, ``video`` and ``message``.
-
-    Raises:
-        ValueError: the name is empty, too long, or has the prefix of a handoff lease.
     """
 
     name: str = field(kw_only=False)  # in ``leased_by``; up to 55 characters, without the prefix ``reclaim:``
@@ -67,8 +64,6 @@ class Worker:
     cut_off: bool = False  # whether it can't reach Redis; its heartbeats are lost then
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.name) <= 64 - _REQUEST_ID_CHARACTERS - 1 or self.name.startswith("reclaim:"):
-            raise ValueError(f"a worker can't be called {self.name!r}")
         self._platform, self._older = self.manner != "contract", self.manner == "older"
         self._random, self._stopping = random.Random(self.seed), False
         self._rows = rows.Rows(self.dsn, self.name)
