@@ -61,15 +61,10 @@ def start(
     wait_scale: float = 1.0,
     overrides: Mapping[str, Any],
 ) -> RunningStack:
-    """Start a stack, which ``crew`` stops and removes.
+    """Start a stack; callbacks that stop and remove it are added to ``crew`` meanwhile.
 
-    Args:
-        crew: its callbacks are added while the stack starts.
-        home: folder for the logs.
-        report: called with each line of progress.
-        auth: enforce the IAM roles of the Lambda functions.
-        wait_scale: factor for Step Functions' waits and retry intervals.
-        overrides: settings merged into the stage ``local``.
+    Its logs are in ``home``. With ``auth`` the IAM roles of the Lambda functions are enforced; ``wait_scale`` is a
+    factor for Step Functions' waits and retry intervals; ``overrides`` are merged into the stage ``local``.
 
     Raises:
         ChildFailed: a server did not start or the app was not deployed.
