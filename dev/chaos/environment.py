@@ -1,12 +1,24 @@
-"""What surrounds the product's functions in a test: servers, a queue, times, faults, an invocation."""
+"""The product's functions in a local Lambda, with the servers, the queue and the time that they use.
 
+A sandbox stands for one of Lambda's processes: it serves one invocation at a time, keeps its connections from
+one to the next, and may die at any moment. A death is an exception that the product never catches; after it
+the sandbox's connections are closed and each of its later calls raises the same.
+"""
+
+import contextlib
+import itertools
+import json
 import os
+import random
 import socket
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg2
+import redis
 
 from dev.chaos.history import Record
 from dev.chaos.schedule import Schedule
@@ -14,9 +26,8 @@ from dev.local.relay import Cut, Relay
 
 if TYPE_CHECKING:
     from dev.chaos.queue import Queue
-    from dev.chaos.sandbox import Sandbox
 
-LAMBDA_FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
+_FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
 """The errors under which Step Functions may see the end of a function's process."""
 
 When = Literal["before", "after"]
@@ -49,32 +60,17 @@ class Plan:
     seed: int  # seeds every random choice
 
 
-class Tally:
-    """Counts faults and actions by kind; while ``calm`` no more faults are to be injected."""
-
-    def __init__(self, record: Record) -> None:
-        self.faults: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()
-        self.calm = False
-        self._record = record
-
-    def note(self, fault: str) -> None:
-        """Count a fault and record it."""
-        self.faults[fault] += 1
-        self._record.note("fault", fault=fault)
-
-
 @dataclass
 class FaultyEnvironment:
     """The services that the functions use, with the places where faults are injected."""
 
-    schedule: Schedule  # the time
-    postgres_relay: Relay  # the relay in front of the database
-    redis_relay: Relay  # the relay in front of Redis
-    queue: "Queue"  # the queue
-    timing: Timing  # the settings
-    record: Record  # receives every event
-    inject: Inject = lambda *_: None  # injects nothing by default
+    schedule: Schedule
+    postgres_relay: Relay
+    redis_relay: Relay
+    queue: "Queue"
+    timing: Timing
+    record: Record
+    inject: Inject = lambda *_: None
 
 
 class Died(BaseException):
@@ -89,6 +85,22 @@ class LambdaError(Exception):
         self.name = name
 
 
+@dataclass(eq=False)
+class Sandbox:
+    """One process of a function, with its own connections."""
+
+    environment: FaultyEnvironment
+    dead: bool = False  # it has ended; every further call raises `Died`
+    disconnect: list[Callable[[], object]] = field(default_factory=list)  # ends each connection ever opened
+
+    def end(self) -> None:
+        """Close every connection that the process held open."""
+        self.dead = True
+        for disconnect in self.disconnect:
+            with contextlib.suppress(psycopg2.Error, redis.RedisError):
+                disconnect()
+
+
 @dataclass
 class Invocation:
     """One invocation of a function."""
@@ -96,7 +108,7 @@ class Invocation:
     id: str  # unique
     step: str  # the function's name
     event: dict[str, Any]  # the function's input
-    sandbox: "Sandbox"  # the process that serves it
+    sandbox: Sandbox  # the process that serves it
     deadline: float  # when the function times out
     answer: Any = None  # what Step Functions receives, once it has: a JSON value or a `LambdaError`
     faults: list[str] = field(default_factory=list)  # the faults injected so far
@@ -121,8 +133,7 @@ class Invocation:
     def note_fault(self, fault: str) -> None:
         """Record a fault that is about to be injected."""
         self.faults.append(fault)
-        videos = self.event.get("videos", [])
-        self.sandbox.environment.record.note("fault", fault=fault, invocation=self.id, videos=videos)
+        self.sandbox.environment.record.fault(fault, invocation=self.id)
 
     def die(self) -> None:
         """End the process here. Raises Died."""
@@ -149,6 +160,62 @@ def current() -> Invocation | None:
     return getattr(_running, "invocation", None)
 
 
-def set_current(invocation: Invocation) -> None:
-    """Tie this thread to an invocation."""
-    _running.invocation = invocation
+class Lambdas:
+    """Runs the functions; each invocation gets a warm sandbox if there is one, else a new one."""
+
+    def __init__(
+        self,
+        environment: FaultyEnvironment,
+        handlers: Mapping[str, Callable[[dict[str, Any], object], Any]],
+    ) -> None:
+        self.environment = environment
+        self._handlers = handlers
+        self._warm: dict[str, list[Sandbox]] = defaultdict(list)
+        self._numbers = itertools.count(1)
+
+    def invoke(self, step: str, event: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
+        """Call a function and return its answer.
+
+        Raises:
+            LambdaError: the error as Step Functions sees it.
+        """
+        schedule, warm = self.environment.schedule, self._warm[step]
+        invocation = Invocation(
+            f"{step}-{next(self._numbers)}",
+            step,
+            json.loads(json.dumps(event)),
+            warm.pop() if warm else Sandbox(self.environment),
+            deadline=schedule.now() + self.environment.timing.function_s,
+        )
+        schedule.start(invocation.id, lambda: self._run(invocation))
+        schedule.wait(lambda: invocation.answer is not None)
+        if isinstance(invocation.answer, LambdaError):
+            raise invocation.answer
+        return invocation.answer
+
+    def forget(self) -> None:
+        """End every idle sandbox, as a deployment does."""
+        for warm in self._warm.values():
+            while warm:
+                warm.pop().end()
+
+    def _run(self, invocation: Invocation) -> None:
+        record, sandbox = self.environment.record, invocation.sandbox
+        _running.invocation = invocation
+        record.note("began", invocation=invocation.id, step=invocation.step, event=invocation.event)
+        outcome: Any
+        try:
+            outcome = json.loads(json.dumps(self._handlers[invocation.step](invocation.event, None)))
+            invocation.reach("answer", "before")
+        except Died:
+            outcome = LambdaError(random.choice(_FAILURES), "the process ended")
+        except Exception as exc:
+            outcome = LambdaError(type(exc).__name__, str(exc))
+        error = outcome.name if isinstance(outcome, LambdaError) else None
+        record.note("ended", invocation=invocation.id, error=error, faults=invocation.faults)
+        if sandbox.dead:
+            sandbox.end()
+        else:
+            self._warm[invocation.step].append(sandbox)
+        if invocation.answer is None:
+            invocation.answer = outcome

@@ -14,8 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 from dev.chaos import product
-from dev.chaos.environment import LambdaError
-from dev.chaos.sandbox import Lambdas
+from dev.chaos.environment import LambdaError, Lambdas
 
 _MACHINE = "arn:aws:states:us-east-1:000000000000:execution:video-reclaim-chaos"
 _LANES = 5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dev.chaos.environment import Plan, Tally
+from dev.chaos.environment import Plan
 from dev.chaos.history import Record
 from dev.chaos.schedule import Party, Schedule
 from dev.local.worker import Manner, Pace, UnreachableError, Worker
@@ -24,7 +24,6 @@ class Fleet:
 
     schedule: Schedule
     plan: Plan
-    tally: Tally
     record: Record
     make: Callable[..., Worker]  # returns a worker from its name and settings
 
@@ -97,8 +96,8 @@ class Fleet:
         """Note what a worker did; it may die right after, and others may act before its next step."""
         self.record.tell(event)
         name = event["event"]
-        if name != "beat" and not self.tally.calm and self._random.random() < _DEATHS:
-            self.tally.note(f"a worker dies after '{name}'")
+        if name != "beat" and not self.record.calm and self._random.random() < _DEATHS:
+            self.record.fault(f"a worker dies after '{name}'")
             self.schedule.kill(self._living[event["worker"]][1])
         if name != "beat":
             self.schedule.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from dev.chaos.environment import Invocation, Plan, Tally, When
+from dev.chaos.environment import Invocation, Plan, When
 from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault
 
@@ -74,24 +74,21 @@ def inflict(kind: str, invocation: Invocation, connection: Any) -> str | None:  
 
 
 class Injector:
-    """Lets others go on at each call of the product, and injects a fault into a share of them, until `Tally.calm`."""
+    """Lets others go on at each call of the product, and injects a fault into a share of them, until `Record.calm`."""
 
-    def __init__(self, plan: Plan, tally: Tally, platform: Platform) -> None:
-        self._tally, self._platform = tally, platform
-        self._random = random.Random(plan.seed)
+    def __init__(self, plan: Plan, platform: Platform) -> None:
+        self._platform, self._random = platform, random.Random(plan.seed)
 
     def __call__(self, invocation: Invocation, call: str, when: When, connection: Any) -> str | None:  # noqa: ANN401
         """Inject a fault, or not; return a statement to run instead, or None. See `environment.Inject`."""
-        invocation.sandbox.environment.schedule.sleep(self._random.choice((*[0.0] * 12, 1.0)))
-        if self._tally.calm or self._random.random() >= _SHARE:
+        environment = invocation.sandbox.environment
+        environment.schedule.sleep(self._random.choice((*[0.0] * 12, 1.0)))
+        if environment.record.calm or self._random.random() >= _SHARE:
             return None
         kind = self._random.choice(list(kinds(call, when)))
         if kind == "meddle":
-            videos = invocation.event.get("videos", [])
-            fault = self._platform.meddle(self._random.choice(videos)) if videos else "nobody meddles"
-            self._tally.faults[fault] += 1
+            if videos := invocation.event.get("videos"):
+                environment.record.fault(self._platform.meddle(self._random.choice(videos)))
             return None
-        fault = f"{when} {call!r}: {kind}"  # by which `deliveries` knows it
-        invocation.note_fault(fault)
-        self._tally.faults[fault] += 1
+        invocation.note_fault(f"{when} {call!r}: {kind}")  # by which `deliveries` knows it
         return inflict(kind, invocation, connection)

@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.chaos import product
-from dev.chaos.environment import Plan, Tally
-from dev.chaos.history import SAVE
+from dev.chaos.environment import Plan
+from dev.chaos.history import SAVE, Record
 from dev.chaos.queue import PLATFORM, Queue
 from dev.chaos.schedule import Schedule
 
@@ -32,10 +32,10 @@ class Platform:
     """The platform's users and its database's administrator."""
 
     def __init__(
-        self, dsn: str, redis_url: str, queue: Queue, schedule: Schedule, plan: Plan, tally: Tally
+        self, dsn: str, redis_url: str, queue: Queue, schedule: Schedule, plan: Plan, record: Record
     ) -> None:
         self._dsn, self._queue, self._schedule = dsn, queue, schedule
-        self._plan, self._tally = plan, tally
+        self._plan, self._record = plan, record
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         self._random = random.Random(plan.seed + 3)
         self._connections: dict[str, Any] = {}
@@ -120,7 +120,7 @@ class Platform:
     def _save(self, video: int, loaded: list[tuple[Any, ...]]) -> None:
         columns = ", ".join(f"{name} = %s" for name in _COLUMNS.split(", "))
         for values in loaded:
-            self._tally.note("the platform saves a whole row")
+            self._record.fault("the platform saves a whole row")
             self._sql(f"UPDATE video_video SET {columns} WHERE id = %s", *values, video, who=SAVE)
 
     def _insert_missing(self) -> None:
@@ -149,7 +149,7 @@ class Platform:
 
     def _send(self, video: int, file_key: str) -> None:
         if self._random.random() < _UNSENT_SHARE:
-            return self._tally.note("the platform's send after an upload fails")
+            return self._record.fault("the platform's send after an upload fails")
         tenant = video % 3 + 1
         body = {
             "video_id": video,

@@ -1,8 +1,9 @@
 """Everything that the fault injection knows about the product's own code, and the boundary around it.
 
-The product runs as it is deployed, but its client libraries (psycopg2, redis, boto3) are wrapped: each call is
-reported to its invocation before it is made and after it is answered; see `Invocation.reach`. The other modules take
-the product's names from here (only `execution.py` follows the states of the workflow too).
+The product runs as it is deployed, but with other clients: psycopg2's and redis' are wrapped, and a queue takes the
+place of boto3's for SQS. Each call is reported to its invocation before it is made and after it is answered; see
+`Invocation.reach`. The other modules take the product's names from here (only `execution.py` follows the states of the
+workflow too).
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +21,12 @@ from unittest import mock
 import psycopg2
 import psycopg2.extensions
 import redis
-from botocore import endpoint
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
-from botocore.model import OperationModel
 
 import enqueue
 import list_stale_videos
 import reclaim
-from dev.chaos.environment import FaultyEnvironment, Invocation, Timing, current
+from dev.chaos.environment import FaultyEnvironment, Invocation, Sandbox, current
 from dev.chaos.queue import Queue
 from video_reclaim import aws, log
 from video_reclaim.adapters import sqs as product_sqs
@@ -53,7 +53,6 @@ HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
 _STATEMENTS = {
     text: name.lower().replace("_", " ") for name, text in vars(statements).items() if name.isupper()
 }
-_QUEUE_CALLS = {"GetQueueAttributes": "read depth", "SendMessageBatch": "send"}
 
 
 def _name_of(commands: Sequence[tuple[Any, ...]]) -> str:
@@ -73,15 +72,17 @@ def _name_of(commands: Sequence[tuple[Any, ...]]) -> str:
     return "remember"
 
 
-def open_store(port: int) -> Store:
-    """Return a store for the database behind ``port``; it connects on first use."""
-    place = {"host": "127.0.0.1", "port": port, "name": "academy", "user": "postgres"}
-    return Store(Database(**place, ssl_mode="disable", statement_seconds=20))  # type: ignore[arg-type]
+@cache
+def _store(sandbox: Sandbox) -> Store:
+    place = {"host": "127.0.0.1", "name": "academy", "user": "postgres"}
+    port = sandbox.environment.postgres_relay.port
+    return Store(Database(**place, port=port, ssl_mode="disable", statement_seconds=20))
 
 
-def open_heartbeats(port: int, timing: Timing) -> Heartbeats:
-    """Return heartbeats from the Redis behind ``port``; they connect on first use."""
-    return Heartbeats(Redis(url=f"redis://127.0.0.1:{port}/0"), STAGE, timeout_s=timing.redis_patience_s)
+@cache
+def _heartbeats(sandbox: Sandbox) -> Heartbeats:
+    url = f"redis://127.0.0.1:{sandbox.environment.redis_relay.port}/0"
+    return Heartbeats(Redis(url=url), STAGE, timeout_s=sandbox.environment.timing.redis_patience_s)
 
 
 @contextlib.contextmanager
@@ -99,13 +100,12 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
         "QUEUES_URLS": json.dumps({"Video": [queue.url]}),
         "SCHEDULE_RATE_MINUTES": "1",
     }
-    sqs, clock = _sqs_client(queue), _replaced(time, sleep=environment.schedule.sleep)
+    sqs = _Sqs(queue)
     replacements: list[tuple[object, str, object]] = [
         (session, "psycopg2", _replaced(psycopg2, connect=_connect)),
         (redis_session, "redis", _replaced(redis, Redis=_Redis)),
         (aws, "client", lambda _service: sqs),
-        (endpoint, "time", clock),
-        (postgres_store, "time", clock),
+        (postgres_store, "time", _replaced(time, sleep=environment.schedule.sleep)),
         # Everything happens in the thread of the invocation.
         (
             product_sqs,
@@ -115,8 +115,8 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
         (log, "print", lambda *_, **__: None),
     ]
     for module in (list_stale_videos, reclaim, enqueue):
-        replacements.append((module, "store", lambda: _invocation().sandbox.store))
-        replacements.append((module, "heartbeats", lambda: _invocation().sandbox.heartbeats))
+        replacements.append((module, "store", lambda: _store(_invocation().sandbox)))
+        replacements.append((module, "heartbeats", lambda: _heartbeats(_invocation().sandbox)))
     with contextlib.ExitStack() as undo:
         undo.enter_context(mock.patch.dict(os.environ, variables))
         for owner, name, value in replacements:
@@ -139,7 +139,7 @@ def _invocation() -> Invocation:
 def _connect(*args: Any, **given: Any) -> Any:  # noqa: ANN401
     _invocation().reach("connect", "before")
     connection = psycopg2.connect(*args, cursor_factory=_Cursor, **given)
-    _invocation().sandbox.connections.append(connection)
+    _invocation().sandbox.disconnect.append(connection.close)
     return connection
 
 
@@ -148,8 +148,10 @@ class _Cursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: ANN401 - psycopg2's own signature
         self._statement = _STATEMENTS[query]
-        instead = _invocation().reach(self._statement, "before", self.connection, parameters=vars)
-        super().execute(instead or query, None if instead else vars)
+        invocation = _invocation()
+        instead = invocation.reach(self._statement, "before", self.connection, parameters=vars)
+        # The comment tells the trigger in `history` whose write it is.
+        super().execute(f"/* {invocation.id} */ {instead or query}", None if instead else vars)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         rows = super().fetchall()
@@ -160,7 +162,7 @@ class _Cursor(psycopg2.extensions.cursor):
 class _Redis(redis.Redis):
     def __init__(self, *args: Any, **given: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **given)
-        _invocation().sandbox.clients.append(self)
+        _invocation().sandbox.disconnect.append(self.connection_pool.disconnect)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:  # noqa: ANN401
         pipeline = super().pipeline(transaction, shard_hint)
@@ -197,27 +199,22 @@ class _Redis(redis.Redis):
         return answers
 
 
-def _sqs_client(queue: Queue) -> Any:  # noqa: ANN401
-    """Return boto3's client for the queue, with each call reported to its invocation."""
+@dataclass
+class _Sqs:
+    """The queue, with each call reported to its invocation."""
 
-    def before(model: OperationModel, params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
-        entries = json.loads(params["body"]).get("Entries", [])
-        context["videos"] = [int(entry["Id"]) for entry in entries]
-        if _invocation().reach(_QUEUE_CALLS[model.name], "before", videos=context["videos"]):
-            raise EndpointConnectionError(endpoint_url=queue.url)
+    queue: Queue
 
-    def after(
-        model: OperationModel,
-        http_response: AWSResponse,
-        parsed: dict[str, Any],
-        context: dict[str, Any],
-        **_: object,
-    ) -> None:
-        if http_response.status_code == 200:
-            details = {"videos": context["videos"], "depth": parsed.get("Attributes")}
-            _invocation().reach(_QUEUE_CALLS[model.name], "after", **details)
+    def send_message_batch(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401
+        invocation, videos = _invocation(), [int(entry["Id"]) for entry in given["Entries"]]
+        invocation.reach("send", "before", videos=videos)
+        answer = self.queue.send_message_batch(**given, sender=invocation.id)
+        invocation.reach("send", "after", videos=videos)
+        return answer
 
-    client = queue.client()
-    client.meta.events.register("before-call.sqs", before)
-    client.meta.events.register("after-call.sqs", after)
-    return client
+    def get_queue_attributes(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401
+        if _invocation().reach("read depth", "before"):
+            raise EndpointConnectionError(endpoint_url=self.queue.url)
+        answer = self.queue.get_queue_attributes(**given)
+        _invocation().reach("read depth", "after", depth=answer["Attributes"])
+        return answer

@@ -1,29 +1,23 @@
-"""A small SQS with injected faults: the calls that the protocol uses, as AWS documents them.
+"""A small SQS with injected faults: the calls of boto3's client that the protocol uses, as AWS documents them.
 
-boto3 serializes, retries and gives up as it does with the real service; where it would send its HTTP request, the
-queue answers. Every message and what became of it is recorded.
+Every message and what became of it is recorded.
 """
 
-import io
 import json
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal
 
-import boto3
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
-from botocore.config import Config
-from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-
-from dev.chaos.environment import current
-from dev.local.emulator import CREDENTIALS, REGION
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 SendFault = Literal["refuses some", "throttles", "is away", "answer lost", "times out", "unheard"]
+"""What may become of a call that sends messages.
+
+``answer lost``: SQS accepts it, and boto3 makes the call again. ``times out``: SQS accepts it, but boto3 gives up.
+``unheard``: SQS does not receive it.
+"""
 
 PLATFORM = "platform"
 """The sender of a message from the platform's users."""
@@ -36,17 +30,6 @@ _ENDPOINT = "http://sqs.invalid"
 _MAX_RECEIVES = 3
 
 
-class _Refusal(Exception):
-    """An error that the caller is answered with: status and code."""
-
-
-class _Raw(io.BytesIO):
-    """The body of an answer, as botocore reads it."""
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self.read()
-
-
 @dataclass(slots=True)
 class _Message:
     id: str
@@ -55,35 +38,22 @@ class _Message:
     receives: int = 0
 
 
-@cache
-def _session() -> boto3.Session:
-    """Return the session that all clients of this process share: boto3 reads its data files once."""
-    return boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-
-
 @dataclass
 class Queue:
-    """One queue with its dead-letter queue."""
+    """One queue with its dead-letter queue; it takes the place of boto3's client, too."""
 
     now: Callable[[], float] = time.time  # returns the time, seconds since the epoch
     visibility_s: float = 300.0  # how long a received message is hidden
     # called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``
     tell: Callable[..., None] = lambda _event, **_details: None
     away: bool = False  # every call fails with 503 while this is set
-    # by invocation, the fault of its next send; removed once it has occurred
-    faults: dict[str, SendFault] = field(default_factory=dict)
+    faults: dict[str, SendFault] = field(default_factory=dict)  # by sender, the fault of its next send
     dead: list[str] = field(default_factory=list)  # the dead-letter queue's bodies
     url: str = f"{_ENDPOINT}/000000000000/academy-video-jobs"
     _waiting: deque[_Message] = field(default_factory=deque)
     _delayed: list[_Message] = field(default_factory=list)
     _hidden: dict[str, _Message] = field(default_factory=dict)  # by receipt handle
-
-    def client(self) -> Any:  # noqa: ANN401
-        """Return boto3's client for this queue."""
-        config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
-        client = _session().client("sqs", region_name=REGION, endpoint_url=_ENDPOINT, config=config)
-        client.meta.events.register("before-send.sqs", self._answer)  # type: ignore[arg-type]
-        return client
+    _accepted: int = 0
 
     def bodies(self) -> list[dict[str, Any]]:
         """Return the bodies of all messages, visible, in flight or delayed, decoded."""
@@ -91,7 +61,8 @@ class Queue:
 
     def put(self, body: str, *, sender: str, delay_s: float = 0) -> str:
         """Accept a message from ``sender``, which is not received for ``delay_s`` seconds; return its id."""
-        message = _Message(str(uuid.uuid4()), body, self.now() + delay_s)
+        self._accepted += 1
+        message = _Message(f"message-{self._accepted}", body, self.now() + delay_s)
         self.tell("accepted", message=message.id, body=body, sender=sender, delay_s=delay_s)
         (self._delayed if delay_s else self._waiting).append(message)
         return message.id
@@ -110,73 +81,47 @@ class Queue:
         for messages in (self._waiting, self._delayed, self._hidden):
             messages.clear()
 
-    def _all(self) -> list[_Message]:
-        return [*self._waiting, *self._delayed, *self._hidden.values()]
-
-    def _answer(self, request: Any, **_: object) -> AWSResponse:  # noqa: ANN401
-        """Answer a request in place of the network. Raises botocore's errors for no answer."""
-        target = request.headers["X-Amz-Target"]
-        action = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        given = json.loads(request.body)
-        calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "SendMessageBatch": self._send_batch,
-            "SendMessage": lambda given: {"MessageId": self.put(given["MessageBody"], sender=WORKER)},
-            "GetQueueAttributes": self._attributes,
-            "ReceiveMessage": self._receive,
-            "DeleteMessage": self._delete,
-            "ChangeMessageVisibility": self._hide,
-        }
-        status, content = 200, {}
-        try:
-            if self.away:
-                raise _Refusal(503, "ServiceUnavailable")
-            content = calls[action](given)
-        except _Refusal as refusal:
-            status, code = refusal.args
-            content = {"__type": code, "message": code}
-        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(json.dumps(content).encode()))
-
-    def _send_batch(self, given: dict[str, Any]) -> dict[str, Any]:
-        invocation = current()
-        sender = invocation.id if invocation else WORKER
-        fault = self.faults.get(sender)
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[Any], sender: str) -> dict[str, Any]:
+        """Send up to ten messages, or fail in the way that ``faults`` has for the sender."""
+        fault = self.faults.pop(sender, None)
         if fault == "throttles":
-            raise _Refusal(400, "ThrottlingException")
-        if fault == "is away":
-            raise _Refusal(503, "ServiceUnavailable")
-        self.faults.pop(sender, None)
+            raise _refusal(400, "ThrottlingException")
         if fault == "unheard":
             raise ConnectionClosedError(endpoint_url=_ENDPOINT)
-        entries = given["Entries"]
-        refused = entries[:: 2 if len(entries) > 1 else 1] if fault == "refuses some" else []
-        sent = [
-            {
-                "Id": entry["Id"],
-                "MessageId": self.put(
-                    entry["MessageBody"], sender=sender, delay_s=entry.get("DelaySeconds", 0)
-                ),
-            }
-            for entry in entries
-            if entry not in refused
-        ]
-        if fault == "answer lost":
-            raise ConnectionClosedError(endpoint_url=_ENDPOINT)
+        if fault == "is away":
+            raise _refusal(503, "ServiceUnavailable")
+        self._answer()
+        refused = Entries[:: 2 if len(Entries) > 1 else 1] if fault == "refuses some" else []
+        taken = [entry for entry in Entries if entry not in refused]
+        for entry in taken * (2 if fault == "answer lost" else 1):
+            self.put(entry["MessageBody"], sender=sender, delay_s=entry["DelaySeconds"])
         if fault == "times out":
             raise ReadTimeoutError(endpoint_url=_ENDPOINT)
-        failed = [{"Id": entry["Id"], "Code": "InternalError", "SenderFault": False} for entry in refused]
-        return {"Successful": sent, "Failed": failed}
-
-    def _attributes(self, given: dict[str, Any]) -> dict[str, Any]:
-        self._fetch()
-        known = {
-            "ApproximateNumberOfMessages": len(self._waiting),
-            "ApproximateNumberOfMessagesNotVisible": len(self._hidden),
-            "ApproximateNumberOfMessagesDelayed": len(self._delayed),
+        return {
+            "Successful": [{"Id": entry["Id"]} for entry in taken],
+            "Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in refused],
+            "ResponseMetadata": {"RetryAttempts": int(fault == "answer lost")},
         }
-        return {"Attributes": {name: str(known[name]) for name in given["AttributeNames"]}}
 
-    def _receive(self, _given: dict[str, Any]) -> dict[str, Any]:
-        self._fetch()
+    def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:
+        """Send one message, as a worker does."""
+        self._answer()
+        self.put(MessageBody, sender=WORKER)
+
+    def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: object) -> dict[str, Any]:
+        """Return how many messages there are."""
+        self._answer()
+        return {
+            "Attributes": {
+                "ApproximateNumberOfMessages": str(len(self._waiting)),
+                "ApproximateNumberOfMessagesNotVisible": str(len(self._hidden)),
+                "ApproximateNumberOfMessagesDelayed": str(len(self._delayed)),
+            }
+        }
+
+    def receive_message(self, **_: object) -> dict[str, Any]:
+        """Return one message, if there is one, which is hidden from others then."""
+        self._answer()
         if not self._waiting:
             return {}
         message = self._waiting.popleft()
@@ -187,18 +132,25 @@ class Queue:
         self.tell("received", message=message.id, body=message.body)
         return {"Messages": [{"MessageId": message.id, "ReceiptHandle": receipt, "Body": message.body}]}
 
-    def _hide(self, given: dict[str, Any]) -> dict[str, Any]:
-        if message := self._hidden.get(given["ReceiptHandle"]):
-            message.visible_at = self.now() + given["VisibilityTimeout"]
-        return {}
+    def change_message_visibility(self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> None:
+        """Hide a message for so many seconds from now."""
+        self._answer()
+        if message := self._hidden.get(ReceiptHandle):
+            message.visible_at = self.now() + VisibilityTimeout
 
-    def _delete(self, given: dict[str, Any]) -> dict[str, Any]:
-        if message := self._hidden.pop(given["ReceiptHandle"], None):
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:
+        """Delete a message that was received."""
+        self._answer()
+        if message := self._hidden.pop(ReceiptHandle, None):
             self.tell("deleted", message=message.id, body=message.body)
-        return {}
 
-    def _fetch(self) -> None:
-        """Make messages visible whose time-out or delay is over."""
+    def _all(self) -> list[_Message]:
+        return [*self._waiting, *self._delayed, *self._hidden.values()]
+
+    def _answer(self) -> None:
+        """Raise ClientError while SQS is away; else make messages visible whose time-out or delay is over."""
+        if self.away:
+            raise _refusal(503, "ServiceUnavailable")
         now = self.now()
         self._waiting.extend(message for message in self._delayed if message.visible_at <= now)
         self._delayed = [message for message in self._delayed if message.visible_at > now]
@@ -211,3 +163,9 @@ class Queue:
             else:
                 self.dead.append(message.body)
                 self.tell("dead", message=message.id, body=message.body)
+
+
+def _refusal(status: int, code: str) -> ClientError:
+    """Return the error of a call that boto3 has made three times."""
+    about: Any = {"HTTPStatusCode": status, "RetryAttempts": 2}
+    return ClientError({"Error": {"Code": code, "Message": code}, "ResponseMetadata": about}, "SQS")

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case, Violation, story
-from dev.chaos.environment import FaultyEnvironment, Plan, Tally, Timing
+from dev.chaos.environment import FaultyEnvironment, Lambdas, Plan, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.fleet import Fleet
 from dev.chaos.injection import Injector
 from dev.chaos.platform import LOCK_TIMEOUT, Platform
 from dev.chaos.queue import Queue
-from dev.chaos.sandbox import Lambdas
 from dev.chaos.schedule import Party, Schedule
 from dev.chaos.storm import Storm
 from dev.local.platform_tables import create_schema
@@ -56,7 +56,6 @@ class Soak:
         self._postgres, self._valkey = Postgres(folder / "postgres"), Valkey(folder / "valkey")
         self._schedule = Schedule(self._postgres.dsn, self._valkey.url)
         self._record = history.Record(self._schedule.now)
-        self._tally = Tally(self._record)
         self._failed: list[Execution] = []
         self._random = random.Random(plan.seed + 5)
         random.seed(plan.seed)  # errors of dead functions, and boto3's waits
@@ -71,7 +70,7 @@ class Soak:
             create_schema(dsn)
             history.install(dsn)
             self._schedule.install()
-            self._platform = Platform(dsn, redis_url, queue, self._schedule, plan, self._tally)
+            self._platform = Platform(dsn, redis_url, queue, self._schedule, plan, self._record)
             undo.callback(self._platform.disconnect)
             self._environment = FaultyEnvironment(
                 self._schedule,
@@ -80,19 +79,19 @@ class Soak:
                 queue,
                 Timing(max_reclaims=_MAX_RECLAIMS, redis_patience_s=0.3),
                 self._record,
-                Injector(plan, self._tally, self._platform),
+                Injector(plan, self._platform),
             )
             self._platform.fill()
             make = partial(
                 Worker,
-                sqs=queue.client(),
+                sqs=cast(Any, queue),
                 queue_url=queue.url,
                 dsn=f"{dsn}?options={LOCK_TIMEOUT.replace(' ', '%20').replace('=', '%3D')}",
                 redis_url=redis_url,
             )
-            self._fleet = Fleet(self._schedule, plan, self._tally, self._record, make)
+            self._fleet = Fleet(self._schedule, plan, self._record, make)
             undo.enter_context(product.boundary(self._environment))
-            self._lambdas = Lambdas(self._environment)
+            self._lambdas = Lambdas(self._environment, product.HANDLERS)
             undo.callback(self._lambdas.forget)
             crash = self._act()
             outcome = self._judge(crash, (self._schedule.now() - began) / 3600)
@@ -102,7 +101,7 @@ class Soak:
     def _act(self) -> str:
         """Let everybody act, then come to rest; return what went wrong with the soak itself."""
         around = (self._environment, self._postgres, self._valkey, self._fleet, self._platform)
-        storm = Storm(self._plan, self._tally, *around, self._tell_of_termination)
+        storm = Storm(self._plan, *around, self._tell_of_termination)
         self._fleet.start()
         parties = [self._schedule.start("storm", storm.run)]
         parties += [
@@ -110,18 +109,18 @@ class Soak:
             for lane in range(_LANES)
         ]
         until, shown = self._schedule.now() + _LIMIT_S, 0
-        while self._tally.faults.total() < self._plan.faults:
+        while self._record.faults.total() < self._plan.faults:
             self._schedule.sleep(_MINUTE_S)
             if ended := [party for party in parties if party.ended]:
                 return repr(ended[0].error)
             if self._schedule.now() > until:
                 return "the time was over before all faults had occurred"
-            faults = self._tally.faults.total()
+            faults = self._record.faults.total()
             if faults // 1000 > shown:
                 shown = faults // 1000
-                self._say(f"{1000 * shown:6d} faults, {self._tally.counts['executions']} executions")
-        self._tally.calm = True
-        self._say(f"{self._tally.faults.total():6d} faults; letting everything come to rest")
+                self._say(f"{1000 * shown:6d} faults, {self._record.counts['executions']} executions")
+        self._record.calm = True
+        self._say(f"{self._record.faults.total():6d} faults; letting everything come to rest")
         return self._rest(parties)
 
     def _rest(self, parties: list[Party]) -> str:
@@ -134,22 +133,22 @@ class Soak:
             else:
                 work, counted = self._execution("rest").run, "executions at rest"
             self._schedule.join([self._schedule.start(counted, work)])
-            self._tally.counts[counted] += 1
+            self._record.counts[counted] += 1
             if not self._failed and not self._platform.unfinished():
                 return ""
             self._schedule.sleep(_MINUTE_S)
         return f"there was work left: {self._platform.unfinished()[:5]}"
 
     def _execution(self, name: str, **given: object) -> Execution:
-        number = self._tally.counts["executions"] + self._tally.counts["executions at rest"]
+        number = self._record.counts["executions"] + self._record.counts["executions at rest"]
         seed = self._random.getrandbits(30)
         return Execution(self._lambdas, f"{name}-{self._plan.seed}-{number}", given=given, seed=seed)
 
     def _execute_on(self, lane: int) -> None:
         """Run one execution after the other, and now and then redrive one that has failed."""
-        while not self._tally.calm:
+        while not self._record.calm:
             if self._failed and self._random.random() < 0.25:
-                self._tally.faults["a failed execution is redriven"] += 1
+                self._record.fault("a failed execution is redriven")
                 execution = self._failed.pop(self._random.randrange(len(self._failed)))
                 execution.redrive()
                 self._keep(execution)
@@ -158,9 +157,9 @@ class Soak:
             self._schedule.sleep(self._random.uniform(0, _MINUTE_S / 2))
 
     def _run(self, execution: Execution) -> None:
-        self._tally.counts["executions"] += 1
-        if self._random.random() < 0.1 and not self._tally.calm:
-            self._tally.note("an execution is stopped")
+        self._record.counts["executions"] += 1
+        if self._random.random() < 0.1 and not self._record.calm:
+            self._record.fault("an execution is stopped")
             self._schedule.start("stop", execution.abort, in_s=self._random.uniform(0, 20))
         execution.run()
         self._keep(execution)
@@ -170,7 +169,7 @@ class Soak:
             self._failed.append(execution)
 
     def _tell_of_termination(self, instance: str) -> None:
-        self._tally.counts["terminations told"] += 1
+        self._record.counts["terminations told"] += 1
         self._run(self._execution("terminated", terminated=[instance]))
 
     def _input(self) -> dict[str, object]:
@@ -181,18 +180,17 @@ class Soak:
         return {"release": self._random.sample(ids, min(20, len(ids)))}
 
     def _judge(self, crash: str, hours: float) -> Outcome:
-        told = history.gather(self._postgres.dsn, self._record)
         waiting = frozenset(body["video_id"] for body in self._environment.queue.bodies())
-        case = Case(told, self._environment.timing, waiting)
+        case = Case(history.gather(self._postgres.dsn, self._record), self._environment.timing, waiting)
         found = verdicts.violations(case)
         if crash:
             found.append(Violation("runs", 0, self._schedule.now(), crash))
-        counts = self._tally.counts
-        counts.update(verdicts.steps(case))
-        counts["messages"] = sum(event.kind == "accepted" for event in told.events)
-        counts.update(f"workers: {event['event']}" for event in told.workers)
+        counts = self._record.counts
+        counts.update(write.step for _, _, write in case.by_product())
+        counts["messages"] = sum(map(len, case.accepted.values()))
+        counts.update(f"workers: {step['event']}" for step in self._record.told())
         lines = [line for violation in found[:3] for line in (str(violation), *story(case, violation))]
-        return Outcome(self._tally.faults, counts, deliveries.duplicates(case), found, lines, hours)
+        return Outcome(self._record.faults, counts, deliveries.count(case), found, lines, hours)
 
 
 def soak(plan: Plan, say: Callable[[str], None] = lambda _line: None) -> Outcome:

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg2
 import redis
 
-from dev.chaos.environment import FaultyEnvironment, Plan, Tally
+from dev.chaos.environment import FaultyEnvironment, Plan
 from dev.chaos.fleet import Fleet
 from dev.chaos.platform import Platform
 from dev.local.postgres import Postgres
@@ -21,10 +21,9 @@ _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 
 @dataclass
 class Storm:
-    """Random faults, one after the other, until `Tally.calm`; ``terminated`` is told of some killed workers."""
+    """Random faults, one after the other, until `Record.calm`; ``terminated`` is told of some killed workers."""
 
     plan: Plan
-    tally: Tally
     environment: FaultyEnvironment
     postgres: Postgres
     valkey: Valkey
@@ -35,6 +34,7 @@ class Storm:
     def __post_init__(self) -> None:
         self._random = random.Random(self.plan.seed + 2)
         self._schedule = self.environment.schedule
+        self._fault = self.environment.record.fault
 
     def run(self) -> None:
         """Inject faults and let users upload; what is still in force at the end is undone in its time."""
@@ -58,7 +58,7 @@ class Storm:
             (2, self._operator_acts),
         )
         weights, faults = zip(*kinds, strict=True)
-        while not self.tally.calm:
+        while not self.environment.record.calm:
             self._random.choices(faults, weights)[0]()
             self.fleet.start()
             self.platform.upload()
@@ -69,7 +69,7 @@ class Storm:
 
     def _break(self, fault: str, server: object, name: str, value: object) -> None:
         """Set an attribute of a relay or the queue for a while; connections through a relay are lost."""
-        self.tally.note(fault)
+        self._fault(fault)
         setattr(server, name, value)
         if server is not self.environment.queue:
             server.cut_all()  # type: ignore[attr-defined]
@@ -78,18 +78,18 @@ class Storm:
     def _kill_workers(self) -> None:
         names = self.fleet.names()
         for name in self._random.sample(names, min(self._random.choices((1, 5), (6, 1))[0], len(names))):
-            self.tally.note("a worker is killed")
+            self._fault("a worker is killed")
             self.fleet.kill(name)
             if self._random.random() < 0.5:
                 self._later(1, 120, partial(self.terminated, name))
 
     def _pause_worker(self) -> None:
-        self.tally.note("a worker is paused")
+        self._fault("a worker is paused")
         self.fleet.pause(self._random.choice(self.fleet.names()), self._random.uniform(10, 240))
 
     def _cut_workers_off(self) -> None:
         everybody = self._random.random() < 0.1
-        self.tally.note(f"{'all workers are' if everybody else 'a worker is'} cut off from Redis")
+        self._fault(f"{'all workers are' if everybody else 'a worker is'} cut off from Redis")
         names = self.fleet.names() if everybody else [self._random.choice(self.fleet.names())]
         for name in names:
             self.fleet.cut_off(name, True)
@@ -98,7 +98,7 @@ class Storm:
     def _restart_redis(self) -> None:
         self.valkey.kill()
         self.valkey.start()
-        self.tally.note("Redis restarts empty")
+        self._fault("Redis restarts empty")
 
     def _fail_redis_over(self) -> None:
         """Have a replica take over that had not received what was written last."""
@@ -116,30 +116,30 @@ class Storm:
                 if copy is not None:
                     expires = expires_ms > 0
                     client.restore(key, expires_ms - passed_ms if expires else 0, copy, absttl=expires)
-        self.tally.note("Redis fails over")
+        self._fault("Redis fails over")
 
     def _postgres_is_read_only(self) -> None:
-        self.tally.note("PostgreSQL is read-only")
+        self._fault("PostgreSQL is read-only")
         self.platform.read_only(True)
         self._later(5, 30, lambda: self.platform.read_only(False))
 
     def _restart_postgres(self) -> None:
-        self.tally.note("PostgreSQL restarts")
+        self._fault("PostgreSQL restarts")
         self.platform.disconnect()
         self.postgres.restart()
 
     def _rows_are_locked(self) -> None:
-        self.tally.note("rows are locked")
+        self._fault("rows are locked")
         with contextlib.suppress(psycopg2.Error):
             self._later(0, 12, self.platform.lock_rows())
 
     def _queue_is_purged(self) -> None:
-        self.tally.note("the queue is purged")
+        self._fault("the queue is purged")
         self.environment.queue.purge()
 
     def _user_acts(self) -> None:
-        self.tally.note(self.platform.meddle(self._random.randint(1, self.plan.videos)))
+        self._fault(self.platform.meddle(self._random.randint(1, self.plan.videos)))
 
     def _operator_acts(self) -> None:
         if self.environment.queue.redrive():
-            self.tally.note("an operator redrives the dead-letter queue")
+            self._fault("an operator redrives the dead-letter queue")

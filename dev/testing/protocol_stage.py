@@ -8,10 +8,9 @@ import pytest
 
 from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case
-from dev.chaos.environment import FaultyEnvironment, Timing
+from dev.chaos.environment import FaultyEnvironment, Lambdas, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.queue import PLATFORM, Queue
-from dev.chaos.sandbox import Lambdas
 from dev.chaos.schedule import Schedule
 from dev.local.relay import Relay
 from dev.local.worker import Pace, Worker
@@ -24,8 +23,7 @@ class Stage:
         self.academy, self.environment = academy, environment
         self.queue, self.record, self.schedule = environment.queue, environment.record, environment.schedule
         self._dsn, self._redis_url = dsn, redis_url
-        self._sqs = self.queue.client()
-        self.lambdas = Lambdas(environment)
+        self.lambdas = Lambdas(environment, product.HANDLERS)
         self._workers, self._names = [], count(1)
 
     def close(self):
@@ -56,7 +54,7 @@ class Stage:
     def worker(self, name, **settings):
         worker = settings.pop("kind", Worker)(
             name,
-            sqs=self._sqs,
+            sqs=self.queue,
             queue_url=self.queue.url,
             dsn=settings.pop("dsn", self._dsn),
             redis_url=self._redis_url,

@@ -24,7 +24,7 @@ def held(stage, waiting):
 
 
 def events(stage, name):
-    return " ".join(event["event"] for event in stage.record.told if event["worker"] == name)
+    return " ".join(event["event"] for event in stage.record.told() if event["worker"] == name)
 
 
 def heartbeats(academy):
