@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dev.chaos.environment import Timing
-from dev.chaos.history import PRODUCT, Event, Row, Write
-
-REDIS_FORGETS = ("Redis restarts empty", "Redis fails over")
+from dev.chaos.history import PRODUCT, REDIS_FORGETS, Event, Row, Write
 
 Findings = Iterator[tuple[int, float, str]]
 """What a rule yields for each violation: the video, when, and what was found."""
@@ -70,7 +68,7 @@ class Case:
                 self.gone[details["message"]] = event.at
         elif event.kind == "call":
             self.calls[details["invocation"]].append(event)
-        elif event.kind == "fault" and details["fault"] in REDIS_FORGETS:
+        elif event.kind == "fault" and details["fault"] == REDIS_FORGETS:
             self.wiped.append(event.at)
         elif event.kind == "began":
             self.began[details["invocation"]] = event

@@ -122,12 +122,12 @@ def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | Non
     def struck(*ends: str) -> bool:
         return any(fault.endswith(ends) for fault in faults)
 
-    lost_by_sqs = struck("SQS answer lost", "SQS times out")
-    if sender == again:  # boto3 sent again
-        return Cause.LOST_BY_SQS if lost_by_sqs else None
+    if sender == again:  # boto3 sent again what the function sent once
+        sent = [answer for answer in case.answers(sender, "send") if video in answer.details["videos"]]
+        return Cause.LOST_BY_SQS if len(sent) < 2 else None
     if ended is None or case.began[again].at < ended.at:  # the first was taken for dead
         return Cause.LOST_BY_FUNCTION
-    if lost_by_sqs:
+    if struck("SQS times out"):
         return Cause.LOST_BY_SQS
     if ended.details["error"] is not None:
         return Cause.FAILED

@@ -17,7 +17,6 @@ from dev.chaos import product
 from dev.chaos.environment import LambdaError, Lambdas
 
 _MACHINE = "arn:aws:states:us-east-1:000000000000:execution:video-reclaim-chaos"
-_LANES = 5
 
 
 @cache
@@ -39,16 +38,12 @@ class _Item:
     reclaimed: Mapping[str, Any] | None = None
 
 
-class Aborted(Exception):
-    """The execution was stopped."""
-
-
 class Execution:
     """One execution: `run` it, and `redrive` it while it has failed.
 
     Attributes:
         arn: its ARN, from which its token is made.
-        status: RUNNING, SUCCEEDED, FAILED or ABORTED.
+        status: RUNNING, SUCCEEDED, or FAILED, also if it was stopped.
         results: the outputs of all items of both Maps so far.
         record: what the last listing made of the run record.
     """
@@ -79,21 +74,14 @@ class Execution:
 
     def run(self) -> str:
         """Run it to its end; return its status."""
-        return self._to_the_end(self._list)
+        self.status = self._list()
+        return self.status
 
     def redrive(self) -> str:
         """Resume where it failed; return its status. A failed listing ends in a Fail state and fails again."""
         if self._unfinished:
-            self._aborted = False
-            self._to_the_end(self._retry_failed)
-        return self.status
-
-    def _to_the_end(self, begin: Callable[[], str]) -> str:
-        self.status = "RUNNING"
-        try:
-            self.status = begin()
-        except Aborted:
-            self.status = "ABORTED"
+            self._aborted, self.status = False, "RUNNING"
+            self.status = self._retry_failed()
         return self.status
 
     def _list(self) -> str:
@@ -103,8 +91,7 @@ class Execution:
         except LambdaError:
             return "FAILED"
         self.record, self._confirm_after_s = listing["run"], listing["confirmAfterS"]
-        works = [partial(self._first_pass, batch) for batch in listing["batches"]]
-        results = self._schedule.all_of(works, at_once=_LANES)
+        results = self._map(self._first_pass, listing["batches"])
         self.results += results
         failed = [result for result in results if result.get("ids")]
         self._unfinished = [_Item(one["ids"], one["error"] == "QueueRefused") for one in failed]
@@ -134,7 +121,7 @@ class Execution:
                 pass
             left.append(item)
 
-        self._schedule.all_of([partial(iterate, item) for item in self._unfinished], at_once=_LANES)
+        self._map(iterate, self._unfinished)
         self._unfinished = left
         if left:
             return "FAILED"
@@ -142,6 +129,10 @@ class Execution:
             return "SUCCEEDED"
         self._schedule.sleep(self._confirm_after_s)
         return self._list()
+
+    def _map(self, iterate: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """Run a Map's iterations beside each other; return their results in order."""
+        return self._schedule.join([self._schedule.start("item", partial(iterate, item)) for item in items])
 
     def _reclaim_payload(
         self, videos: Sequence[int], *, fail_on_partial: bool, unsent: bool
@@ -159,7 +150,7 @@ class Execution:
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
         for retries in itertools.count():
             if self._aborted:
-                raise Aborted
+                raise LambdaError("Aborted")
             try:
                 return self._lambdas.invoke(step, {**payload, "retries": retries})
             except LambdaError as exc:

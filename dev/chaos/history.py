@@ -21,6 +21,8 @@ PRODUCT = "video-reclaim"
 """The product's ``application_name``."""
 SAVE = "platform-save"
 """That of the platform where it saves a whole row, as it was loaded earlier."""
+REDIS_FORGETS = "Redis restarts empty"
+"""The fault after which Redis has nothing of what it held."""
 BEGINS_HANDOFF = ("reclaims", "resends", "releases")
 TAKES = (*BEGINS_HANDOFF, "adoptions")
 """The steps that give a video to a handoff of the product's own; see `Write.step`."""

@@ -14,10 +14,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.chaos import product
-from dev.chaos.environment import Plan
-from dev.chaos.history import SAVE, Record
-from dev.chaos.queue import PLATFORM, Queue
-from dev.chaos.schedule import Schedule
+from dev.chaos.environment import FaultyEnvironment, Plan
+from dev.chaos.history import SAVE
+from dev.chaos.queue import PLATFORM
 
 LOCK_TIMEOUT = "-c lock_timeout=5ms"
 """Of everybody but the product: who waits for a lock lets nobody end it."""
@@ -31,11 +30,10 @@ _COLUMNS = "status, leased_by, leased_until, processing_started_at, error_reason
 class Platform:
     """The platform's users and its database's administrator."""
 
-    def __init__(
-        self, dsn: str, redis_url: str, queue: Queue, schedule: Schedule, plan: Plan, record: Record
-    ) -> None:
-        self._dsn, self._queue, self._schedule = dsn, queue, schedule
-        self._plan, self._record = plan, record
+    def __init__(self, dsn: str, redis_url: str, environment: FaultyEnvironment, plan: Plan) -> None:
+        self._dsn, self._plan = dsn, plan
+        self._queue, self._schedule = environment.queue, environment.schedule
+        self._fault = environment.record.fault
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         self._random = random.Random(plan.seed + 3)
         self._connections: dict[str, Any] = {}
@@ -120,7 +118,7 @@ class Platform:
     def _save(self, video: int, loaded: list[tuple[Any, ...]]) -> None:
         columns = ", ".join(f"{name} = %s" for name in _COLUMNS.split(", "))
         for values in loaded:
-            self._record.fault("the platform saves a whole row")
+            self._fault("the platform saves a whole row")
             self._sql(f"UPDATE video_video SET {columns} WHERE id = %s", *values, video, who=SAVE)
 
     def _insert_missing(self) -> None:
@@ -149,7 +147,7 @@ class Platform:
 
     def _send(self, video: int, file_key: str) -> None:
         if self._random.random() < _UNSENT_SHARE:
-            return self._record.fault("the platform's send after an upload fails")
+            return self._fault("the platform's send after an upload fails")
         tenant = video % 3 + 1
         body = {
             "video_id": video,

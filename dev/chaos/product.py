@@ -26,8 +26,13 @@ from botocore.exceptions import EndpointConnectionError
 import enqueue
 import list_stale_videos
 import reclaim
-from dev.chaos.environment import FaultyEnvironment, Invocation, Sandbox, current
+from dev.chaos.environment import FaultyEnvironment, Invocation, Sandbox, Timing, current
+from dev.chaos.history import Record
 from dev.chaos.queue import Queue
+from dev.chaos.schedule import Schedule
+from dev.local.postgres import Postgres
+from dev.local.relay import Relay
+from dev.local.valkey import Valkey
 from video_reclaim import aws, log
 from video_reclaim.adapters import sqs as product_sqs
 from video_reclaim.adapters.postgres import session, statements
@@ -86,9 +91,12 @@ def _heartbeats(sandbox: Sandbox) -> Heartbeats:
 
 
 @contextlib.contextmanager
-def boundary(environment: FaultyEnvironment) -> Iterator[None]:
-    """Wrap the client libraries of the product's functions in this process, within a ``with`` block."""
-    timing, queue = environment.timing, environment.queue
+def boundary(
+    schedule: Schedule, postgres: Postgres, valkey: Valkey, timing: Timing
+) -> Iterator[FaultyEnvironment]:
+    """Replace the clients of the product's functions in this process, within a ``with`` block."""
+    record = Record(schedule.now)
+    queue = Queue(now=schedule.now, tell=record.note)
     variables = {
         "STAGE_NAME": STAGE,
         "RECLAIMING_SILENT_AFTER_SECONDS": str(timing.silent_after_s),
@@ -105,7 +113,7 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
         (session, "psycopg2", _replaced(psycopg2, connect=_connect)),
         (redis_session, "redis", _replaced(redis, Redis=_Redis)),
         (aws, "client", lambda _service: sqs),
-        (postgres_store, "time", _replaced(time, sleep=environment.schedule.sleep)),
+        (postgres_store, "time", _replaced(time, sleep=schedule.sleep)),
         # Everything happens in the thread of the invocation.
         (
             product_sqs,
@@ -121,7 +129,9 @@ def boundary(environment: FaultyEnvironment) -> Iterator[None]:
         undo.enter_context(mock.patch.dict(os.environ, variables))
         for owner, name, value in replacements:
             undo.enter_context(mock.patch.object(owner, name, value, create=name == "print"))
-        yield
+        postgres_relay = undo.enter_context(Relay(postgres.port))
+        redis_relay = undo.enter_context(Relay(valkey.port))
+        yield FaultyEnvironment(schedule, postgres_relay, redis_relay, queue, timing, record)
 
 
 def _replaced(module: object, **names: object) -> SimpleNamespace:

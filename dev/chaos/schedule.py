@@ -11,7 +11,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
@@ -65,12 +65,14 @@ class Party:
     Attributes:
         not_before: it does nothing before this time.
         ended: it has.
+        result: what it returned, once it has ended.
         error: what it raised, if it did.
     """
 
     def __init__(self, name: str, work: Callable[[], object], switch: threading.Semaphore) -> None:
         self.not_before = 0.0
         self.killed = self.ended = False
+        self.result: Any = None
         self.error: BaseException | None = None
         self._work, self._switch = work, switch
         self._turn = threading.Semaphore(0)
@@ -93,7 +95,7 @@ class Party:
         self._turn.acquire()
         try:
             if not self.killed:
-                self._work()
+                self.result = self._work()
         except Killed:
             pass
         except BaseException as exc:
@@ -192,25 +194,13 @@ class Schedule:
             party.yield_turn()
         return None
 
-    def all_of(self, works: Iterable[Callable[[], Any]], *, at_once: int) -> list[Any]:
-        """Do several things, at most so many at a time; return their results in order."""
-        todo = list(works)
-        results: list[Any] = [None] * len(todo)
-        numbers = iter(range(len(todo)))
-
-        def lane() -> None:
-            for number in numbers:
-                results[number] = todo[number]()
-
-        self.join([self.start(f"lane {number}", lane) for number in range(at_once)])
-        return results
-
-    def join(self, parties: Sequence[Party]) -> None:
-        """Wait for parties to end; raise what the first of them raised."""
+    def join(self, parties: Sequence[Party]) -> list[Any]:
+        """Wait for parties to end and return their results; raise what the first of them raised."""
         self.wait(lambda: all(party.ended for party in parties))
         for party in parties:
             if party.error is not None:
                 raise party.error
+        return [party.result for party in parties]
 
     def settle_redis(self, earlier: float | None = None) -> None:
         """Have all in Redis expire by the schedule's time, to the millisecond; it was ``earlier`` until now."""

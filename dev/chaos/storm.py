@@ -3,15 +3,14 @@
 import contextlib
 import random
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import psycopg2
-import redis
 
 from dev.chaos.environment import FaultyEnvironment, Plan
 from dev.chaos.fleet import Fleet
+from dev.chaos.history import REDIS_FORGETS
 from dev.chaos.platform import Platform
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -23,8 +22,8 @@ _LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 class Storm:
     """Random faults, one after the other, until `Record.calm`; ``terminated`` is told of some killed workers."""
 
-    plan: Plan
     environment: FaultyEnvironment
+    plan: Plan
     postgres: Postgres
     valkey: Valkey
     fleet: Fleet
@@ -44,7 +43,6 @@ class Storm:
             (6, self._pause_worker),
             (6, self._cut_workers_off),
             (2, self._restart_redis),
-            (1, self._fail_redis_over),
             (3, partial(self._break, "Redis is loading", redis_relay, "answer", _LOADING)),
             (1, partial(self._break, "Redis is slow", redis_relay, "mute", True)),
             (2, partial(self._break, "Redis is unreachable", redis_relay, "refusing", True)),
@@ -98,25 +96,7 @@ class Storm:
     def _restart_redis(self) -> None:
         self.valkey.kill()
         self.valkey.start()
-        self._fault("Redis restarts empty")
-
-    def _fail_redis_over(self) -> None:
-        """Have a replica take over that had not received what was written last."""
-        with closing(redis.Redis.from_url(self.valkey.url)) as client:
-            self._schedule.settle_redis()
-            keys = list(client.scan_iter())
-            copies = [(key, client.dump(key), client.pexpiretime(key)) for key in keys]
-        self._later(0.1, 1, partial(self._take_over, copies, self._schedule.ahead_ms))
-
-    def _take_over(self, copies: list[tuple[bytes, bytes | None, int]], ahead_ms: int) -> None:
-        passed_ms = self._schedule.ahead_ms - ahead_ms
-        with closing(redis.Redis.from_url(self.valkey.url)) as client:
-            client.flushall()
-            for key, copy, expires_ms in copies:
-                if copy is not None:
-                    expires = expires_ms > 0
-                    client.restore(key, expires_ms - passed_ms if expires else 0, copy, absttl=expires)
-        self._fault("Redis fails over")
+        self._fault(REDIS_FORGETS)
 
     def _postgres_is_read_only(self) -> None:
         self._fault("PostgreSQL is read-only")

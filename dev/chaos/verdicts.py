@@ -145,8 +145,9 @@ def _changed_at(case: Case, video: int, before: float) -> float:
 
 def _quiet_since(case: Case, video: int, before: float) -> float:
     """Return when anybody last changed what is seen of a video, its heartbeat included."""
-    beats = (told["at"] for told in case.steps[video] if told["event"] in ("beat", "beatDeleted"))
-    return max(_changed_at(case, video, before), *(at for at in beats if at < before), 0.0)
+    steps = (told for told in case.steps[video] if told["event"] in ("beat", "beatDeleted"))
+    beats = [float(told["at"]) for told in steps if told["at"] < before]
+    return max([_changed_at(case, video, before), *beats])
 
 
 def _changes(write: Write) -> bool:

@@ -8,11 +8,10 @@ import pytest
 
 from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case
-from dev.chaos.environment import FaultyEnvironment, Lambdas, Timing
+from dev.chaos.environment import Lambdas, Timing
 from dev.chaos.execution import Execution
-from dev.chaos.queue import PLATFORM, Queue
+from dev.chaos.queue import PLATFORM
 from dev.chaos.schedule import Schedule
-from dev.local.relay import Relay
 from dev.local.worker import Pace, Worker
 
 
@@ -169,14 +168,5 @@ def stage(academy, postgres, valkey, timing, schedule):
         history.install(postgres.dsn)
         undo.callback(academy.sql, "DROP TABLE history_of_videos; DROP FUNCTION note_video CASCADE")
         academy.redis.set(product.HEARD_KEY, "1", ex=30 * 86_400)
-        record = history.Record(schedule.now)
-        environment = FaultyEnvironment(
-            schedule,
-            undo.enter_context(Relay(postgres.port)),
-            undo.enter_context(Relay(valkey.port)),
-            Queue(now=schedule.now, tell=record.note),
-            timing,
-            record,
-        )
-        undo.enter_context(product.boundary(environment))
+        environment = undo.enter_context(product.boundary(schedule, postgres, valkey, timing))
         yield undo.enter_context(closing(Stage(academy, environment, postgres.dsn, valkey.url)))

@@ -193,9 +193,12 @@ def cause_of(story):
     return cause
 
 
-def two(second="Enqueue-2", first="Enqueue-1", faults=(), error=None, until=None):
+SEND = ("send", NOW + 1, {"videos": [1]})
+
+
+def two(second="Enqueue-2", first="Enqueue-1", calls=(), until=None, **ended):
     """A handoff, and two messages for it."""
-    story = taking(STUCK, at=NOW).invocation(NOW + 1, "Enqueue-1", until=until, faults=faults, error=error)
+    story = taking(STUCK, at=NOW).invocation(NOW + 1, "Enqueue-1", *calls, until=until, **ended)
     return story.accepted(NOW + 2, first).invocation(NOW + 20, "Enqueue-2").accepted(NOW + 30, second)
 
 
@@ -209,7 +212,9 @@ def two(second="Enqueue-2", first="Enqueue-1", faults=(), error=None, until=None
         (two(faults=["before 'clear handoffs': stall"]), None),
         (two(faults=["before 'answer': lose the answer"]), Cause.LOST_BY_FUNCTION),
         (two(until=NOW + 25), Cause.LOST_BY_FUNCTION),
-        (two(faults=["before 'send': SQS answer lost"]), Cause.LOST_BY_SQS),
+        (two(faults=["before 'send': SQS times out"]), Cause.LOST_BY_SQS),
+        (two(second="Enqueue-1", calls=[SEND]), Cause.LOST_BY_SQS),
+        (two(second="Enqueue-1", calls=[SEND, SEND]), None),
         (two(), None),
         (two().write(NOW + 10, CLEARED, HANDED, who=SAVE), Cause.SAVED),
     ],
