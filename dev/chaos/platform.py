@@ -87,12 +87,12 @@ class Platform:
         return self._ids("status IN ('UPLOADED', 'PROCESSING')")
 
     def lock_rows(self) -> Callable[[], None]:
-        """Lock 20 random rows in a transaction; return what ends it."""
+        """Lock 20 random rows in a transaction; return what ends it, and has ended it when it returns."""
         videos = self._some(self.unfinished(), 20)
         connection = psycopg2.connect(self._dsn, application_name="platform")
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM video_video WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (videos,))
-        return connection.close
+        return connection.rollback
 
     def read_only(self, on: bool) -> None:
         """Make the database refuse writes, as a demoted primary does, or accept them again."""

@@ -39,7 +39,7 @@ class Storm:
         """Inject faults and let users upload; what is still in force at the end is undone in its time."""
         redis_relay, postgres_relay = self.environment.redis_relay, self.environment.postgres_relay
         kinds: tuple[tuple[int, Callable[[], None]], ...] = (
-            (20, self._kill_workers),
+            (5, self._kill_workers),
             (6, self._pause_worker),
             (6, self._cut_workers_off),
             (2, self._restart_redis),
