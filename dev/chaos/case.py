@@ -32,7 +32,7 @@ class Case:
     Attributes:
         waiting: videos that have a message at the end.
         writes, accepted, steps: by video; ``steps`` are those that workers told.
-        calls, began, ended: by invocation.
+        calls, faults, began, ended: by invocation.
         deleted: by message, when it had left the queue.
         gone: the same; as long as its worker lives, not before the claim.
         wiped: when Redis lost what it held.
@@ -46,6 +46,7 @@ class Case:
         self.accepted: dict[int, list[Event]] = defaultdict(list)
         self.steps: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self.calls: dict[str, list[Event]] = defaultdict(list)
+        self.faults: dict[str, list[str]] = defaultdict(list)
         self.began: dict[str, Event] = {}
         self.ended: dict[str, Event] = {}
         self.deleted: dict[str, float] = {}
@@ -68,6 +69,8 @@ class Case:
                 self.gone[details["message"]] = event.at
         elif event.kind == "call":
             self.calls[details["invocation"]].append(event)
+        elif event.kind == "fault" and "invocation" in details:
+            self.faults[details["invocation"]].append(details["fault"])
         elif event.kind == "fault" and details["fault"] == REDIS_FORGETS:
             self.wiped.append(event.at)
         elif event.kind == "began":

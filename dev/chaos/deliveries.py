@@ -117,10 +117,9 @@ def repeated(case: Case, video: int, first: Event, second: Event) -> Cause | Non
     """Return why one handoff sent two messages, by two invocations or one; None without a reason."""
     sender, again = first.details["sender"], second.details["sender"]
     ended = case.ended.get(sender)
-    faults = tuple(ended.details["faults"]) if ended else ()
 
     def struck(*ends: str) -> bool:
-        return any(fault.endswith(ends) for fault in faults)
+        return any(fault.endswith(ends) for fault in case.faults[sender])
 
     if sender == again:  # boto3 sent again what the function sent once
         sent = [answer for answer in case.answers(sender, "send") if video in answer.details["videos"]]

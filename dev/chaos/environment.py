@@ -8,9 +8,7 @@ the sandbox's connections are closed and each of its later calls raises the same
 import contextlib
 import itertools
 import json
-import os
 import random
-import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -22,7 +20,7 @@ import redis
 
 from dev.chaos.history import Record
 from dev.chaos.schedule import Schedule
-from dev.local.relay import Cut, Relay
+from dev.local.relay import Relay
 
 if TYPE_CHECKING:
     from dev.chaos.queue import Queue
@@ -31,9 +29,9 @@ _FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "
 """The errors under which Step Functions may see the end of a function's process."""
 
 When = Literal["before", "after"]
-Inject = Callable[["Invocation", str, When, Any], str | None]
-"""Called at each call of the product with the invocation, the call's name, whether it is about to be made or
-has just been answered, and the connection. It may raise, wait, or return a statement to run instead."""
+Inject = Callable[["Invocation", str, When], str | None]
+"""Called at each call of the product with the invocation, the call's name, and whether it is about to be made or
+has just been answered. It may raise, wait, or return a statement to run instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,9 @@ class Plan:
     """What a soak is asked for."""
 
     faults: int  # the soak ends after this many faults
-    videos: int  # number of videos at any time
-    workers: int  # number of workers at any time
     seed: int  # seeds every random choice
+    videos: int = 200  # number of videos at any time
+    workers: int = 20  # number of workers at any time
 
 
 @dataclass
@@ -111,9 +109,8 @@ class Invocation:
     sandbox: Sandbox  # the process that serves it
     deadline: float  # when the function times out
     answer: Any = None  # what Step Functions receives, once it has: a JSON value or a `LambdaError`
-    faults: list[str] = field(default_factory=list)  # the faults injected so far
 
-    def reach(self, call: str, when: When, connection: Any = None, **details: Any) -> str | None:  # noqa: ANN401
+    def reach(self, call: str, when: When, **details: Any) -> str | None:  # noqa: ANN401
         """Record a call and inject what is due; return a statement to run instead, or None.
 
         Raises:
@@ -126,13 +123,12 @@ class Invocation:
             self.note_fault("the function runs out of time")
             self.die()
         told = {"invocation": self.id, "step": self.step, "call": call, "when": when, **details}
-        instead = environment.inject(self, call, when, connection) if when == "before" else None
+        instead = environment.inject(self, call, when) if when == "before" else None
         environment.record.note("call", **told)  # what stalls before a call is over by then
-        return environment.inject(self, call, when, connection) if when == "after" else instead
+        return environment.inject(self, call, when) if when == "after" else instead
 
     def note_fault(self, fault: str) -> None:
         """Record a fault that is about to be injected."""
-        self.faults.append(fault)
         self.sandbox.environment.record.fault(fault, invocation=self.id)
 
     def die(self) -> None:
@@ -145,11 +141,6 @@ class Invocation:
         if self.answer is None:
             self.answer = LambdaError("Lambda.Unknown", "the answer never came")
         self.sandbox.environment.schedule.sleep(wait_s)
-
-    def cut(self, connection: Any, when: Cut) -> None:  # noqa: ANN401
-        """Have the relay cut this database connection at its next statement."""
-        with socket.socket(fileno=os.dup(connection.fileno())) as end:
-            self.sandbox.environment.postgres_relay.cut(end.getsockname()[1], when)
 
 
 _running = threading.local()
@@ -212,7 +203,7 @@ class Lambdas:
         except Exception as exc:
             outcome = LambdaError(type(exc).__name__, str(exc))
         error = outcome.name if isinstance(outcome, LambdaError) else None
-        record.note("ended", invocation=invocation.id, error=error, faults=invocation.faults)
+        record.note("ended", invocation=invocation.id, error=error)
         if sandbox.dead:
             sandbox.end()
         else:

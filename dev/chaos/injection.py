@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from dev.chaos.environment import Invocation, Plan, When
 from dev.chaos.platform import Platform
@@ -48,7 +48,7 @@ def kinds(call: str, when: When) -> Iterator[str]:
         yield from (f"SQS {fault}" for fault in SEND_FAULTS)
 
 
-def inflict(kind: str, invocation: Invocation, connection: Any) -> str | None:  # noqa: ANN401
+def inflict(kind: str, invocation: Invocation) -> str | None:
     """Carry out a fault that concerns one call; return a statement to run instead, or None."""
     environment = invocation.sandbox.environment
     function_s = environment.timing.function_s
@@ -65,7 +65,7 @@ def inflict(kind: str, invocation: Invocation, connection: Any) -> str | None:  
     elif kind.startswith("cut Redis "):
         environment.redis_relay.cut_next(kind.removeprefix("cut Redis "))  # type: ignore[arg-type]
     elif kind.startswith("cut "):
-        invocation.cut(connection, kind.removeprefix("cut "))  # type: ignore[arg-type]
+        environment.postgres_relay.cut_next(kind.removeprefix("cut "))  # type: ignore[arg-type]
     elif kind.startswith("SQS "):
         environment.queue.faults[invocation.id] = kind.removeprefix("SQS ")  # type: ignore[assignment]
     elif kind == "unknown":
@@ -79,7 +79,7 @@ class Injector:
     def __init__(self, plan: Plan, platform: Platform) -> None:
         self._platform, self._random = platform, random.Random(plan.seed)
 
-    def __call__(self, invocation: Invocation, call: str, when: When, connection: Any) -> str | None:  # noqa: ANN401
+    def __call__(self, invocation: Invocation, call: str, when: When) -> str | None:
         """Inject a fault, or not; return a statement to run instead, or None. See `environment.Inject`."""
         environment = invocation.sandbox.environment
         environment.schedule.sleep(self._random.choice((*[0.0] * 12, 1.0)))
@@ -91,4 +91,4 @@ class Injector:
                 environment.record.fault(self._platform.meddle(self._random.choice(videos)))
             return None
         invocation.note_fault(f"{when} {call!r}: {kind}")  # by which `deliveries` knows it
-        return inflict(kind, invocation, connection)
+        return inflict(kind, invocation)

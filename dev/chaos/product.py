@@ -159,13 +159,13 @@ class _Cursor(psycopg2.extensions.cursor):
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: ANN401 - psycopg2's own signature
         self._statement = _STATEMENTS[query]
         invocation = _invocation()
-        instead = invocation.reach(self._statement, "before", self.connection, parameters=vars)
+        instead = invocation.reach(self._statement, "before", parameters=vars)
         # The comment tells the trigger in `history` whose write it is.
         super().execute(f"/* {invocation.id} */ {instead or query}", None if instead else vars)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         rows = super().fetchall()
-        _invocation().reach(self._statement, "after", self.connection, rows=rows)
+        _invocation().reach(self._statement, "after", rows=rows)
         return rows
 
 
@@ -197,7 +197,7 @@ class _Redis(redis.Redis):
     def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
         invocation, name = _invocation(), _name_of(commands)
         schedule = invocation.sandbox.environment.schedule
-        invocation.reach(name, "before", self, commands=commands)
+        invocation.reach(name, "before", commands=commands)
         schedule.settle_redis()
         answers = execute()
         for index, command in enumerate(commands):
@@ -205,7 +205,7 @@ class _Redis(redis.Redis):
                 answers[index] = int(schedule.now()), round(schedule.now() % 1 * 1_000_000)
             elif command[0] == "PTTL" and isinstance(answers[index], int):
                 answers[index] = schedule.left_ms(answers[index])
-        invocation.reach(name, "after", self, commands=commands, answers=answers)
+        invocation.reach(name, "after", commands=commands, answers=answers)
         return answers
 
 

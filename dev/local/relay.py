@@ -75,16 +75,12 @@ class Relay:
             self._listener = None
         self.cut_all()
 
-    def cut(self, client_port: int, when: Cut) -> None:
-        """Cut the connection from ``client_port`` when the client next sends something.
+    def cut_next(self, when: Cut) -> None:
+        """Cut the connection whose client next sends something.
 
         ``before`` the server receives it, ``during`` its work, which the server then finishes, or ``after``
         its answer, which the client does not receive.
         """
-        self._cuts[client_port] = when
-
-    def cut_next(self, when: Cut) -> None:
-        """Like `cut`, for whichever connection sends something next."""
         self._next.append(when)
 
     def cut_all(self) -> None:

@@ -122,12 +122,12 @@ class Stage:
         """Run ``action`` when ``call`` is next reached; return a list that gets the invocation's id then."""
         hit = []
 
-        def inject(invocation, reached, at, connection):
+        def inject(invocation, reached, at):
             if hit or (reached, at) != (call, when) or step not in (None, invocation.step):
                 return None
             hit.append(invocation.id)
             invocation.note_fault(f"{call} {when}")
-            return action(invocation, connection)
+            return action(invocation)
 
         self.environment.inject = inject
         return hit

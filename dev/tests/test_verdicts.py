@@ -4,15 +4,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from dev.chaos import deliveries, product, verdicts
 from dev.chaos.case import Case
 from dev.chaos.deliveries import Cause
-from dev.chaos.environment import Invocation, Timing
-from dev.chaos.history import PRODUCT, SAVE, Event, Record, Row, Write
+from dev.chaos.environment import Timing
+from dev.chaos.history import PRODUCT, SAVE, Event, Row, Write
 from dev.chaos.queue import OPERATOR, PLATFORM, WORKER
 
 NOW = 100_000.0
@@ -55,7 +54,9 @@ class Story:
             told = {"invocation": name, "step": step, "call": call}
             self.event(when, "call", **told, when="before")
             self.event(when, "call", **told, when="after", **({"rows": []} | details))
-        return self.event(until or at + 5, "ended", invocation=name, error=error, faults=list(faults))
+        for fault in faults:
+            self.event(at, "fault", invocation=name, fault=fault)
+        return self.event(until or at + 5, "ended", invocation=name, error=error)
 
     def step(self, at, event, video=1, worker="i-1", **details):
         told = {"began": at, "worker": worker, "event": event, "video": video} | details
@@ -174,18 +175,6 @@ def test_what_is_lost_at_the_end(row, waiting, lost):
     history = Story().write(1, None, row, who="platform").told
     case = Case(history, Timing(), frozenset(waiting))
     assert bool(list(verdicts.nothing_lost(case))) is lost
-
-
-def test_a_call_is_made_after_the_fault_that_delays_it():
-    now = [NOW]
-    record = Record(lambda: now[0])
-    schedule = SimpleNamespace(now=lambda: now[0])
-    environment = SimpleNamespace(record=record, schedule=schedule, inject=lambda *_: now.insert(0, NOW + 6))
-    sandbox = SimpleNamespace(dead=False, environment=environment)
-    invocation = Invocation("Reclaim-1", "Reclaim", {}, sandbox, deadline=NOW + 60)
-    invocation.reach("look", "before")
-    invocation.reach("look", "after")
-    assert Case(record.events, Timing()).asked_at("Reclaim-1", "look") == NOW + 6
 
 
 def cause_of(story):

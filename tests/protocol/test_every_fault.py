@@ -63,9 +63,7 @@ def states(stage, stuck):
     ("call", "when", "fault"), [pytest.param(*fault, id="-".join(fault)) for fault in FAULTS]
 )
 def test_one_fault_anywhere_loses_nothing(stage, stuck, call, when, fault):
-    struck = stage.inject_once(
-        call, when, lambda invocation, connection: inflict(fault, invocation, connection)
-    )
+    struck = stage.inject_once(call, when, lambda invocation: inflict(fault, invocation))
     stage.execute(terminated=[GONE])
     assert struck, "the fault never came to pass"
     stage.calm()

@@ -12,7 +12,7 @@ def expired(academy):
 
 def test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry(stage, expired):
     stage.inject_once(
-        "lease for handoff", "before", lambda invocation, connection: invocation.cut(connection, "after")
+        "lease for handoff", "before", lambda i: i.sandbox.environment.postgres_relay.cut_next("after")
     )
     assert stage.execute().status == "SUCCEEDED"
     assert stage.messages() == expired
@@ -21,7 +21,7 @@ def test_a_reclaim_whose_answer_is_lost_is_found_again_by_its_retry(stage, expir
 def test_what_sqs_refuses_is_kept_and_sent_by_the_second_pass(stage, academy):
     expired = [academy.add(until=-1) for _ in range(60)]  # in batches of two
     stage.inject_once(
-        "send", "before", lambda i, _: i.sandbox.environment.queue.faults.update({i.id: "refuses some"})
+        "send", "before", lambda i: i.sandbox.environment.queue.faults.update({i.id: "refuses some"})
     )
     execution = stage.execute()
     assert execution.status == "SUCCEEDED"

@@ -119,7 +119,7 @@ def test_a_worker_of_the_older_path_holds_its_message_and_proves_nothing_against
 
 
 def test_nothing_is_lost_while_the_queue_or_redis_is_unknown(stage, video):
-    stage.environment.inject = lambda _i, call, when, _c: (
+    stage.environment.inject = lambda _i, call, when: (
         "unknown" if (call, when) == ("read depth", "before") else None
     )
     stage.look(LOOKS + 2)
@@ -243,7 +243,7 @@ class TestTwoExecutions:
     def test_a_redrive_days_later_does_not_judge_what_waits_now(self, stage, academy, video):
         """The upload that was lost is done by then, and another one of the same video waits in a long queue."""
         stage.look(5, every_s=61)
-        stage.environment.inject = lambda _i, call, when, _c: (
+        stage.environment.inject = lambda _i, call, when: (
             RAISE.format("42501") if (call, when) == ("read videos", "before") else None
         )
         failed = stage.execute("fails")

@@ -57,10 +57,12 @@ def test_a_quarantine_whose_answer_was_lost_ends_the_count_too(stage, academy, p
     be_reclaimed(stage, poison, LIMIT)
     academy.redis.set(f"tenant:1:video:{poison}:status", "PROCESSING", ex=21_600)
     if how == "the answer is lost":
-        hit = stage.inject_once("quarantine", "before", lambda i, c: i.cut(c, "after"))
+        hit = stage.inject_once(
+            "quarantine", "before", lambda i: i.sandbox.environment.postgres_relay.cut_next("after")
+        )
     else:
         hit = stage.inject_once(
-            "forget status", "before", lambda i, _: i.sandbox.environment.redis_relay.cut_next("before")
+            "forget status", "before", lambda i: i.sandbox.environment.redis_relay.cut_next("before")
         )
     stage.execute()
     assert hit and academy.state(poison)[0] == "FAILED"
@@ -99,7 +101,7 @@ def test_a_queue_that_is_away_for_hours_quarantines_nothing(stage, academy, pois
 
 @pytest.mark.parametrize("code", ["25006", "57014", "40P01"], ids=["read-only", "timeout", "deadlock"])
 def test_a_database_that_fails_for_hours_quarantines_nothing(stage, academy, poison, code):
-    stage.environment.inject = lambda _i, call, when, _c: (
+    stage.environment.inject = lambda _i, call, when: (
         RAISE.format(code) if (call, when) == ("lease for handoff", "before") else None
     )
     for _ in range(3 * LIMIT):
@@ -113,7 +115,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once_and_undo_nothing(stage
     """More of them than the limit have counted it before the first one takes it."""
     begun = []
 
-    def overlap(_invocation, call, when, _connection):
+    def overlap(_invocation, call, when):
         if (call, when) == ("lease for handoff", "before") and len(begun) <= LIMIT:
             begun.append(call)
             stage.execute()
@@ -138,7 +140,7 @@ def test_executions_that_overlap_count_a_stuck_claim_once_and_undo_nothing(stage
     ],
 )
 def test_a_crash_or_a_lost_answer_neither_adds_nor_undoes_a_count(stage, poison, call, when, fault):
-    stage.inject_once(call, when, lambda *given: inflict(fault, *given))
+    stage.inject_once(call, when, lambda invocation: inflict(fault, invocation))
     stage.execute()
     stage.calm()
     stage.pass_time(901)

@@ -63,7 +63,7 @@ def test_two_executions_release_once(stage, academy, quarantined):
 def test_a_redrive_of_an_old_release_does_not_free_what_was_quarantined_again_since(
     stage, academy, quarantined
 ):
-    stage.environment.inject = lambda _i, call, when, _c: (
+    stage.environment.inject = lambda _i, call, when: (
         RAISE.format("40P01") if (call, when) == ("lease for handoff", "before") else None
     )
     old = stage.execute("fails", release=[quarantined])
