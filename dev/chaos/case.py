@@ -93,14 +93,12 @@ class Case:
         return [event for event in calls if event.details["when"] == "after"]
 
     def asked_at(self, invocation: str | None, call: str) -> float | None:
-        """Return when an invocation last made a call that was answered; None if it never was."""
-        asked, found = 0.0, None
-        for event in self.calls[invocation] if invocation else ():
-            if event.details["call"] == call and event.details["when"] == "before":
-                asked = event.at
-            elif event.details["call"] == call:
-                found = asked
-        return found
+        """Return when an invocation last made a call that was answered; None if it never was.
+
+        It is also when it was answered: nobody else acts meanwhile.
+        """
+        answers = self.answers(invocation, call) if invocation else []
+        return answers[-1].at if answers else None
 
     def listing_of(self, invocation: str) -> str | None:
         """Return the listing that gave an invocation its videos: the last one of its execution before it."""
