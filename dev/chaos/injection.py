@@ -20,7 +20,12 @@ POSTGRES = (
 REDIS = ("look", "remember", "count", "begin quarantine", "end counts", "forget status", "prepare jobs")
 SEND_FAULTS: tuple[SendFault, ...] = get_args(SendFault)
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
-ERRORS = {"finds a deadlock": "40P01", "cancels a statement": "57014", "refuses a statement": "42501"}
+ERRORS = {
+    "finds a deadlock": "40P01",
+    "cancels a statement": "57014",
+    "refuses a statement": "42501",
+    "is read-only": "25006",
+}
 """What PostgreSQL may do at a statement, and the code of its error."""
 _SHARE = 0.1
 """Of the product's calls, so many get a fault."""

@@ -1,9 +1,8 @@
-"""The platform around the product: its users upload, delete and retry videos, its database fails over."""
+"""The platform around the product: its users upload, delete and retry videos, somebody locks rows."""
 
 import contextlib
 import json
 import random
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +27,7 @@ _COLUMNS = "status, leased_by, leased_until, processing_started_at, error_reason
 
 
 class Platform:
-    """The platform's users and its database's administrator."""
+    """The platform's users, and those who lock rows in its database."""
 
     def __init__(self, dsn: str, redis_url: str, environment: FaultyEnvironment, plan: Plan) -> None:
         self._dsn, self._plan = dsn, plan
@@ -93,12 +92,6 @@ class Platform:
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM video_video WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED", (videos,))
         return connection.rollback
-
-    def read_only(self, on: bool) -> None:
-        """Make the database refuse writes, as a demoted primary does, or accept them again."""
-        self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
-        self._sql("SELECT pg_reload_conf()")
-        time.sleep(0.05)  # until every session has read it
 
     def disconnect(self) -> None:
         """Close the connections to the database, also the schedule's; the next statements open others."""
@@ -169,8 +162,7 @@ class Platform:
         while True:
             try:
                 if who not in self._connections:
-                    options = f"{LOCK_TIMEOUT} -c default_transaction_read_only=off"
-                    connection = psycopg2.connect(self._dsn, application_name=who, options=options)
+                    connection = psycopg2.connect(self._dsn, application_name=who, options=LOCK_TIMEOUT)
                     connection.autocommit = True
                     self._connections[who] = connection
                 with self._connections[who].cursor() as cursor:

@@ -18,8 +18,8 @@ from typing import Any
 import psycopg2
 import redis
 
-_STARTS_AT_S = 1_800_000_000.0
-"""Always the same, so that all runs with a seed are the same."""
+_STARTS_AT_S = 4_000_000_000.0
+"""Always the same, so that all runs with a seed are the same; so late that nothing expires by Redis's own clock."""
 
 _INSTALL = """
 CREATE SCHEMA clock;
@@ -32,24 +32,18 @@ ALTER DATABASE academy SET search_path = public, clock, pg_catalog;
 """
 _REMOVE = "ALTER DATABASE academy RESET search_path; DROP SCHEMA clock CASCADE"
 
-# Each key with a time to live expires by the schedule's time. By Redis's own it would do so a minute later, so that
-# it never does. What has been set since the last time, for a multiple of 20 s, is recognized by its expiry.
+# Keys expire by the schedule's time. What has been set since the last time, for a multiple of 20 s, expires long before
+# the schedule began.
 _EXPIRE = """
-local before, after, earlier, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local machine, set_at, now, began = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 for _, key in ipairs(redis.call('KEYS', '*')) do
     local at = redis.call('PEXPIRETIME', key)
-    if at >= 0 then
-        local known = tonumber(redis.call('HGET', 'schedule', key) or 0)
-        if known ~= at + before - 60000 then
-            known = earlier + math.floor((at + before - earlier + 1000) / 20000) * 20000
-        end
-        if known <= now then
-            redis.call('DEL', key)
-            redis.call('HDEL', 'schedule', key)
-        else
-            redis.call('HSET', 'schedule', key, string.format('%.0f', known))
-            redis.call('PEXPIREAT', key, string.format('%.0f', known - after + 60000))
-        end
+    if at >= 0 and at < began then
+        at = set_at + math.ceil((at - machine - 1000) / 20000) * 20000
+        redis.call('PEXPIREAT', key, string.format('%.0f', at))
+    end
+    if at >= 0 and at <= now then
+        redis.call('DEL', key)
     end
 end
 """
@@ -113,18 +107,13 @@ def _current() -> Party | None:
 
 
 class Schedule:
-    """The time, and what is due when. One thread makes it, and runs it by sleeping or waiting.
-
-    Attributes:
-        ahead_ms: milliseconds that the schedule's time was ahead of the machine's when it last passed.
-    """
+    """The time, and what is due when. One thread makes it, and runs it by sleeping or waiting."""
 
     def __init__(self, dsn: str, *redis_urls: str) -> None:
         """Prepare; time passes for the servers after `install`."""
         self._dsn = dsn
         self._clients = [redis.Redis.from_url(url) for url in redis_urls]
         self._now = _STARTS_AT_S
-        self.ahead_ms = round((self._now - time.time()) * 1000)
         self._due: list[tuple[float, int, Party]] = []
         self._waiting: list[tuple[Callable[[], bool], Party]] = []
         self._order = itertools.count()
@@ -204,16 +193,14 @@ class Schedule:
 
     def settle_redis(self, earlier: float | None = None) -> None:
         """Have all in Redis expire by the schedule's time, to the millisecond; it was ``earlier`` until now."""
-        before, now_ms = self.ahead_ms, round(self._now * 1000)
-        self.ahead_ms = now_ms - round(time.time() * 1000)
-        earlier_ms = now_ms if earlier is None else round(earlier * 1000)
+        times_s = (time.time(), self._now if earlier is None else earlier, self._now, _STARTS_AT_S)
         for client in self._clients:
             with contextlib.suppress(redis.ReadOnlyError):
-                client.eval(_EXPIRE, 0, before, self.ahead_ms, earlier_ms, now_ms)
+                client.eval(_EXPIRE, 0, *(round(seconds * 1000) for seconds in times_s))
 
     def left_ms(self, expires_ms: int) -> int:
         """Return what PTTL would for an answer to PEXPIRETIME, by the schedule's time."""
-        return expires_ms + self.ahead_ms - 60_000 - round(self._now * 1000) if expires_ms > 0 else expires_ms
+        return expires_ms - round(self._now * 1000) if expires_ms > 0 else expires_ms
 
     def _pass_time(self, until: float) -> None:
         """Make it later for everybody at once; nobody acts meanwhile."""
@@ -250,7 +237,7 @@ class Schedule:
 
     def _sql(self, statement: str, *parameters: object) -> None:
         if self._session is None:
-            options = "-c default_transaction_read_only=off -c synchronous_commit=off"
+            options = "-c synchronous_commit=off"
             self._session = psycopg2.connect(self._dsn, application_name="clock", options=options)
             self._session.autocommit = True
         with self._session.cursor() as cursor:

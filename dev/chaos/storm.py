@@ -46,7 +46,6 @@ class Storm:
             (3, partial(self._break, "Redis is loading", redis_relay, "answer", _LOADING)),
             (1, partial(self._break, "Redis is slow", redis_relay, "mute", True)),
             (2, partial(self._break, "Redis is unreachable", redis_relay, "refusing", True)),
-            (2, self._postgres_is_read_only),
             (1, self._restart_postgres),
             (2, partial(self._break, "PostgreSQL is unreachable", postgres_relay, "refusing", True)),
             (2, self._rows_are_locked),
@@ -97,11 +96,6 @@ class Storm:
         self.valkey.kill()
         self.valkey.start()
         self._fault(REDIS_FORGETS)
-
-    def _postgres_is_read_only(self) -> None:
-        self._fault("PostgreSQL is read-only")
-        self.platform.read_only(True)
-        self._later(5, 30, lambda: self.platform.read_only(False))
 
     def _restart_postgres(self) -> None:
         self._fault("PostgreSQL restarts")
