@@ -32,7 +32,7 @@ class Case:
     Attributes:
         waiting: videos that have a message at the end.
         writes, accepted, steps: by video; ``steps`` are those that workers told.
-        calls, faults, began, ended: by invocation.
+        calls, faults, began, ended: by invocation; of the ``calls`` those that were answered.
         deleted: by message, when it had left the queue.
         gone: the same; as long as its worker lives, not before the claim.
         wiped: when Redis lost what it held.
@@ -67,7 +67,7 @@ class Case:
             self.steps[details["video"]].append({**details, "at": event.at})
             if details["event"] in ("claimed", "refused", "skipped") and details.get("message") in self.gone:
                 self.gone[details["message"]] = event.at
-        elif event.kind == "call":
+        elif event.kind == "call" and details["when"] == "after":
             self.calls[details["invocation"]].append(event)
         elif event.kind == "fault" and "invocation" in details:
             self.faults[details["invocation"]].append(details["fault"])
@@ -89,8 +89,7 @@ class Case:
 
     def answers(self, invocation: str, call: str) -> list[Event]:
         """Return the answers to an invocation's calls of this name."""
-        calls = (event for event in self.calls[invocation] if event.details["call"] == call)
-        return [event for event in calls if event.details["when"] == "after"]
+        return [event for event in self.calls[invocation] if event.details["call"] == call]
 
     def asked_at(self, invocation: str | None, call: str) -> float | None:
         """Return when an invocation last made a call that was answered; None if it never was.
