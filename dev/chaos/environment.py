@@ -13,20 +13,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import psycopg2
 import redis
 
 from dev.chaos.history import Record
+from dev.chaos.queue import Queue
 from dev.chaos.schedule import Schedule
 from dev.local.relay import Relay
 
-if TYPE_CHECKING:
-    from dev.chaos.queue import Queue
-
 _FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
 """The errors under which Step Functions may see the end of a function's process."""
+
+FUNCTION_S = 60
+"""A function's time-out."""
 
 When = Literal["before", "after"]
 Inject = Callable[["Invocation", str, When], str | None]
@@ -36,7 +37,7 @@ has just been answered. It may raise, wait, or return a statement to run instead
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The product's settings and the limits around it, in seconds of the schedule."""
+    """The product's settings, in seconds of the schedule."""
 
     silent_after_s: int = 60  # how long a heartbeat must not have moved, unless it is mass silence
     mass_silence_s: int = 600  # how long, when more workers are silent than heard
@@ -44,8 +45,6 @@ class Timing:
     handoff_s: int = 900  # length of a handoff lease
     max_reclaims: int = 5  # a video that was reclaimed more often is quarantined; 0 for no limit
     expired_but_beating: Literal["reclaim", "spare"] = "reclaim"  # what is done about such videos
-    function_s: float = 60  # the function's time-out
-    redis_patience_s: float = 0.5  # time-out of a call to Redis, in real seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class FaultyEnvironment:
     schedule: Schedule
     postgres_relay: Relay
     redis_relay: Relay
-    queue: "Queue"
+    queue: Queue
     timing: Timing
     record: Record
     inject: Inject = lambda *_: None
@@ -146,9 +145,10 @@ class Invocation:
 _running = threading.local()
 
 
-def current() -> Invocation | None:
-    """Return the invocation that this thread serves, if any."""
-    return getattr(_running, "invocation", None)
+def current() -> Invocation:
+    """Return the invocation that this thread serves. Raises AttributeError where it serves none."""
+    invocation: Invocation = _running.invocation
+    return invocation
 
 
 class Lambdas:
@@ -176,7 +176,7 @@ class Lambdas:
             step,
             json.loads(json.dumps(event)),
             warm.pop() if warm else Sandbox(self.environment),
-            deadline=schedule.now() + self.environment.timing.function_s,
+            deadline=schedule.now() + FUNCTION_S,
         )
         schedule.start(invocation.id, lambda: self._run(invocation))
         schedule.wait(lambda: invocation.answer is not None)

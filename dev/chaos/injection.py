@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import get_args
 
-from dev.chaos.environment import Invocation, Plan, When
+from dev.chaos.environment import FUNCTION_S, Invocation, Plan, When
 from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault
 
@@ -56,7 +56,6 @@ def kinds(call: str, when: When) -> Iterator[str]:
 def inflict(kind: str, invocation: Invocation) -> str | None:
     """Carry out a fault that concerns one call; return a statement to run instead, or None."""
     environment = invocation.sandbox.environment
-    function_s = environment.timing.function_s
     if kind in ERRORS:
         return RAISE.format(ERRORS[kind])
     if kind == "die":
@@ -64,9 +63,9 @@ def inflict(kind: str, invocation: Invocation) -> str | None:
     elif kind == "lose the answer":
         invocation.lose_answer(0)
     elif kind == "go on though taken for dead":
-        invocation.lose_answer(function_s * 0.2)
+        invocation.lose_answer(FUNCTION_S * 0.2)
     elif kind == "stall":
-        environment.schedule.sleep(function_s * 0.1)
+        environment.schedule.sleep(FUNCTION_S * 0.1)
     elif kind.startswith("cut Redis "):
         environment.redis_relay.cut_next(kind.removeprefix("cut Redis "))  # type: ignore[arg-type]
     elif kind.startswith("cut "):

@@ -26,7 +26,7 @@ from botocore.exceptions import EndpointConnectionError
 import enqueue
 import list_stale_videos
 import reclaim
-from dev.chaos.environment import FaultyEnvironment, Invocation, Sandbox, Timing, current
+from dev.chaos.environment import FaultyEnvironment, Sandbox, Timing, current
 from dev.chaos.history import Record
 from dev.chaos.queue import Queue
 from dev.chaos.schedule import Schedule
@@ -49,6 +49,9 @@ QUARANTINE_REASON = platform.QUARANTINE_PREFIX
 STAGE = "chaos"
 HEARD_KEY = platform.StageKey.HEARD.of(STAGE)
 """The mark of a Redis in which a heartbeat once moved."""
+
+_REDIS_PATIENCE_S = 0.5
+"""The time-out of a call to Redis, in real seconds."""
 
 HANDLERS: Mapping[str, Callable[[dict[str, Any], object], Any]] = {
     "ListStaleVideos": list_stale_videos.handler,
@@ -87,7 +90,7 @@ def _store(sandbox: Sandbox) -> Store:
 @cache
 def _heartbeats(sandbox: Sandbox) -> Heartbeats:
     url = f"redis://127.0.0.1:{sandbox.environment.redis_relay.port}/0"
-    return Heartbeats(Redis(url=url), STAGE, timeout_s=sandbox.environment.timing.redis_patience_s)
+    return Heartbeats(Redis(url=url), STAGE, timeout_s=_REDIS_PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -123,8 +126,8 @@ def boundary(
         (log, "print", lambda *_, **__: None),
     ]
     for module in (list_stale_videos, reclaim, enqueue):
-        replacements.append((module, "store", lambda: _store(_invocation().sandbox)))
-        replacements.append((module, "heartbeats", lambda: _heartbeats(_invocation().sandbox)))
+        replacements.append((module, "store", lambda: _store(current().sandbox)))
+        replacements.append((module, "heartbeats", lambda: _heartbeats(current().sandbox)))
     with contextlib.ExitStack() as undo:
         undo.enter_context(mock.patch.dict(os.environ, variables))
         for owner, name, value in replacements:
@@ -139,17 +142,10 @@ def _replaced(module: object, **names: object) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(module), **names})
 
 
-def _invocation() -> Invocation:
-    invocation = current()
-    if invocation is None:
-        raise RuntimeError("called outside of an invocation")
-    return invocation
-
-
 def _connect(*args: Any, **given: Any) -> Any:  # noqa: ANN401
-    _invocation().reach("connect", "before")
+    current().reach("connect", "before")
     connection = psycopg2.connect(*args, cursor_factory=_Cursor, **given)
-    _invocation().sandbox.disconnect.append(connection.close)
+    current().sandbox.disconnect.append(connection.close)
     return connection
 
 
@@ -158,21 +154,21 @@ class _Cursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: ANN401 - psycopg2's own signature
         self._statement = _STATEMENTS[query]
-        invocation = _invocation()
+        invocation = current()
         instead = invocation.reach(self._statement, "before", parameters=vars)
         # The comment tells the trigger in `history` whose write it is.
         super().execute(f"/* {invocation.id} */ {instead or query}", None if instead else vars)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         rows = super().fetchall()
-        _invocation().reach(self._statement, "after", rows=rows)
+        current().reach(self._statement, "after", rows=rows)
         return rows
 
 
 class _Redis(redis.Redis):
     def __init__(self, *args: Any, **given: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **given)
-        _invocation().sandbox.disconnect.append(self.connection_pool.disconnect)
+        current().sandbox.disconnect.append(self.connection_pool.disconnect)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:  # noqa: ANN401
         pipeline = super().pipeline(transaction, shard_hint)
@@ -195,7 +191,7 @@ class _Redis(redis.Redis):
         return answer
 
     def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
-        invocation, name = _invocation(), _name_of(commands)
+        invocation, name = current(), _name_of(commands)
         schedule = invocation.sandbox.environment.schedule
         invocation.reach(name, "before", commands=commands)
         schedule.settle_redis()
@@ -216,15 +212,15 @@ class _Sqs:
     queue: Queue
 
     def send_message_batch(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401
-        invocation, videos = _invocation(), [int(entry["Id"]) for entry in given["Entries"]]
+        invocation, videos = current(), [int(entry["Id"]) for entry in given["Entries"]]
         invocation.reach("send", "before", videos=videos)
         answer = self.queue.send_message_batch(**given, sender=invocation.id)
         invocation.reach("send", "after", videos=videos)
         return answer
 
     def get_queue_attributes(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401
-        if _invocation().reach("read depth", "before"):
+        if current().reach("read depth", "before"):
             raise EndpointConnectionError(endpoint_url=self.queue.url)
         answer = self.queue.get_queue_attributes(**given)
-        _invocation().reach("read depth", "after", depth=answer["Attributes"])
+        current().reach("read depth", "after", depth=answer["Attributes"])
         return answer

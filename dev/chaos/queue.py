@@ -4,7 +4,6 @@ Every message and what became of it is recorded.
 """
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,10 +41,9 @@ class _Message:
 class Queue:
     """One queue with its dead-letter queue; it takes the place of boto3's client, too."""
 
-    now: Callable[[], float] = time.time  # returns the time, seconds since the epoch
+    now: Callable[[], float]  # returns the time, seconds since the epoch
+    tell: Callable[..., None]  # called for every message that is accepted, received, deleted or dead
     visibility_s: float = 300.0  # how long a received message is hidden
-    # called for every message that is ``accepted``, ``received``, ``deleted`` or ``dead``
-    tell: Callable[..., None] = lambda _event, **_details: None
     away: bool = False  # every call fails with 503 while this is set
     faults: dict[str, SendFault] = field(default_factory=dict)  # by sender, the fault of its next send
     dead: list[str] = field(default_factory=list)  # the dead-letter queue's bodies
