@@ -37,14 +37,14 @@ has just been answered. It may raise, wait, or return a statement to run instead
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The product's settings, in seconds of the schedule."""
+    """The product's settings `reclaiming`, as docs/reference.md has them, in seconds of the schedule."""
 
-    silent_after_s: int = 60  # how long a heartbeat must not have moved, unless it is mass silence
-    mass_silence_s: int = 600  # how long, when more workers are silent than heard
-    lost_after_s: int = 300  # how long a video must have waited before its message can count as lost
-    handoff_s: int = 900  # length of a handoff lease
-    max_reclaims: int = 5  # a video that was reclaimed more often is quarantined; 0 for no limit
-    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"  # what is done about such videos
+    silent_after_seconds: int = 60
+    mass_silence_seconds: int = 600
+    lost_after_seconds: int = 300
+    handoff_seconds: int = 900
+    max_reclaims: int = 5
+    expired_but_beating: Literal["reclaim", "spare"] = "reclaim"
 
 
 @dataclass(frozen=True, slots=True)

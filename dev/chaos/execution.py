@@ -87,7 +87,7 @@ class Execution:
     def _list(self) -> str:
         try:
             payload = {"input": self._given, "run": self.record, "execution": self.arn}
-            listing = self._task("ListStaleVideos", "ListStaleVideos", payload)
+            listing = self._task("ListStaleVideos", payload)
         except LambdaError:
             return "FAILED"
         self.record, self._confirm_after_s = listing["run"], listing["confirmAfterS"]
@@ -97,14 +97,14 @@ class Execution:
         self._unfinished = [_Item(one["ids"], one["error"] == "QueueRefused") for one in failed]
         return self._retry_failed()
 
-    def _first_pass(self, videos: Sequence[int]) -> dict[str, Any]:
+    def _first_pass(self, videos: list[int]) -> dict[str, Any]:
         try:
             payload = self._reclaim_payload(videos, fail_on_partial=False, unsent=True)
-            reclaimed = self._task("Reclaim", "Reclaim", payload)
+            reclaimed = self._task("Reclaim", payload)
             videos = reclaimed["videos"]
-            return dict(self._task("Enqueue", "Enqueue", reclaimed))
+            return dict(self._task("Enqueue", reclaimed))
         except LambdaError as exc:  # both states catch all errors
-            return {"error": exc.name, "ids": list(videos)}
+            return {"error": exc.name, "ids": videos}
 
     def _retry_failed(self) -> str:
         left: list[_Item] = []
@@ -113,9 +113,9 @@ class Execution:
             try:
                 if item.reclaimed is None and not left:
                     payload = self._reclaim_payload(item.videos, fail_on_partial=True, unsent=item.unsent)
-                    item.reclaimed = self._task("ReclaimAgain", "Reclaim", payload)
+                    item.reclaimed = self._task("ReclaimAgain", payload)
                 if not left:  # once an iteration has failed, Step Functions starts no state in the others
-                    self.results.append(self._task("EnqueueAgain", "Enqueue", item.reclaimed or {}))
+                    self.results.append(self._task("EnqueueAgain", item.reclaimed or {}))
                     return
             except LambdaError:
                 pass
@@ -134,11 +134,9 @@ class Execution:
         """Run a Map's iterations beside each other; return their results in order."""
         return self._schedule.join([self._schedule.start("item", partial(iterate, item)) for item in items])
 
-    def _reclaim_payload(
-        self, videos: Sequence[int], *, fail_on_partial: bool, unsent: bool
-    ) -> dict[str, Any]:
+    def _reclaim_payload(self, videos: list[int], *, fail_on_partial: bool, unsent: bool) -> dict[str, Any]:
         return {
-            "videos": list(videos),
+            "videos": videos,
             "input": self._given,
             "execution": self.arn,
             "startedAt": self._started_at,
@@ -146,13 +144,13 @@ class Execution:
             "unsent": unsent,
         }
 
-    def _task(self, state: str, step: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    def _task(self, state: str, payload: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         retriers = [(retrier, itertools.count()) for retrier in _states()[state].get("Retry", [])]
         for retries in itertools.count():
             if self._aborted:
                 raise LambdaError("Aborted")
             try:
-                return self._lambdas.invoke(step, {**payload, "retries": retries})
+                return self._lambdas.invoke(state.removesuffix("Again"), {**payload, "retries": retries})
             except LambdaError as exc:
                 policy, counter = next((r for r in retriers if exc.name in r[0]["ErrorEquals"]), (None, None))
                 attempt = next(counter) if counter else 0

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,12 +102,7 @@ def boundary(
     queue = Queue(now=schedule.now, tell=record.note)
     variables = {
         "STAGE_NAME": STAGE,
-        "RECLAIMING_SILENT_AFTER_SECONDS": str(timing.silent_after_s),
-        "RECLAIMING_MASS_SILENCE_SECONDS": str(timing.mass_silence_s),
-        "RECLAIMING_LOST_AFTER_SECONDS": str(timing.lost_after_s),
-        "RECLAIMING_HANDOFF_SECONDS": str(timing.handoff_s),
-        "RECLAIMING_MAX_RECLAIMS": str(timing.max_reclaims),
-        "RECLAIMING_EXPIRED_BUT_BEATING": timing.expired_but_beating,
+        **{f"RECLAIMING_{name.upper()}": str(value) for name, value in asdict(timing).items()},
         "QUEUES_URLS": json.dumps({"Video": [queue.url]}),
         "SCHEDULE_RATE_MINUTES": "1",
     }

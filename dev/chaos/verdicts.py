@@ -91,7 +91,7 @@ def living_workers_keep_their_videos(case: Case) -> Findings:
                 yield video, write.at, f"Redis not read: {write}"
             continue
         beat = case.last_beat(video, looked_at)
-        if looked_at - beat > case.timing.silent_after_s - _READING_S:
+        if looked_at - beat > case.timing.silent_after_seconds - _READING_S:
             continue
         if before.status == "FAILED" and _lost_since(case, video, beat, looked_at):
             continue
@@ -117,7 +117,7 @@ def mass_silence_waits(case: Case) -> Findings:
         if before.status != "PROCESSING" or looked_at is None:
             continue
         moved_at = max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at))
-        if looked_at - moved_at >= case.timing.mass_silence_s:
+        if looked_at - moved_at >= case.timing.mass_silence_seconds:
             continue
         rows = {other: case.row(other, looked_at) for other in case.writes}
         at_work = [
@@ -155,7 +155,7 @@ def resent_after_waiting(case: Case) -> Findings:
         if write.step != "resends" or read_at is None:
             continue
         for earlier in case.writes[video][:index]:
-            if _changes(earlier) and read_at - earlier.at < case.timing.lost_after_s - _ROUNDING_S:
+            if _changes(earlier) and read_at - earlier.at < case.timing.lost_after_seconds - _ROUNDING_S:
                 yield video, write.at, f"{earlier}, then {write}"
 
 

@@ -141,7 +141,7 @@ def sent_into_a_cancel():
         (told_silent(heard=4), {}, []),
         # A video that waited too short.
         (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {}, ["resent_after_waiting"]),
-        (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_s": 100}, []),
+        (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_seconds": 100}, []),
         # Releases: on request, of another video, of one that was not quarantined.
         (taking(QUARANTINED, release=[1]), {}, []),
         (taking(QUARANTINED, release=[2]), {}, [RELEASE]),
