@@ -30,8 +30,8 @@ from dev.local.watchdog import scratch_folder
 from dev.local.worker import Worker
 
 _LANES, _MINUTE_S, _REST_S = 3, 60, 86_400
-_TIMING = Timing(max_reclaims=2)
-"""Few reclaims, since Redis loses the counts every few minutes."""
+_TIMING = Timing(max_reclaims=1)
+"""Redis loses the counts every few minutes, so that nothing would be quarantined after more reclaims."""
 
 
 @dataclass(slots=True)
