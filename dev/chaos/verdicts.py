@@ -109,15 +109,17 @@ def _lost_since(case: Case, video: int, beat: float, looked_at: float) -> bool:
 def mass_silence_waits(case: Case) -> Findings:
     """While most workers are silent, silence counts only after the longer time.
 
-    Silent, and known to be so, is at least each worker that was so before the one whose video was taken. What a
-    refused worker sets and deletes again, the product may have seen, or not.
+    Silent, and known to be so, is at least each worker that was so before the one whose video was taken, unless
+    Redis has lost that since: a listing that looked before may write some of it again. What a refused worker sets and
+    deletes again, the product may have seen, or not.
     """
     for video, write, before, invocation in _taken(case):
         looked_at = case.asked_at(case.listing_of(invocation), "look")
         if before.status != "PROCESSING" or looked_at is None:
             continue
         moved_at = max(case.last_beat(video, looked_at), _changed_at(case, video, looked_at))
-        if looked_at - moved_at >= case.timing.mass_silence_seconds:
+        forgotten = any(moved_at < at < looked_at for at in case.wiped)
+        if forgotten or looked_at - moved_at >= case.timing.mass_silence_seconds:
             continue
         rows = {other: case.row(other, looked_at) for other in case.writes}
         at_work = [

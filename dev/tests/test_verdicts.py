@@ -139,6 +139,7 @@ def sent_into_a_cancel():
         (taking(WORKED_ON, terminated=["i-2"]).step(NOW - 5, "beat"), {}, [KEEPS]),
         (told_silent(heard=1), {}, [MASS]),
         (told_silent(heard=4), {}, []),
+        (told_silent(heard=1).fault(NOW - 50, "Redis restarts empty"), {}, []),
         # A video that waited too short.
         (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {}, ["resent_after_waiting"]),
         (taking(CLEARED).write(NOW - 200, WORKED_ON, CLEARED, who="i-1"), {"lost_after_seconds": 100}, []),
