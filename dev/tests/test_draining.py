@@ -96,7 +96,7 @@ def test_a_worker_that_is_stopped_on_an_instance_that_stays_completes_nothing(st
     worker.stop()
     worker.run()
     assert hooked.states() == {staying.id: "InService"}
-    assert not [event for event in stage.record.told if "instanceReleased" in event["event"]]
+    assert not [event for event in stage.record.told() if "instanceReleased" in event["event"]]
 
 
 def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, draining):
@@ -105,7 +105,7 @@ def test_a_completion_that_comes_too_early_is_tried_again(stage, hooked, drainin
     worker.sleep = lambda _seconds: setattr(worker, "instance", instance)
     hooked.resize(0)
     run_to_its_end(worker)
-    assert [event["event"] for event in stage.record.told] == ["instanceReleasedFailed", "instanceReleased"]
+    assert [event["event"] for event in stage.record.told()] == ["instanceReleasedFailed", "instanceReleased"]
     assert not hooked.states()
 
 
