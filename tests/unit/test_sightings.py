@@ -80,7 +80,11 @@ def test_a_heartbeat_that_has_run_out_may_be_one_that_another_worker_deleted(sin
     ],
 )
 def test_looks_that_are_far_apart_can_t_tell_that_a_heartbeat_stands_still(gap_s, unchanged_s):
-    assert look(THERE + 240, sighted(THERE + 240), at_s=SEEN_S + gap_s).unchanged_s == unchanged_s
+    lasts = THERE + 240
+    assert look(lasts, sighted(lasts), at_s=SEEN_S + gap_s).unchanged_s == unchanged_s
+    assert look(lasts, sighted(lasts), at_s=SEEN_S + gap_s, last_s=SEEN_S + 60).unchanged_s == pytest.approx(
+        gap_s
+    )
 
 
 def test_a_clock_that_is_set_back_only_delays():
