@@ -7,7 +7,7 @@ from video_reclaim import log
 from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres.store import store
 from video_reclaim.adapters.redis.heartbeats import heartbeats
-from video_reclaim.records import from_builtins, to_builtins
+from video_reclaim.conversion import from_builtins, to_builtins
 from video_reclaim.rules.enqueueing import Batch, did_now, outcomes, output
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.platform import message

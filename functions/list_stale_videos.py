@@ -7,7 +7,7 @@ from video_reclaim import log
 from video_reclaim.adapters import sqs
 from video_reclaim.adapters.postgres.store import store
 from video_reclaim.adapters.redis.heartbeats import heartbeats
-from video_reclaim.records import from_builtins, to_builtins
+from video_reclaim.conversion import from_builtins, to_builtins
 from video_reclaim.rules.batching import batches
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.listing import findings, judge_all, listing

@@ -12,9 +12,9 @@ import msgspec
 from video_reclaim import log
 from video_reclaim.adapters import autoscaling, cloudwatch, sqs, ssm
 from video_reclaim.adapters.postgres.store import Backlog, store
+from video_reclaim.conversion import from_builtins, to_builtins
 from video_reclaim.errors import StoreRefused, StoreUnavailable
 from video_reclaim.metrics import METRICS, VIDEO, WORKER_TYPE, Series, series
-from video_reclaim.records import from_builtins, to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.run_record import PublishEvent, add_pass
 from video_reclaim.rules.staleness import Reason

@@ -8,7 +8,7 @@ from typing import Any
 from video_reclaim import log
 from video_reclaim.adapters.postgres.store import store
 from video_reclaim.adapters.redis.heartbeats import heartbeats
-from video_reclaim.records import to_builtins
+from video_reclaim.conversion import to_builtins
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.handoff import token_for
 from video_reclaim.rules.reclaiming import Plan, Written, counts, judge_batch, outcomes, plan, quarantines_due

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from video_reclaim.records import Malformed, from_builtins
+from video_reclaim.conversion import Malformed, from_builtins
 from video_reclaim.rules.run_record import Distrust, RunRecord
 from video_reclaim.rules.staleness import Reason
 

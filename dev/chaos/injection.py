@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import get_args
 
 from dev.chaos.environment import FUNCTION_S, Invocation, Plan, When
-from dev.chaos.platform import Platform
 from dev.chaos.queue import SendFault
+from dev.chaos.users import Platform
 
 POSTGRES = (
     "list candidates",

@@ -20,9 +20,9 @@ from dev.chaos.environment import Lambdas, Plan, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.fleet import Fleet
 from dev.chaos.injection import Injector
-from dev.chaos.platform import LOCK_TIMEOUT, Platform
 from dev.chaos.schedule import Schedule
 from dev.chaos.storm import Storm
+from dev.chaos.users import LOCK_TIMEOUT, Platform
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey

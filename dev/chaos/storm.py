@@ -11,7 +11,7 @@ import psycopg2
 from dev.chaos.environment import FaultyEnvironment, Plan
 from dev.chaos.fleet import Fleet
 from dev.chaos.history import REDIS_FORGETS
-from dev.chaos.platform import Platform
+from dev.chaos.users import Platform
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from video_reclaim.records import from_json
+from video_reclaim.conversion import from_json
 
 WORKER_TYPE = "WorkerType"
 VIDEO = "Video"

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from video_reclaim import aws
+from video_reclaim.conversion import Malformed, from_json
 from video_reclaim.errors import SecretUnavailable
-from video_reclaim.records import Malformed, from_json
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import msgspec
 
+from video_reclaim.conversion import Malformed, from_builtins, from_json
 from video_reclaim.errors import InvalidSetting
 from video_reclaim.metrics import VIDEO
-from video_reclaim.records import Malformed, from_builtins, from_json
 from video_reclaim.rules.execution_input import ExecutionInput
 from video_reclaim.rules.staleness import Criteria
 from video_reclaim.scaling.records import Scaling as Scaling  # a section like the others; decisions record it

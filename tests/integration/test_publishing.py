@@ -11,9 +11,9 @@ import publish_backlog
 from dev.testing.sections import GROUP, NAMESPACE, OVERRIDE, SIZING
 from dev.testing.strict_aws import make_workers, strict_aws
 from video_reclaim.adapters import autoscaling, cloudwatch, ssm
+from video_reclaim.conversion import from_builtins
 from video_reclaim.errors import InvalidInput
 from video_reclaim.metrics import METRICS, Series, series
-from video_reclaim.records import from_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.run_record import PassResult, PublishEvent, RunRecord
 from video_reclaim.scaling.records import Group, Point

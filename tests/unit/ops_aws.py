@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from botocore.exceptions import ClientError
 
-from video_reclaim.records import to_builtins
+from video_reclaim.conversion import to_builtins
 from video_reclaim.settings import Scaling, read
 
 AT = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=2)

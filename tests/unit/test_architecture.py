@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "functions" / "video_reclaim"
 HANDLERS = sorted((ROOT / "functions").glob("*.py"))
-FOUNDATION = {"errors", "records"}  # what rules and scaling may use besides each other
+FOUNDATION = {"conversion", "errors"}  # what rules and scaling may use besides each other
 MACHINE = json.loads((ROOT / "state_machines" / "reclaim_videos.asl.json").read_text())
 STEPS = {"ListStaleVideos", "Reclaim", "Enqueue", "PublishBacklog"}
 LONGEST = {"module": 300, "function": 60, "handler": 20}

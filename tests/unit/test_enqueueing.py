@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from video_reclaim.conversion import Malformed, from_builtins, to_builtins
 from video_reclaim.errors import EnqueueIncomplete, QueueRefused, QueueUnavailable
-from video_reclaim.records import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.enqueueing import Batch, ItemOutput, Sent, did_now, outcomes
 from video_reclaim.rules.enqueueing import output as rules_output

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from video_reclaim import metrics
+from video_reclaim.conversion import Malformed, from_json
 from video_reclaim.metrics import METRICS, Series, series
-from video_reclaim.records import Malformed, from_json
 
 ENTRIES = json.loads(Path(metrics.__file__).with_suffix(".json").read_text())
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.conversion import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
 from video_reclaim.rules.run_record import ListedVideo, PassResult, PublishEvent, RunRecord, add_pass
 from video_reclaim.rules.staleness import Reason

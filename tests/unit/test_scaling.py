@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from video_reclaim.records import Malformed, from_builtins, to_builtins
+from video_reclaim.conversion import Malformed, from_builtins, to_builtins
 from video_reclaim.scaling.decision import decide, idle_while_waiting, waiting_at_maximum
 from video_reclaim.scaling.override import parse_override
 from video_reclaim.scaling.records import Decision, Group, Inputs, LastKnown, Override, Point, Scaling

@@ -5,7 +5,7 @@ It encodes nothing: as an object (`Worker`) and as a command (``python -m dev.lo
 
 from dev.local.worker.contract import UnreachableError, Worker
 from dev.local.worker.draining import DrainingWorker, Instance
-from dev.local.worker.records import Job, Manner, Pace
+from dev.local.worker.pace import Job, Manner, Pace
 
 __all__ = [
     "DrainingWorker",

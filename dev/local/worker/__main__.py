@@ -31,7 +31,7 @@ def _parse() -> argparse.Namespace:
     add("--home", type=Path, default=HOME, help="folder of the stack's stack.json")
     add("--encode-s", type=float, default=60, help="seconds that a video takes (60)")
     add("--time-scale", type=float, default=1, help="real seconds per second of the contract (1)")
-    add("--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/records.py")
+    add("--manner", choices=get_args(Manner), default="contract", help="see dev/local/worker/pace.py")
     add("--fenced", action="store_true", help="write a result only for a video that it still holds")
     add("--instance", help="id of the emulator's instance that it runs on")
     return parser.parse_args()

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.local.worker import rows
-from dev.local.worker.records import Job, Manner, Pace
+from dev.local.worker.pace import Job, Manner, Pace
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

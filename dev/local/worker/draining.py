@@ -8,7 +8,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from dev.local.worker.contract import FAILURES, Worker
-from dev.local.worker.records import Job
+from dev.local.worker.pace import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 import msgspec
 
+from video_reclaim.conversion import Malformed, from_builtins
 from video_reclaim.errors import InvalidInput
-from video_reclaim.records import Malformed, from_builtins
 from video_reclaim.rules.platform import INSTANCE_ID
 
 MAX_VIDEOS_PER_RUN = 10_000

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from video_reclaim.records import Malformed, from_json
+from video_reclaim.conversion import Malformed, from_json
 from video_reclaim.scaling.records import Override
 
 LONGEST = timedelta(days=30)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from video_reclaim.records import Malformed, from_json
+from video_reclaim.conversion import Malformed, from_json
 from video_reclaim.rules.sightings import Sighting
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from video_reclaim.records import Malformed, from_builtins, from_json, to_builtins
+from video_reclaim.conversion import Malformed, from_builtins, from_json, to_builtins
 
 
 class Inner(msgspec.Struct, rename="camel"):
