@@ -169,6 +169,14 @@ class TestTimeouts:
                 store.measure_backlog()
         assert store.measure_backlog().uploaded == 0
 
+    def test_a_statement_that_takes_too_long_is_not_run_again(self, server):
+        admin(server, "CREATE SEQUENCE attempts")
+        store = Store(settings(server.port, statement_seconds=1))
+        store.measure_backlog()
+        with pytest.raises(StoreUnavailable, match="statement timeout"):
+            store._session.fetch("SELECT nextval('attempts'), pg_sleep(5)", {})
+        assert admin(server, "SELECT last_value FROM attempts") == [(1,)]
+
     def test_a_peer_that_vanishes_is_noticed_by_the_sockets_own_options(self, server):
         store = Store(settings(server.port, statement_seconds=7))
         store.measure_backlog()
