@@ -362,3 +362,4 @@ def test_a_customers_key_is_used_through_its_service_alone():
         sqs, secrets = (f"{service}.{REGION}.amazonaws.com" for service in ("sqs", "secretsmanager"))
         sends = {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")} if step == "Enqueue" else set()
         assert via == {(secrets, "kms:Decrypt"), *sends}
+    assert '"kms:ViaService": "' not in json.dumps(resources), "the suffix is the partition's own"
