@@ -186,9 +186,9 @@ def test_the_conditions_cover_every_alarm(deployed):
 
 
 LASTING = [
-    ({"idle": 1}, 15, "WorkersIdle"),
+    ({"idle": 9}, 15, "WorkersIdle"),
     ({"held": True}, 180, "DecisionHeld"),
-    ({"beyond": 1}, 180, "AtMaximum"),
+    ({"beyond": 9}, 180, "AtMaximum"),
 ]
 
 
