@@ -25,6 +25,7 @@ from video_reclaim.adapters.postgres import session as adapter
 from video_reclaim.adapters.postgres.store import Store
 from video_reclaim.adapters.redis.heartbeats import Heartbeats
 from video_reclaim.errors import InvalidSetting, StoreUnavailable
+from video_reclaim.rules.platform import Job
 from video_reclaim.settings import Database, Redis
 
 REGION = "eu-west-1"
@@ -233,6 +234,16 @@ class TestKeptConnections:
             with pytest.raises(StoreUnavailable):
                 store.lease_for_handoff([SILENT], token="t", handoff_s=900)
             assert store.lease_for_handoff([SILENT], token="t", handoff_s=900).ids == []
+
+    def test_the_end_of_a_handoff_survives_it_so_that_no_message_is_sent_again(self, server):
+        with Relay(server.port) as relay:
+            store = Store(settings(relay.port))
+            store.measure_backlog()
+            relay.cut_all()
+            assert (
+                store.clear_handoffs([Job(1, "file", 1, "north", "2026-01-01 00:00:00+00")], token="t").ids
+                == []
+            )
 
     def test_a_backend_that_is_ended_by_the_server(self, server):
         store = Store(settings(server.port))
