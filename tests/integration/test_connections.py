@@ -348,6 +348,7 @@ class TestSigningIn:
             pytest.param('["marked-text"]', "is not a JSON object", id="a-list"),
             pytest.param('{"username": "marked-text"}', "has no password", id="half-of-it"),
             pytest.param('{"user": "marked-text"}', "has no username and no password", id="other-names"),
+            pytest.param('{"username": "marked-text", "password": ""}', "has no password", id="an-empty-one"),
         ],
     )
     def test_a_secret_of_another_form_is_named_and_not_quoted(self, server, vault, text, complaint):
