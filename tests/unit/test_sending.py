@@ -4,7 +4,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from video_reclaim import aws
 from video_reclaim.adapters import sqs
@@ -18,7 +18,7 @@ class Sqs:
 
     def __init__(self):
         self.started, self.failing, self.refused, self.unanswered = [], set(), set(), set()
-        self.repeated = set()
+        self.repeated, self.failure = set(), EndpointConnectionError(endpoint_url="https://queue")
         self.before_call = lambda _first: None
 
     def send_message_batch(self, *, QueueUrl, Entries):
@@ -26,7 +26,7 @@ class Sqs:
         self.started.append(ids[0])
         self.before_call(ids[0])
         if ids[0] in self.failing:
-            raise EndpointConnectionError(endpoint_url=QueueUrl)
+            raise self.failure
         return {
             "Successful": [{"Id": str(v)} for v in ids if v not in self.refused | self.unanswered],
             "Failed": [{"Id": str(v), "Code": "InternalError"} for v in ids if v in self.refused],
@@ -53,6 +53,23 @@ def test_nothing_to_send_calls_nothing(queue):
 def test_messages_of_a_call_that_was_made_twice_are_named(queue):
     queue.repeated, queue.refused = {10}, {12}
     assert send(30).repeated == [10, 11, *range(13, 20)]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "attempts_before", "definite"),
+    [
+        pytest.param(403, "AccessDenied", 0, True, id="denied"),
+        pytest.param(403, "AccessDenied", 1, False, id="denied-after-a-call-whose-end-is-unknown"),
+        pytest.param(400, "RequestThrottled", 0, False, id="throttling-passes"),
+        pytest.param(500, "InternalError", 0, False, id="failed"),
+    ],
+)
+def test_only_a_refusal_of_the_only_call_is_definite(queue, status, code, attempts_before, definite):
+    about = {"HTTPStatusCode": status, "RetryAttempts": attempts_before}
+    queue.failing = {0}
+    queue.failure = ClientError({"Error": {"Code": code}, "ResponseMetadata": about}, "SendMessageBatch")
+    sent = send(3)
+    assert (sent.not_sent, sent.definite) == ([0, 1, 2], definite)
 
 
 def test_calls_overlap(queue):
