@@ -209,6 +209,17 @@ class TestTake:
         assert "odd" in taken.refused[bad]
         assert academy.state(bad) == ("PROCESSING", "worker-1", True)
 
+    def test_a_single_row_that_the_database_refuses_is_written_once(self, academy, store):
+        bad = academy.add(until=-1)
+        refuses = "CHECK (status <> 'UPLOADED' OR nextval('attempts') < 0)"  # its sequence is not rolled back
+        academy.sql(f"CREATE SEQUENCE attempts; ALTER TABLE video_video ADD CONSTRAINT odd {refuses}")
+        try:
+            taken = store.lease_for_handoff(store.read_videos([bad]), token="t", handoff_s=900)
+            assert academy.sql("SELECT last_value, is_called FROM attempts") == [(1, True)]
+        finally:
+            academy.sql("ALTER TABLE video_video DROP CONSTRAINT odd; DROP SEQUENCE attempts")
+        assert list(taken.refused) == [bad]
+
     @pytest.mark.parametrize("code", ["P0001", "45000", "42501"], ids=["usual", "its-own", "a-statements"])
     def test_a_row_that_a_trigger_refuses_does_not_stop_its_neighbours(self, academy, store, code):
         bad, good = academy.add(until=-1), academy.add(until=-1)

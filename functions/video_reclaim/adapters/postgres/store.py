@@ -16,7 +16,7 @@ from video_reclaim.rules.staleness import Video
 from video_reclaim.rules.waiting import MAX_WAITING
 from video_reclaim.settings import Database, read
 
-_LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 0.0)
+_LOCKED_ROW_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 0.0)  # after each try; nothing follows the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,8 @@ class Store:
         try:
             return write(rows) if rows else Written()
         except StoreRefused as refusal:
+            if len(rows) == 1 and isinstance(refusal, RowRefused):
+                return Written(refused=dict.fromkeys(rows, str(refusal)))
             result = Written()
             for video_id, row in rows.items():
                 try:
