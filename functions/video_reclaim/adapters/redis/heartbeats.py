@@ -23,12 +23,8 @@ _HOUR_S, _DAY_S = 3_600, 86_400
 _RECLAIMS_REMEMBERED_S = 7 * _DAY_S
 _HEARD_REMEMBERED_S = 30 * _DAY_S
 _NO_EXPIRY, _NO_KEY = -1, -2  # PTTL
-_OF_THE_STAGE = _LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST = (
-    b"looked-at",
-    b"queue-clear",
-    b"mass-silence",
-    b"lost",
-)
+_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST = b"looked-at", b"queue-clear", b"mass-silence", b"lost"
+_OF_THE_STAGE = (_LOOKED_AT, _QUEUE_CLEAR, _MASS_SILENCE, _LOST)
 
 _COUNTED_OR_TAKEN = (*FOUND_DEAD, Reason.MESSAGE_LOST)
 
