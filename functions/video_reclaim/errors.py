@@ -13,11 +13,11 @@ class VideoReclaimError(Exception):
 
 
 class InvalidInput(VideoReclaimError):
-    """The execution's input is wrong; names the field. Never retried: the same input would fail again."""
+    """A field of the execution's input, which is named, is wrong. Never retried: the same input would fail again."""
 
 
 class InvalidSetting(VideoReclaimError):
-    """An environment variable, named, is missing or malformed. Never retried: only a deployment can correct it."""
+    """The named environment variable is missing or malformed. Never retried: only a deployment can correct it."""
 
 
 class StoreUnavailable(VideoReclaimError):

@@ -51,7 +51,7 @@ class Sent:
 def did_now(batch: Batch, sent: Sent, cleared: Written, *, jobs: int, redis_answered: bool) -> Counts:
     """Return what was done with the videos of the item, by Reclaim and by this attempt.
 
-    Of them ``jobs`` still carried the token; the others moved on. A row that refused to be ``cleared`` has its
+    ``jobs`` of them still carried the token; the others moved on. A row that PostgreSQL refused to clear has its
     message in the queue.
     """
     skipped = dict(batch.did.skipped)

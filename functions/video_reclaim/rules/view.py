@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from video_reclaim.rules.sightings import NOT_SEEN, Look, Seen, Sighting, see
 from video_reclaim.rules.staleness import Criteria, Video
 
-_MASS = 3
+_MASS = 3  # fewer silent videos are no mass silence
 
 
 @dataclass(frozen=True, slots=True)

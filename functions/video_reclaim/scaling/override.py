@@ -10,9 +10,9 @@ LONGEST = timedelta(days=30)
 
 
 def parse_override(text: str | None, at: datetime) -> tuple[Override | None, str | None]:
-    """Return the order, expired or not, and what is wrong with its text, which names the field; one is None.
+    """Return the order, expired or not, or else what is wrong with its text, which names the field.
 
-    ``text`` is None, and both are, if there is no parameter.
+    The other one is None. If there is no parameter, ``text`` is None, and so are both.
     """
     if text is None:
         return None, None
