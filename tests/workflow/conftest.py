@@ -35,6 +35,7 @@ import moto.stepfunctions.parser.asl.jsonata.jsonata as moto_jsonata
 import pytest
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
@@ -377,6 +378,8 @@ def one_workflow(postgres, valkey):
         stack.callback(forget_clients)
         aws = stack.enter_context(strict_aws(STEP_FUNCTIONS_AND_LAMBDA))
         stack.enter_context(patch.object(moto_jsonata, "_eval_jsonata", expressions.evaluate))
+        parse = functools.cache(AmazonStateLanguageParser.parse)  # moto parses for every execution
+        stack.enter_context(patch.object(AmazonStateLanguageParser, "parse", parse))
         for module in (moto_states, moto_variables):
             declare = patch.object(module, "encode_jsonata_variable_declarations", expressions.declare)
             stack.enter_context(declare)
