@@ -18,13 +18,13 @@ def main() -> int:
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "functions"))  # as Lambda has it
 
-    from dev.chaos.environment import Plan
+    from dev.chaos.environment import SoakPlan
     from dev.chaos.soak import soak
 
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     print(f"Seed {seed}")
     began_s = time.monotonic()
-    outcome = soak(Plan(given.faults, seed), say=lambda line: print(line, flush=True))
+    outcome = soak(SoakPlan(given.faults, seed), say=lambda line: print(line, flush=True))
 
     _table("Faults injected", outcome.faults)
     _table("Actions", outcome.counts)

@@ -19,8 +19,8 @@ import psycopg2
 import redis
 
 from dev.chaos.history import Record
-from dev.chaos.queue import Queue
-from dev.chaos.schedule import Schedule
+from dev.chaos.queue import FaultyQueue
+from dev.chaos.timeline import Timeline
 from dev.local.relay import Relay
 
 _FAILURES = ("Lambda.Unknown", "Runtime.ExitError", "Lambda.ServiceException", "Sandbox.Timedout")
@@ -37,7 +37,7 @@ has just been answered. It may raise, wait, or return a statement to run instead
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The product's settings `reclaiming`, as docs/reference.md has them, in seconds of the schedule."""
+    """The product's settings `reclaiming`, as docs/reference.md has them, in seconds of the timeline."""
 
     silent_after_seconds: int = 60
     mass_silence_seconds: int = 600
@@ -48,7 +48,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SoakPlan:
     """What a soak is asked for."""
 
     faults: int  # the soak ends after this many faults
@@ -61,10 +61,10 @@ class Plan:
 class FaultyEnvironment:
     """The services that the functions use, with the places where faults are injected."""
 
-    schedule: Schedule
+    timeline: Timeline
     postgres_relay: Relay
     redis_relay: Relay
-    queue: Queue
+    queue: FaultyQueue
     timing: Timing
     record: Record
     inject: Inject = lambda *_: None
@@ -118,7 +118,7 @@ class Invocation:
         environment = self.sandbox.environment
         if self.sandbox.dead:
             raise Died(call)
-        if environment.schedule.now() > self.deadline:
+        if environment.timeline.now() > self.deadline:
             self.note_fault("the function runs out of time")
             self.die()
         told = {"invocation": self.id, "step": self.step, "call": call, "when": when, **details}
@@ -139,7 +139,7 @@ class Invocation:
         """Let Step Functions see a failed invocation now, while the function goes on ``wait_s`` later."""
         if self.answer is None:
             self.answer = LambdaError("Lambda.Unknown", "the answer never came")
-        self.sandbox.environment.schedule.sleep(wait_s)
+        self.sandbox.environment.timeline.sleep(wait_s)
 
 
 _running = threading.local()
@@ -170,16 +170,16 @@ class Lambdas:
         Raises:
             LambdaError: the error as Step Functions sees it.
         """
-        schedule, warm = self.environment.schedule, self._warm[step]
+        timeline, warm = self.environment.timeline, self._warm[step]
         invocation = Invocation(
             f"{step}-{next(self._numbers)}",
             step,
             json.loads(json.dumps(event)),
             warm.pop() if warm else Sandbox(self.environment),
-            deadline=schedule.now() + FUNCTION_S,
+            deadline=timeline.now() + FUNCTION_S,
         )
-        schedule.start(invocation.id, lambda: self._run(invocation))
-        schedule.wait(lambda: invocation.answer is not None)
+        timeline.start(invocation.id, lambda: self._run(invocation))
+        timeline.wait(lambda: invocation.answer is not None)
         if isinstance(invocation.answer, LambdaError):
             raise invocation.answer
         return invocation.answer

@@ -55,12 +55,12 @@ class Execution:
         self.status = "RUNNING"
         self.results: list[dict[str, Any]] = []
         self.record: dict[str, Any] = {}
-        self._lambdas, self._schedule = lambdas, lambdas.environment.schedule
+        self._lambdas, self._timeline = lambdas, lambdas.environment.timeline
         self._given = dict(given or {})
         self._random = random.Random(seed)
         self._unfinished: list[_Item] = []
         self._confirm_after_s = 0
-        self._started_at = datetime.fromtimestamp(self._schedule.now(), UTC).isoformat()
+        self._started_at = datetime.fromtimestamp(self._timeline.now(), UTC).isoformat()
         self._aborted = False
 
     @property
@@ -127,12 +127,12 @@ class Execution:
             return "FAILED"
         if not self._confirm_after_s:
             return "SUCCEEDED"
-        self._schedule.sleep(self._confirm_after_s)
+        self._timeline.sleep(self._confirm_after_s)
         return self._list()
 
     def _map(self, iterate: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Run a Map's iterations beside each other; return their results in order."""
-        return self._schedule.join([self._schedule.start("item", partial(iterate, item)) for item in items])
+        return self._timeline.join([self._timeline.start("item", partial(iterate, item)) for item in items])
 
     def _reclaim_payload(self, videos: list[int], *, fail_on_partial: bool, unsent: bool) -> dict[str, Any]:
         return {
@@ -158,4 +158,4 @@ class Execution:
                     raise
                 wait_s = policy["IntervalSeconds"] * policy.get("BackoffRate", 2) ** attempt
                 wait_s = min(wait_s, policy.get("MaxDelaySeconds", wait_s))
-                self._schedule.sleep(self._random.uniform(0, wait_s))
+                self._timeline.sleep(self._random.uniform(0, wait_s))

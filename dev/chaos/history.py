@@ -1,7 +1,7 @@
 """The record of a run: every write to a video, every message, every call of the product, every fault.
 
 Writes are recorded by a trigger in the database, so that none can be missed. The rest is noted in a `Record`
-as it happens. All times are the schedule's, which stands still while somebody acts; the machine's clock tells the order
+as it happens. All times are the timeline's, which stands still while somebody acts; the machine's clock tells the order
 of what happens meanwhile, and each of these gets a microsecond of its own.
 """
 

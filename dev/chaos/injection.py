@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from typing import get_args
 
-from dev.chaos.environment import FUNCTION_S, Invocation, Plan, When
+from dev.chaos.environment import FUNCTION_S, Invocation, SoakPlan, When
 from dev.chaos.queue import SendFault
-from dev.chaos.users import Platform
+from dev.chaos.users import Users
 
 POSTGRES = (
     "list candidates",
@@ -65,7 +65,7 @@ def inflict(kind: str, invocation: Invocation) -> str | None:
     elif kind == "go on though taken for dead":
         invocation.lose_answer(FUNCTION_S * 0.2)
     elif kind == "stall":
-        environment.schedule.sleep(FUNCTION_S * 0.1)
+        environment.timeline.sleep(FUNCTION_S * 0.1)
     elif kind.startswith("cut Redis "):
         environment.redis_relay.cut_next(kind.removeprefix("cut Redis "))  # type: ignore[arg-type]
     elif kind.startswith("cut "):
@@ -80,19 +80,19 @@ def inflict(kind: str, invocation: Invocation) -> str | None:
 class Injector:
     """Lets others go on at each call of the product, and injects a fault into a share of them, until `Record.calm`."""
 
-    def __init__(self, plan: Plan, platform: Platform) -> None:
-        self._platform, self._random = platform, random.Random(plan.seed)
+    def __init__(self, plan: SoakPlan, users: Users) -> None:
+        self._users, self._random = users, random.Random(plan.seed)
 
     def __call__(self, invocation: Invocation, call: str, when: When) -> str | None:
         """Inject a fault, or not; return a statement to run instead, or None. See `environment.Inject`."""
         environment = invocation.sandbox.environment
-        environment.schedule.sleep(self._random.choice((*[0.0] * 12, 1.0)))
+        environment.timeline.sleep(self._random.choice((*[0.0] * 12, 1.0)))
         if environment.record.calm or self._random.random() >= _SHARE:
             return None
         kind = self._random.choice(list(kinds(call, when)))
         if kind == "meddle":
             if videos := invocation.event.get("videos"):
-                environment.record.fault(self._platform.meddle(self._random.choice(videos)))
+                environment.record.fault(self._users.meddle(self._random.choice(videos)))
             return None
         invocation.note_fault(f"{when} {call!r}: {kind}")  # by which `deliveries` knows it
         return inflict(kind, invocation)

@@ -28,8 +28,8 @@ import list_stale_videos
 import reclaim
 from dev.chaos.environment import FaultyEnvironment, Sandbox, Timing, current
 from dev.chaos.history import Record
-from dev.chaos.queue import Queue
-from dev.chaos.schedule import Schedule
+from dev.chaos.queue import FaultyQueue
+from dev.chaos.timeline import Timeline
 from dev.local.postgres import Postgres
 from dev.local.relay import Relay
 from dev.local.valkey import Valkey
@@ -95,11 +95,11 @@ def _heartbeats(sandbox: Sandbox) -> Heartbeats:
 
 @contextlib.contextmanager
 def boundary(
-    schedule: Schedule, postgres: Postgres, valkey: Valkey, timing: Timing
+    timeline: Timeline, postgres: Postgres, valkey: Valkey, timing: Timing
 ) -> Iterator[FaultyEnvironment]:
     """Replace the clients of the product's functions in this process, within a ``with`` block."""
-    record = Record(schedule.now)
-    queue = Queue(now=schedule.now, tell=record.note)
+    record = Record(timeline.now)
+    queue = FaultyQueue(now=timeline.now, tell=record.note)
     variables = {
         "STAGE_NAME": STAGE,
         **{f"RECLAIMING_{name.upper()}": str(value) for name, value in asdict(timing).items()},
@@ -111,7 +111,7 @@ def boundary(
         (session, "psycopg2", _replaced(psycopg2, connect=_connect)),
         (redis_session, "redis", _replaced(redis, Redis=_Redis)),
         (aws, "client", lambda _service: sqs),
-        (postgres_store, "time", _replaced(time, sleep=schedule.sleep)),
+        (postgres_store, "time", _replaced(time, sleep=timeline.sleep)),
         # Everything happens in the thread of the invocation.
         (
             product_sqs,
@@ -129,7 +129,7 @@ def boundary(
             undo.enter_context(mock.patch.object(owner, name, value, create=name == "print"))
         postgres_relay = undo.enter_context(Relay(postgres.port))
         redis_relay = undo.enter_context(Relay(valkey.port))
-        yield FaultyEnvironment(schedule, postgres_relay, redis_relay, queue, timing, record)
+        yield FaultyEnvironment(timeline, postgres_relay, redis_relay, queue, timing, record)
 
 
 def _replaced(module: object, **names: object) -> SimpleNamespace:
@@ -187,15 +187,15 @@ class _Redis(redis.Redis):
 
     def _traced(self, commands: list[tuple[Any, ...]], execute: Callable[[], list[Any]]) -> list[Any]:
         invocation, name = current(), _name_of(commands)
-        schedule = invocation.sandbox.environment.schedule
+        timeline = invocation.sandbox.environment.timeline
         invocation.reach(name, "before", commands=commands)
-        schedule.settle_redis()
+        timeline.settle_redis()
         answers = execute()
         for index, command in enumerate(commands):
             if command[0] == "TIME" and isinstance(answers[index], tuple):
-                answers[index] = int(schedule.now()), round(schedule.now() % 1 * 1_000_000)
+                answers[index] = int(timeline.now()), round(timeline.now() % 1 * 1_000_000)
             elif command[0] == "PTTL" and isinstance(answers[index], int):
-                answers[index] = schedule.left_ms(answers[index])
+                answers[index] = timeline.left_ms(answers[index])
         invocation.reach(name, "after", commands=commands, answers=answers)
         return answers
 
@@ -204,7 +204,7 @@ class _Redis(redis.Redis):
 class _Sqs:
     """The queue, with each call reported to its invocation."""
 
-    queue: Queue
+    queue: FaultyQueue
 
     def send_message_batch(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401
         invocation, videos = current(), [int(entry["Id"]) for entry in given["Entries"]]

@@ -38,7 +38,7 @@ class _Message:
 
 
 @dataclass
-class Queue:
+class FaultyQueue:
     """One queue with its dead-letter queue; it takes the place of boto3's client, too."""
 
     now: Callable[[], float]  # returns the time, seconds since the epoch

@@ -1,6 +1,6 @@
 """A soak: workers, executions and users on real servers, with faults until enough have occurred.
 
-One party acts at a time, and time passes without waiting (`schedule`), so each wait has its real length. At the
+One party acts at a time, and time passes without waiting (`timeline`), so each wait has its real length. At the
 end no more faults are injected, all that can be finished is finished, and the rules in `verdicts` are checked
 against the recorded history.
 """
@@ -16,13 +16,13 @@ from typing import Any, cast
 
 from dev.chaos import deliveries, history, product, verdicts
 from dev.chaos.case import Case, Violation, story
-from dev.chaos.environment import Lambdas, Plan, Timing
+from dev.chaos.environment import Lambdas, SoakPlan, Timing
 from dev.chaos.execution import Execution
-from dev.chaos.fleet import Fleet
 from dev.chaos.injection import Injector
-from dev.chaos.schedule import Schedule
 from dev.chaos.storm import Storm
-from dev.chaos.users import LOCK_TIMEOUT, Platform
+from dev.chaos.timeline import Timeline
+from dev.chaos.users import LOCK_TIMEOUT, Users
+from dev.chaos.workers import Fleet
 from dev.local.platform_tables import create_schema
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
@@ -43,14 +43,14 @@ class Outcome:
     duplicates: Counter[str]  # messages for a video that had one already, by cause
     violations: list[Violation]  # the rules that were broken, in the order of time
     story: list[str]  # everything known about the videos of the first violations
-    hours: float  # the schedule's time
+    hours: float  # the timeline's time
 
 
 class Soak:
     """One soak, from empty servers to the verdicts."""
 
     def __init__(
-        self, plan: Plan, folder: Path, say: Callable[[str], None], undo: contextlib.ExitStack
+        self, plan: SoakPlan, folder: Path, say: Callable[[str], None], undo: contextlib.ExitStack
     ) -> None:
         """Start everything; ``undo`` ends it."""
         self._plan, self._say = plan, say
@@ -62,16 +62,16 @@ class Soak:
         dsn = self._postgres.dsn
         create_schema(dsn)
         history.install(dsn)
-        self._schedule = schedule = Schedule(dsn, valkey.url)
-        self._began = schedule.now()
-        schedule.install()
+        self._timeline = timeline = Timeline(dsn, valkey.url)
+        self._began = timeline.now()
+        timeline.install()
         self._environment = environment = undo.enter_context(
-            product.boundary(schedule, self._postgres, valkey, _TIMING)
+            product.boundary(timeline, self._postgres, valkey, _TIMING)
         )
         self._record = environment.record
-        self._platform = Platform(dsn, valkey.url, environment, plan)
-        undo.callback(self._platform.disconnect)
-        environment.inject = Injector(plan, self._platform)
+        self._users = Users(dsn, valkey.url, environment, plan)
+        undo.callback(self._users.disconnect)
+        environment.inject = Injector(plan, self._users)
         self._lambdas = Lambdas(environment, product.HANDLERS)
         undo.callback(self._lambdas.forget)
         make = partial(
@@ -82,45 +82,45 @@ class Soak:
             redis_url=valkey.url,
         )
         self._fleet = Fleet(environment, plan, make)
-        around = (self._postgres, valkey, self._fleet, self._platform)
+        around = (self._postgres, valkey, self._fleet, self._users)
         self._storm = Storm(environment, plan, *around, self._tell_of_termination)
 
     def run(self) -> Outcome:
         """Let everybody act until enough faults have occurred, come to rest, and return the outcome."""
-        self._platform.fill()
+        self._users.fill()
         self._fleet.start()
-        parties = [self._schedule.start("storm", self._storm.run)]
+        parties = [self._timeline.start("storm", self._storm.run)]
         parties += [
-            self._schedule.start(f"executions {lane}", partial(self._execute_on, lane))
+            self._timeline.start(f"executions {lane}", partial(self._execute_on, lane))
             for lane in range(_LANES)
         ]
         shown = 0
         while self._record.faults.total() < self._plan.faults and not any(party.ended for party in parties):
-            self._schedule.sleep(_MINUTE_S)
+            self._timeline.sleep(_MINUTE_S)
             if (thousands := self._record.faults.total() // 1000) > shown:
                 shown = thousands
                 self._say(f"{1000 * shown:6d} faults, {self._record.counts['executions']} executions")
         self._record.calm = True
         self._say(f"{self._record.faults.total():6d} faults; letting everything come to rest")
-        self._schedule.join(parties)
+        self._timeline.join(parties)
         self._rest()
         outcome = self._judge()
-        self._schedule.end()
+        self._timeline.end()
         return outcome
 
     def _rest(self) -> None:
-        until = self._schedule.now() + _REST_S
-        while self._failed or self._platform.unfinished():
-            if self._schedule.now() > until:
-                raise RuntimeError(f"there was work left: {self._platform.unfinished()[:5]}")
+        until = self._timeline.now() + _REST_S
+        while self._failed or self._users.unfinished():
+            if self._timeline.now() > until:
+                raise RuntimeError(f"there was work left: {self._users.unfinished()[:5]}")
             self._fleet.start()
             if self._failed:
                 work, counted = self._failed.pop().redrive, "redrives at rest"
             else:
                 work, counted = self._execution("rest").run, "executions at rest"
-            self._schedule.join([self._schedule.start(counted, work)])
+            self._timeline.join([self._timeline.start(counted, work)])
             self._record.counts[counted] += 1
-            self._schedule.sleep(_MINUTE_S)
+            self._timeline.sleep(_MINUTE_S)
 
     def _execution(self, name: str, **given: object) -> Execution:
         number = self._record.counts["executions"] + self._record.counts["executions at rest"]
@@ -137,13 +137,13 @@ class Soak:
                 self._keep(execution)
             else:
                 self._run(self._execution(f"soak-{lane}", **self._input()))
-            self._schedule.sleep(self._random.uniform(0, _MINUTE_S / 2))
+            self._timeline.sleep(self._random.uniform(0, _MINUTE_S / 2))
 
     def _run(self, execution: Execution) -> None:
         self._record.counts["executions"] += 1
         if self._random.random() < 0.1 and not self._record.calm:
             self._record.fault("an execution is stopped")
-            self._schedule.start("stop", execution.abort, in_s=self._random.uniform(0, 20))
+            self._timeline.start("stop", execution.abort, in_s=self._random.uniform(0, 20))
         execution.run()
         self._keep(execution)
 
@@ -160,7 +160,7 @@ class Soak:
         """Return the input of the next execution: now and then an operator releases what is quarantined."""
         if self._random.random() >= 0.1:
             return {}
-        ids = self._platform.quarantined()
+        ids = self._users.quarantined()
         return {"release": self._random.sample(ids, min(20, len(ids)))}
 
     def _judge(self) -> Outcome:
@@ -172,11 +172,11 @@ class Soak:
         counts["messages"] = sum(map(len, case.accepted.values()))
         counts.update(f"workers: {step['event']}" for step in self._record.told())
         lines = [line for violation in found[:3] for line in (str(violation), *story(case, violation))]
-        hours = (self._schedule.now() - self._began) / 3600
+        hours = (self._timeline.now() - self._began) / 3600
         return Outcome(self._record.faults, counts, deliveries.count(case), found, lines, hours)
 
 
-def soak(plan: Plan, say: Callable[[str], None] = lambda _line: None) -> Outcome:
+def soak(plan: SoakPlan, say: Callable[[str], None] = lambda _line: None) -> Outcome:
     """Run one soak on servers of its own; these and their folder end with it, or with this process."""
     with scratch_folder() as folder, contextlib.ExitStack() as undo:
         return Soak(plan, folder, say, undo).run()

@@ -8,10 +8,10 @@ from functools import partial
 
 import psycopg2
 
-from dev.chaos.environment import FaultyEnvironment, Plan
-from dev.chaos.fleet import Fleet
+from dev.chaos.environment import FaultyEnvironment, SoakPlan
 from dev.chaos.history import REDIS_FORGETS
-from dev.chaos.users import Platform
+from dev.chaos.users import Users
+from dev.chaos.workers import Fleet
 from dev.local.postgres import Postgres
 from dev.local.valkey import Valkey
 
@@ -23,16 +23,16 @@ class Storm:
     """Random faults, one after the other, until `Record.calm`; ``terminated`` is told of some killed workers."""
 
     environment: FaultyEnvironment
-    plan: Plan
+    plan: SoakPlan
     postgres: Postgres
     valkey: Valkey
     fleet: Fleet
-    platform: Platform
+    users: Users
     terminated: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.plan.seed + 2)
-        self._schedule = self.environment.schedule
+        self._timeline = self.environment.timeline
         self._fault = self.environment.record.fault
 
     def run(self) -> None:
@@ -58,11 +58,11 @@ class Storm:
         while not self.environment.record.calm:
             self._random.choices(faults, weights)[0]()
             self.fleet.start()
-            self.platform.upload()
-            self._schedule.sleep(self._random.uniform(0, 12))
+            self.users.upload()
+            self._timeline.sleep(self._random.uniform(0, 12))
 
     def _later(self, least_s: float, most_s: float, undo: Callable[[], object]) -> None:
-        self._schedule.start("undo", undo, in_s=self._random.uniform(least_s, most_s))
+        self._timeline.start("undo", undo, in_s=self._random.uniform(least_s, most_s))
 
     def _break(self, fault: str, server: object, name: str, value: object) -> None:
         """Set an attribute of a relay or the queue for a while; connections through a relay are lost."""
@@ -99,20 +99,20 @@ class Storm:
 
     def _restart_postgres(self) -> None:
         self._fault("PostgreSQL restarts")
-        self.platform.disconnect()
+        self.users.disconnect()
         self.postgres.restart()
 
     def _rows_are_locked(self) -> None:
         self._fault("rows are locked")
         with contextlib.suppress(psycopg2.Error):
-            self._later(0, 12, self.platform.lock_rows())
+            self._later(0, 12, self.users.lock_rows())
 
     def _queue_is_purged(self) -> None:
         self._fault("the queue is purged")
         self.environment.queue.purge()
 
     def _user_acts(self) -> None:
-        self._fault(self.platform.meddle(self._random.randint(1, self.plan.videos)))
+        self._fault(self.users.meddle(self._random.randint(1, self.plan.videos)))
 
     def _operator_acts(self) -> None:
         if self.environment.queue.redrive():

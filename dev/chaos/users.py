@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dev.chaos import product
-from dev.chaos.environment import FaultyEnvironment, Plan
+from dev.chaos.environment import FaultyEnvironment, SoakPlan
 from dev.chaos.history import SAVE
 from dev.chaos.queue import PLATFORM
 
@@ -26,12 +26,12 @@ _UNSENT_SHARE = 0.02
 _COLUMNS = "status, leased_by, leased_until, processing_started_at, error_reason, file_key"
 
 
-class Platform:
+class Users:
     """The platform's users, and those who lock rows in its database."""
 
-    def __init__(self, dsn: str, redis_url: str, environment: FaultyEnvironment, plan: Plan) -> None:
+    def __init__(self, dsn: str, redis_url: str, environment: FaultyEnvironment, plan: SoakPlan) -> None:
         self._dsn, self._plan = dsn, plan
-        self._queue, self._schedule = environment.queue, environment.schedule
+        self._queue, self._timeline = environment.queue, environment.timeline
         self._fault = environment.record.fault
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         self._random = random.Random(plan.seed + 3)
@@ -72,7 +72,7 @@ class Platform:
         if kind == "save":
             loaded = self._sql(f"SELECT {_COLUMNS} FROM video_video WHERE id = %s", video)
             after_s = self._random.choice((5, 60, 300))
-            self._schedule.start("save", lambda: self._save(video, loaded), in_s=after_s)
+            self._timeline.start("save", lambda: self._save(video, loaded), in_s=after_s)
             return "the platform loads a video, to save its whole row later"
         self._retry(video)
         return "the platform retries a video"
@@ -94,8 +94,8 @@ class Platform:
         return connection.rollback
 
     def disconnect(self) -> None:
-        """Close the connections to the database, also the schedule's; the next statements open others."""
-        self._schedule.disconnect()
+        """Close the connections to the database, also the timeline's; the next statements open others."""
+        self._timeline.disconnect()
         for connection in self._connections.values():
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
@@ -169,6 +169,6 @@ class Platform:
                     cursor.execute(statement, parameters)
                     return cursor.fetchall() if cursor.description else []
             except psycopg2.errors.LockNotAvailable:
-                self._schedule.sleep(1)
+                self._timeline.sleep(1)
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 self.disconnect()

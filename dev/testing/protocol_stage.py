@@ -11,22 +11,22 @@ from dev.chaos.case import Case
 from dev.chaos.environment import Lambdas, Timing
 from dev.chaos.execution import Execution
 from dev.chaos.queue import PLATFORM
-from dev.chaos.schedule import Schedule
+from dev.chaos.timeline import Timeline
 from dev.local.worker import Pace, Worker
 
 
-class Stage:
+class ProtocolStage:
     """Everything a test needs."""
 
     def __init__(self, academy, environment, dsn, redis_url):
         self.academy, self.environment = academy, environment
-        self.queue, self.record, self.schedule = environment.queue, environment.record, environment.schedule
+        self.queue, self.record, self.timeline = environment.queue, environment.record, environment.timeline
         self._dsn, self._redis_url = dsn, redis_url
         self.lambdas = Lambdas(environment, product.HANDLERS)
         self._workers, self._names = [], count(1)
 
     def close(self):
-        self.schedule.end()
+        self.timeline.end()
         self.lambdas.forget()
         for worker in self._workers:
             worker.close()
@@ -35,20 +35,20 @@ class Stage:
         """Run an execution to its end, its wait for a second look included, and return it."""
         self.pass_time(0.001)  # what was done before it began was done earlier
         execution = Execution(self.lambdas, name or f"execution-{next(self._names)}", given=given)
-        self.schedule.join([self.schedule.start(execution.arn, execution.run)])
+        self.timeline.join([self.timeline.start(execution.arn, execution.run)])
         return execution
 
     def look(self, times=1, *, every_s=60, **given):
         """Run executions, one in each minute; return the last."""
         for _ in range(times):
-            ends = self.schedule.now() + every_s
+            ends = self.timeline.now() + every_s
             execution = self.execute(**given)
-            self.pass_time(max(0.0, ends - self.schedule.now()))
+            self.pass_time(max(0.0, ends - self.timeline.now()))
         return execution
 
     def pass_time(self, seconds):
         """Let so much time pass, in which whatever goes on beside the test goes on."""
-        self.schedule.sleep(seconds)
+        self.timeline.sleep(seconds)
 
     def worker(self, name, **settings):
         worker = settings.pop("kind", Worker)(
@@ -59,8 +59,8 @@ class Stage:
             redis_url=self._redis_url,
             pace=settings.pop("pace", Pace(encode_s=0)),
             tell=settings.pop("tell", self.record.tell),
-            now=self.schedule.now,
-            sleep=self.schedule.sleep,
+            now=self.timeline.now,
+            sleep=self.timeline.sleep,
             **settings,
         )
         self._workers.append(worker)
@@ -73,7 +73,7 @@ class Stage:
         )
         job = worker.receive()
         assert job.video_id == video
-        party = self.schedule.start(worker.name, lambda: worker.work(job))
+        party = self.timeline.start(worker.name, lambda: worker.work(job))
         self.pass_time(1)
         return party
 
@@ -152,21 +152,21 @@ def timing():
 
 
 @pytest.fixture
-def schedule(academy, postgres, valkey):
+def timeline(academy, postgres, valkey):
     """Time that passes at once, for PostgreSQL and Redis too."""
-    schedule = Schedule(postgres.dsn, valkey.url)
-    schedule.install()
+    timeline = Timeline(postgres.dsn, valkey.url)
+    timeline.install()
     academy.disconnect()
-    yield schedule
-    schedule.remove()
+    yield timeline
+    timeline.remove()
     academy.disconnect()
 
 
 @pytest.fixture
-def stage(academy, postgres, valkey, timing, schedule):
+def stage(academy, postgres, valkey, timing, timeline):
     with ExitStack() as undo:
         history.install(postgres.dsn)
         undo.callback(academy.sql, "DROP TABLE history_of_videos; DROP FUNCTION note_video CASCADE")
         academy.redis.set(product.HEARD_KEY, "1", ex=30 * 86_400)
-        environment = undo.enter_context(product.boundary(schedule, postgres, valkey, timing))
-        yield undo.enter_context(closing(Stage(academy, environment, postgres.dsn, valkey.url)))
+        environment = undo.enter_context(product.boundary(timeline, postgres, valkey, timing))
+        yield undo.enter_context(closing(ProtocolStage(academy, environment, postgres.dsn, valkey.url)))

@@ -1,9 +1,9 @@
 """Fixtures of the tests of what is beside the product."""
 
 from dev.testing.emulator_bench import bench, emulator
-from dev.testing.protocol_stage import schedule, stage, timing
+from dev.testing.protocol_stage import stage, timeline, timing
 
-__all__ = ["bench", "emulator", "schedule", "stage", "timing"]
+__all__ = ["bench", "emulator", "stage", "timeline", "timing"]
 
 
 def pytest_collection_modifyitems(items):

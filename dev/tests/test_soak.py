@@ -2,10 +2,10 @@
 
 import pytest
 
-from dev.chaos.environment import Plan
+from dev.chaos.environment import SoakPlan
 from dev.chaos.soak import soak
 
-PLAN = Plan(faults=150, videos=40, workers=6, seed=20)
+PLAN = SoakPlan(faults=150, videos=40, workers=6, seed=20)
 
 
 @pytest.mark.long

@@ -33,9 +33,9 @@ def heartbeats(academy):
 
 def left_s(stage, video):
     """How long the heartbeat of a video still lives."""
-    stage.schedule.settle_redis()
+    stage.timeline.settle_redis()
     expires_ms = stage.academy.redis.pexpiretime(f"tenant:1:video:{video}:heartbeat")
-    return stage.schedule.left_ms(expires_ms) / 1000
+    return stage.timeline.left_ms(expires_ms) / 1000
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_older_path_holds_its_message_and_its_lock_while_it_encodes(academy,
     assert stage.messages() == [waiting] and not stage.queue.dead
     assert stage.worker("another").receive() is None
     assert academy.redis.ttl(f"job:encode:{waiting}:lock") > 14_000
-    stage.schedule.kill(party)
+    stage.timeline.kill(party)
     stage.pass_time(901)
     assert stage.worker("another").receive()
 

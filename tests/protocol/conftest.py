@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import psycopg2
 import pytest
 
-from dev.testing.protocol_stage import schedule, stage, timing
+from dev.testing.protocol_stage import stage, timeline, timing
 
-__all__ = ["schedule", "stage", "timing"]
+__all__ = ["stage", "timeline", "timing"]
 
 
 @pytest.fixture

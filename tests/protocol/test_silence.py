@@ -41,8 +41,8 @@ def test_a_killed_worker_s_video_comes_back_within_two_looks_whatever_its_heartb
     video = stage.upload()
     worker = stage.encode(video, manner=manner)
     stage.look(3)
-    stage.schedule.kill(worker)
-    killed_at = stage.schedule.now()
+    stage.timeline.kill(worker)
+    killed_at = stage.timeline.now()
     stage.look(2)
     (message,) = [
         e for e in stage.record.events if e.kind == "accepted" and e.details["sender"] != "platform"
@@ -87,7 +87,7 @@ def test_a_run_that_finds_a_suspect_looks_again_once_and_reclaims_it(stage, othe
     video = stage.upload()
     worker = stage.encode(video)
     stage.look()
-    stage.schedule.kill(worker)
+    stage.timeline.kill(worker)
     stage.look(every_s=30)
     execution = stage.execute()
     assert execution.record["stale"] == {"silent": 1}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dev.chaos.environment import FaultyEnvironment, Plan
-from dev.chaos.schedule import Party
+from dev.chaos.environment import FaultyEnvironment, SoakPlan
+from dev.chaos.timeline import Party
 from dev.local.worker import Manner, Pace, UnreachableError, Worker
 from dev.local.worker.contract import FAILURES
 
@@ -22,11 +22,11 @@ class Fleet:
     """A fixed number of workers; `start` replaces those that have died."""
 
     environment: FaultyEnvironment
-    plan: Plan
+    plan: SoakPlan
     make: Callable[..., Worker]  # returns a worker from its name and settings
 
     def __post_init__(self) -> None:
-        self._schedule, self._record = self.environment.schedule, self.environment.record
+        self._timeline, self._record = self.environment.timeline, self.environment.record
         self._random = random.Random(self.plan.seed + 4)
         self._numbers = itertools.count(1)
         self._living: dict[str, tuple[Worker, Party]] = {}
@@ -57,10 +57,10 @@ class Fleet:
                 seed=self._random.getrandbits(30),
                 pace=pace,
                 tell=self._tell,
-                now=self._schedule.now,
-                sleep=self._schedule.sleep,
+                now=self._timeline.now,
+                sleep=self._timeline.sleep,
             )
-            self._living[name] = worker, self._schedule.start(name, partial(self._live, worker))
+            self._living[name] = worker, self._timeline.start(name, partial(self._live, worker))
 
     def names(self) -> list[str]:
         """Return the names of the workers."""
@@ -69,12 +69,12 @@ class Fleet:
     def kill(self, name: str) -> None:
         """Kill a worker, whatever it is doing."""
         worker, party = self._living.pop(name)
-        self._schedule.kill(party)
+        self._timeline.kill(party)
         worker.close()
 
     def pause(self, name: str, seconds: float) -> None:
         """Stop a worker for a while: it neither beats nor writes."""
-        self._living[name][1].not_before = self._schedule.now() + seconds
+        self._living[name][1].not_before = self._timeline.now() + seconds
 
     def cut_off(self, name: str, on: bool) -> None:
         """Cut a worker off from Redis, or connect it again."""
@@ -89,7 +89,7 @@ class Fleet:
                 job = None
             if job is not None:
                 worker.work(job)
-            self._schedule.sleep(self._random.uniform(1, 20))
+            self._timeline.sleep(self._random.uniform(1, 20))
 
     def _tell(self, event: dict[str, Any]) -> None:
         """Note what a worker did; it may die right after, and others may act before its next step."""
@@ -97,6 +97,6 @@ class Fleet:
         name = event["event"]
         if name != "beat" and not self._record.calm and self._random.random() < _DEATHS:
             self._record.fault(f"a worker dies after '{name}'")
-            self._schedule.kill(self._living[event["worker"]][1])
+            self._timeline.kill(self._living[event["worker"]][1])
         if name != "beat":
-            self._schedule.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))
+            self._timeline.sleep(self._random.choice((0.0, 0.0, 1.0, 3.0)))

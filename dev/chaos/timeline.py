@@ -32,8 +32,8 @@ ALTER DATABASE academy SET search_path = public, clock, pg_catalog;
 """
 _REMOVE = "ALTER DATABASE academy RESET search_path; DROP SCHEMA clock CASCADE"
 
-# Keys expire by the schedule's time. What has been set since the last time, for a multiple of 20 s, expires long before
-# the schedule began.
+# Keys expire by the timeline's time. What has been set since the last time, for a multiple of 20 s, expires long before
+# the timeline began.
 _EXPIRE = """
 local machine, set_at, now, began = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -73,7 +73,7 @@ class Party:
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
     def take_turn(self) -> None:
-        """Let it go on until it sleeps or ends; called by whoever runs the schedule."""
+        """Let it go on until it sleeps or ends; called by whoever runs the timeline."""
         self._turn.release()
         self._switch.acquire()
 
@@ -102,11 +102,11 @@ _running = threading.local()
 
 
 def _current() -> Party | None:
-    """Return the party that this thread is; None for whoever runs the schedule."""
+    """Return the party that this thread is; None for whoever runs the timeline."""
     return getattr(_running, "party", None)
 
 
-class Schedule:
+class Timeline:
     """The time, and what is due when. One thread makes it, and runs it by sleeping or waiting."""
 
     def __init__(self, dsn: str, *redis_urls: str) -> None:
@@ -192,14 +192,14 @@ class Schedule:
         return [party.result for party in parties]
 
     def settle_redis(self, earlier: float | None = None) -> None:
-        """Have all in Redis expire by the schedule's time, to the millisecond; it was ``earlier`` until now."""
+        """Have all in Redis expire by the timeline's time, to the millisecond; it was ``earlier`` until now."""
         times_s = (time.time(), self._now if earlier is None else earlier, self._now, _STARTS_AT_S)
         for client in self._clients:
             with contextlib.suppress(redis.ReadOnlyError):
                 client.eval(_EXPIRE, 0, *(round(seconds * 1000) for seconds in times_s))
 
     def left_ms(self, expires_ms: int) -> int:
-        """Return what PTTL would for an answer to PEXPIRETIME, by the schedule's time."""
+        """Return what PTTL would for an answer to PEXPIRETIME, by the timeline's time."""
         return expires_ms - round(self._now * 1000) if expires_ms > 0 else expires_ms
 
     def _pass_time(self, until: float) -> None:
