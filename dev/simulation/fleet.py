@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dev.simulation import traces
-from dev.simulation.policies import Points, ScalingPolicy, View, point_of
+from dev.simulation.policies import Observation, Points, ScalingPolicy, point_of
 from dev.simulation.traces import ScheduledRun, Trace
 from video_reclaim.scaling.records import Group, Safety
 
@@ -121,13 +121,13 @@ class FleetSimulation:
 
     # What a run sees and publishes
 
-    def _look(self, scheduled: ScheduledRun) -> View:
+    def _look(self, scheduled: ScheduledRun) -> Observation:
         phantoms = sum(from_s <= self.now_s < to_s for from_s, to_s in self.trace.phantoms_s)
         processing = self.encoding + self.ownerless + phantoms
         in_service = sum(worker.born_s + traces.PENDING_S <= self.now_s for worker in self.members)
         visible = self.visible if scheduled.queue_lags else len(self.waiting)
         self.visible = len(self.waiting)
-        return View(
+        return Observation(
             Group(self.trace.low, traces.MAX_WORKERS, self.desired, in_service, self.safety),
             *self.published,
             at_s=scheduled.at_s,

@@ -26,7 +26,7 @@ def point_of(minute: int, value: float) -> Point:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Observation:
     """What a policy can see at one run; None where a source cannot be read.
 
     Attributes:
@@ -57,11 +57,11 @@ class View:
         return tuple(points[minute] for minute in since if minute in points)
 
 
-ScalingPolicy = Callable[[View], int]
+ScalingPolicy = Callable[[Observation], int]
 """Gives the capacity to set; the group's present one to change nothing."""
 
 
-def reclaim(view: View, settings: Scaling = DEFAULT) -> int:
+def reclaim(view: Observation, settings: Scaling = DEFAULT) -> int:
     """Put the view into a record and decide as this project does."""
     last = None
     if view.uploaded is None:
@@ -84,19 +84,19 @@ def reclaim(view: View, settings: Scaling = DEFAULT) -> int:
     return view.group.desired if decision.desired is None else decision.desired
 
 
-def buildkite(view: View) -> int:
+def buildkite(view: Observation) -> int:
     """Follow scheduled + running, as buildkite-agent-scaler does; hold when they are unknown."""
     if view.uploaded is None or view.processing is None:
         return view.group.desired
     return view.group.clamp(view.uploaded + view.processing)
 
 
-def always_maximum(view: View) -> int:
+def always_maximum(view: Observation) -> int:
     """Never change: what no policy can drain faster than."""
     return view.group.max
 
 
-class Platform:
+class PlatformPolicy:
     """The platform's former policy: min(visible, 5), to the minimum after 1,200 s of nothing; an error is nothing."""
 
     STEP, EMPTY_S = 5, 1200
@@ -104,7 +104,7 @@ class Platform:
     def __init__(self) -> None:
         self.zero_since_s: float | None = None
 
-    def __call__(self, view: View) -> int:
+    def __call__(self, view: Observation) -> int:
         """Follow the queue alone."""
         if view.visible:
             self.zero_since_s = None
@@ -121,7 +121,7 @@ MAXIMUM = "always the maximum"
 MAKERS: dict[str, Callable[[], ScalingPolicy]] = {
     RECLAIM: lambda: reclaim,
     BUILDKITE: lambda: buildkite,
-    PLATFORM: Platform,
+    PLATFORM: PlatformPolicy,
     MAXIMUM: lambda: always_maximum,
 }
 """The contenders by name, made afresh by a call, since some have a memory."""

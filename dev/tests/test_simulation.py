@@ -9,7 +9,7 @@ from dev.simulation.__main__ import main
 from dev.simulation.bounds import BOOT_MEAN_S, clairvoyant
 from dev.simulation.fleet import SURVIVE, FleetSimulation
 from dev.simulation.measures import Figures, Run, run_all
-from dev.simulation.policies import RECLAIM, Platform, View, buildkite, reclaim
+from dev.simulation.policies import RECLAIM, Observation, PlatformPolicy, buildkite, reclaim
 from dev.simulation.traces import HOUR_S, TRACES, ScheduledRun, Trace, make_trace
 from video_reclaim.scaling.records import Group
 
@@ -173,14 +173,14 @@ def test_the_day_of_the_outage_is_the_same_without_it():
 
 def view(**changes):
     """A view of a group of six, between one and twenty."""
-    return View(Group(1, 20, 6, 6, "unprotected"), {}, {}, {}, **changes)
+    return Observation(Group(1, 20, 6, 6, "unprotected"), {}, {}, {}, **changes)
 
 
 def test_the_platform_takes_an_unreadable_queue_for_an_empty_one_and_stops_at_its_step():
-    policy = Platform()
+    policy = PlatformPolicy()
     asked = [policy(view(at_s=60.0 * tick, visible=1 if tick == 15 else None)) for tick in range(37)]
     assert asked == [6] * 15 + [1] + [6] * 20 + [1]
-    assert Platform()(view(visible=40)) == Platform.STEP
+    assert PlatformPolicy()(view(visible=40)) == PlatformPolicy.STEP
 
 
 def test_buildkite_follows_the_backlog_and_holds_on_doubt():
