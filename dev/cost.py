@@ -78,8 +78,8 @@ DAYS_SHOWN = (IDLE, Day("ordinary", 10, 2), Day("stormy", 20, 500))
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """What a stage and its template say of a deployment."""
+class Footprint:
+    """What a stage and its template say of what will be paid for."""
 
     runs_a_day: int  # executions that the schedule starts
     memory_gb: float  # of each function
@@ -95,19 +95,19 @@ def entered(videos: int) -> Counter[str]:
     return Counter(BUSY_ROUTE if videos else IDLE_ROUTE) + Counter(items)
 
 
-def used(deployment: Deployment, durations_s: Mapping[str, float], videos: int) -> dict[str, float]:
+def used(footprint: Footprint, durations_s: Mapping[str, float], videos: int) -> dict[str, float]:
     """Return what one run uses, by what is paid for."""
     states = entered(videos)
     calls = {step: states[step] for step in durations_s}
     published = calls["PublishBacklog"]
     sent = sum(ceil(len(batch) / ENTRIES_A_CALL) for batch in batches(range(videos)))
-    gb_s = sum(n * durations_s[step] * SLOWER * deployment.memory_gb for step, n in calls.items())
+    gb_s = sum(n * durations_s[step] * SLOWER * footprint.memory_gb for step, n in calls.items())
     log_bytes = states.total() * LOG_BYTES_A_STATE + sum(calls.values()) * LOG_BYTES_A_CALL
     return {
         "state transitions": states.total(),
         "Lambda requests": sum(calls.values()),
         "Lambda GB-seconds (arm64)": gb_s,
-        "SQS requests": deployment.queues * published + sent,
+        "SQS requests": footprint.queues * published + sent,
         "Scheduler starts": 1,
         "metrics read back": published,
         "PutMetricData requests": 2 * published,
@@ -117,15 +117,15 @@ def used(deployment: Deployment, durations_s: Mapping[str, float], videos: int) 
 
 
 def monthly(
-    deployment: Deployment, durations_s: Mapping[str, float], day: Day
+    footprint: Footprint, durations_s: Mapping[str, float], day: Day
 ) -> dict[str, tuple[float, float]]:
     """Return, by what is paid for, how much of it a month of such days uses, and what that costs."""
-    amounts = dict.fromkeys(PRICES, 0.0) | dict(deployment.fixed)
+    amounts = dict.fromkeys(PRICES, 0.0) | dict(footprint.fixed)
     if day.videos_a_run:
         # CloudWatch charges a metric for the hours in which it is published. At most one such run an hour counts.
         amounts["custom metrics"] += METRICS_OF_A_BUSY_RUN * min(24, day.runs) / 24
-    for runs, videos in ((deployment.runs_a_day - day.runs, 0), (day.runs, day.videos_a_run)):
-        for name, amount in used(deployment, durations_s, videos).items():
+    for runs, videos in ((footprint.runs_a_day - day.runs, 0), (day.runs, day.videos_a_run)):
+        for name, amount in used(footprint, durations_s, videos).items():
             amounts[name] += amount * runs * DAYS
     return {
         name: (amounts[name], max(0.0, amounts[name] - FREE.get(name, 0)) * price)
@@ -133,7 +133,7 @@ def monthly(
     }
 
 
-def read_deployment(name: str = "existing") -> Deployment:
+def read_footprint(name: str = "existing") -> Footprint:
     """Synthesize a stage in this process, offline; return what it and its template say."""
     import aws_cdk
 
@@ -149,7 +149,7 @@ def read_deployment(name: str = "existing") -> Deployment:
     kinds = Counter(one["Type"] for one in resources)
     published = [metric for metric in METRICS.values() if metric.statistic != "Sum"]
     depths = {"Video": [stage.queues.video], **stage.queues.others}
-    return Deployment(
+    return Footprint(
         runs_a_day=24 * 60 // stage.schedule.rate_minutes,
         memory_gb=max(one["Properties"].get("MemorySize", 0) for one in resources) / 1024,
         queues=sum(map(len, depths.values())),
@@ -161,9 +161,9 @@ def read_deployment(name: str = "existing") -> Deployment:
     )
 
 
-def document(deployment: Deployment, durations_s: Mapping[str, float]) -> str:
+def document(footprint: Footprint, durations_s: Mapping[str, float]) -> str:
     """Return the tables of docs/cost.md as Markdown."""
-    days = {day: monthly(deployment, durations_s, day) for day in DAYS_SHOWN}
+    days = {day: monthly(footprint, durations_s, day) for day in DAYS_SHOWN}
     heads = ("a month of", "amount, idle", *(f"{day.name}, $" for day in days))
     rows = [
         (
@@ -176,7 +176,7 @@ def document(deployment: Deployment, durations_s: Mapping[str, float]) -> str:
     totals = (f"**{sum(usd for _, usd in of_day.values()):.2f}**" for of_day in days.values())
     endpoints_usd = 5 * 2 * ENDPOINT_HOUR * 24 * DAYS
     facts = {
-        "one run every": f"{24 * 60 // deployment.runs_a_day} min, {DAYS} days a month",
+        "one run every": f"{24 * 60 // footprint.runs_a_day} min, {DAYS} days a month",
         "prices": PRICED,
         **{
             f"*{day.name}* days": f"{day.runs} runs find {day.videos_a_run} silent videos each"
@@ -198,7 +198,7 @@ def document(deployment: Deployment, durations_s: Mapping[str, float]) -> str:
 
 def main() -> None:
     """Count, write the document, and print its tables."""
-    text = document(read_deployment(), report.load()["cost"].facts)
+    text = document(read_footprint(), report.load()["cost"].facts)
     report.write(DOCUMENT, {"cost": text})
     print(text)
 

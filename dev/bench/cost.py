@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from dev import cost as model
-from dev.bench.deployed import Deployed, deployed
+from dev.bench.deployed import RelayedStack, deployed
 from dev.bench.report import Figure, Section, say
 from video_reclaim.rules.batching import MAX_BATCH_SIZE
 
@@ -17,7 +17,7 @@ def measure(*, quick: bool) -> Section:
     """Time each function's warm call on the local stack, and count the rest."""
     durations_s = _time_functions(2 if quick else 7)
     say(", ".join(f"{step} {1_000 * seconds:.0f} ms" for step, seconds in durations_s.items()))
-    idle = model.monthly(model.read_deployment(), durations_s, model.IDLE)
+    idle = model.monthly(model.read_footprint(), durations_s, model.IDLE)
     month_usd = sum(usd for _, usd in idle.values())
     figures = {
         "transitions": Figure("states entered by an idle run", "", [model.entered(0).total()], 5),
@@ -35,7 +35,7 @@ def _time_functions(repeats: int) -> dict[str, float]:
     return {step: median(turn[step] for turn in turns) for step in turns[0]}
 
 
-def _call_all(here: Deployed, execution: str) -> dict[str, float]:
+def _call_all(here: RelayedStack, execution: str) -> dict[str, float]:
     """Call all functions as the workflow does; return the seconds of each call."""
     stack, taken_s = here.stack, {}
 

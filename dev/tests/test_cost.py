@@ -14,17 +14,17 @@ from dev.cost import (
     IDLE_ROUTE,
     ITEM_STATES,
     Day,
-    Deployment,
+    Footprint,
     document,
     entered,
     monthly,
-    read_deployment,
+    read_footprint,
     used,
 )
 from dev.local import ROOT
 
 DURATIONS = {"ListStaleVideos": 0.1, "Reclaim": 0.2, "Enqueue": 0.4, "PublishBacklog": 0.3}
-HERE = Deployment(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 11.0})
+HERE = Footprint(runs_a_day=1440, memory_gb=0.5, queues=4, fixed={"alarms": 11.0})
 
 
 def test_the_routes_are_ways_through_the_definition():
@@ -74,5 +74,5 @@ def test_a_month_takes_off_the_free_tier_and_adds_what_is_fixed():
 
 
 def test_the_written_document_is_the_one_that_the_command_writes():
-    text = document(read_deployment(), report.load()["cost"].facts)
+    text = document(read_footprint(), report.load()["cost"].facts)
     assert text in DOCUMENT.read_text(), "run `make cost`"
