@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class RelayedStack:
     """A stack, the same as its functions reach it, and the relays before its servers, by name."""
 
     stack: Stack
@@ -61,7 +61,7 @@ class Deployed:
 
 
 @contextmanager
-def deployed(delays_s: Mapping[str, float] | None = None) -> Iterator[Deployed]:
+def deployed(delays_s: Mapping[str, float] | None = None) -> Iterator[RelayedStack]:
     """Run a stack with warm functions, which reach some servers through relays with delays, by server."""
     with running(HOME) as started, ExitStack() as relays:
         stack = started.stack
@@ -89,7 +89,7 @@ def deployed(delays_s: Mapping[str, float] | None = None) -> Iterator[Deployed]:
             functions.update_function_configuration(
                 FunctionName=name, Environment={"Variables": {**before, **variables}}
             )
-        here = Deployed(stack, reached, between)
+        here = RelayedStack(stack, reached, between)
         here.prepare(_WARM_UP)
         here.reclaim(_WARM_UP)
         yield here

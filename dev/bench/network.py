@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 
 from dev.bench import rivals
-from dev.bench.deployed import POSTGRES, REDIS, SQS, Deployed, deployed
+from dev.bench.deployed import POSTGRES, REDIS, SQS, RelayedStack, deployed
 from dev.bench.report import RATIO, Figure, Section, number, ratios, say, spread, table
 
 LATENCY_MS = {POSTGRES: 1.0, REDIS: 1.0, SQS: 8.0}
@@ -69,7 +69,7 @@ def _details(seconds: Seconds) -> str:
     return f"Seconds, with {added} added to each round trip:\n\n{table(('stale videos', *seconds), rows)}"
 
 
-def _timed(here: Deployed, videos: int, work: Callable[[range], None]) -> float:
+def _timed(here: RelayedStack, videos: int, work: Callable[[range], None]) -> float:
     here.prepare(videos)
     began_s = time.perf_counter()
     work(range(1, videos + 1))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, Deployed, deployed
+from dev.bench.deployed import OTHER_AWS, POSTGRES, REDIS, SQS, RelayedStack, deployed
 from dev.bench.report import Figure, Section, number, say, table
 
 STORES = (POSTGRES, REDIS, SQS)
@@ -41,7 +41,7 @@ def measure(*, quick: bool) -> Section:
     return Section("round-trips", figures, f"Round trips by server:\n\n{by_server}")
 
 
-def _count(here: Deployed, videos: int) -> Counter[str]:
+def _count(here: RelayedStack, videos: int) -> Counter[str]:
     before = Counter({name: relay.round_trips for name, relay in here.relays.items()})
     here.reclaim(videos)
     return Counter({name: relay.round_trips for name, relay in here.relays.items()}) - before
