@@ -155,7 +155,7 @@ class Platform:
         }
 
 
-class Deployment:
+class ExistingStage:
     """The stage ``existing``, deployed by the CDK CLI."""
 
     def __init__(self, platform, scratch):

@@ -27,7 +27,7 @@ RELAYED = {
 }
 
 
-class Relay:
+class AwsRelay:
     """Passes requests on to the emulator and its answers back, unless a test has other plans.
 
     ``change_request(action, body)`` returns the body to pass on, or in its place an answer (status, bytes).
@@ -115,7 +115,7 @@ class Deployed:
         self.clients: Clients = running.stack.clients
         self.connect()
         self.queue = Queue(self.clients.sqs, self.stack.queue_url)
-        self.relay = Relay(self.stack.endpoint_url)
+        self.relay = AwsRelay(self.stack.endpoint_url)
         self._namespaces, self._configured = itertools.count(), set()
         self.started: list[str] = []
         self._settings = {step: self._configuration(step) for step in self.stack.functions}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.local.watchdog import scratch_folder
-from tests.e2e.beside import DIMENSIONS, PASSWORD, STACK_NAME, TOKEN, Deployment, Platform, exists
+from tests.e2e.beside import DIMENSIONS, PASSWORD, STACK_NAME, TOKEN, ExistingStage, Platform, exists
 
 pytestmark = pytest.mark.xdist_group("deployed")
 
@@ -22,7 +22,7 @@ def platform(one_deployed):
 @pytest.fixture(scope="module")
 def existing(platform):
     with scratch_folder() as scratch:
-        deployment = Deployment(platform, scratch)
+        deployment = ExistingStage(platform, scratch)
         deployment.up()
         yield deployment
 

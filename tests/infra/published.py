@@ -16,7 +16,7 @@ from video_reclaim.scaling.records import Decision, Group, Inputs, Scaling
 SCALING = Scaling("apply", 1, 1, 120, 1200, "/order")
 
 
-class Platform:
+class Series:
     """The series of a stage's deployment, by namespace, name and dimensions."""
 
     def __init__(self, resources):

@@ -10,7 +10,7 @@ from itertools import chain
 import pytest
 
 from tests.infra.conftest import of_type, synthesized
-from tests.infra.published import Platform
+from tests.infra.published import Series
 from tests.infra.references import written
 
 STATISTICS = {
@@ -89,7 +89,7 @@ UNTOLD = {"NoSuccessfulRun", "BacklogUnmeasured"}
 """What silence itself means."""
 
 
-class Deployed:
+class StageAlarms:
     """The alarms of a deployment, and its minutes."""
 
     def __init__(self, name, **sections):
@@ -99,13 +99,13 @@ class Deployed:
             one["AlarmName"].split("-")[-1]: one
             for one in of_type(self.resources, "AWS::CloudWatch::Alarm").values()
         }
-        self.platform = Platform(self.resources)
+        self.series = Series(self.resources)
 
     def minute(self, trouble):
-        own = {} if trouble["own"] is None else self.platform.own(**trouble["own"])
+        own = {} if trouble["own"] is None else self.series.own(**trouble["own"])
         ended = {"Started": len(trouble["ended"]), **dict.fromkeys(trouble["ended"], 1)}
         queues = {DEAD: 0, **{name.format(self.name): 1 for name in trouble["queues"]}}
-        return {**own, **self.platform.executions(**ended), **self.platform.queues(**queues)}
+        return {**own, **self.series.executions(**ended), **self.series.queues(**queues)}
 
     def raised(self, minutes):
         states = {name: after(alarm, self.resources, minutes) for name, alarm in self.alarms.items()}
@@ -115,7 +115,7 @@ class Deployed:
 
 @pytest.fixture(params=["existing", "local"], ids=["named-queues", "created-queues"])
 def deployed(request):
-    return Deployed(request.param)
+    return StageAlarms(request.param)
 
 
 # 10 minutes: whole periods of whatever length, for the longest of which one bad minute is enough.
@@ -140,8 +140,8 @@ def test_rounds_are_counted_and_not_minutes(trouble, minutes, raised):
     """With a slower schedule most minutes have no value."""
     rate = 5
     slow = {"schedule": {"rateMinutes": rate}, "scaling": {"peakWindowSeconds": 600}}
-    deployed = Deployed("existing", **slow)
-    between = deployed.platform.queues()
+    deployed = StageAlarms("existing", **slow)
+    between = deployed.series.queues()
     good, bad = ([deployed.minute(one)] + [between] * (rate - 1) for one in (QUIET, trouble))
     lasting = {name for name in raised if name in STAY | UNTOLD}
     assert deployed.raised(good * 10) == set()
@@ -152,7 +152,7 @@ def test_rounds_are_counted_and_not_minutes(trouble, minutes, raised):
 
 def test_the_limit_of_waiting_is_the_stage_s():
     for limit_s in (600, 7200):
-        deployed = Deployed("existing", observability={"oldestWaitSeconds": limit_s})
+        deployed = StageAlarms("existing", observability={"oldestWaitSeconds": limit_s})
         for waited_s, raised in ((limit_s - 1, set()), (limit_s, {"OldestWait"})):
             minute = deployed.minute(trouble(own={"waited_s": float(waited_s)}))
             assert deployed.raised([minute] * 10) == raised

@@ -9,7 +9,7 @@ from cdk.alarms import Watched, alarms
 from cdk.queries import QUERIES
 from cdk.stage import InvalidStage, load, stages_in
 from tests.infra.conftest import ROOT, functions, of_type, synthesized
-from tests.infra.published import Platform
+from tests.infra.published import Series
 from tests.infra.references import written
 from video_reclaim.metrics import METRICS
 
@@ -122,14 +122,14 @@ class TestMetrics:
 
 class TestDashboard:
     def test_every_metric_of_the_functions_is_drawn_and_none_that_nobody_publishes(self, template):
-        platform = Platform(template)
+        series = Series(template)
         counts = dict.fromkeys(("reclaimed", "enqueued", "quarantined", "refused", "resent"), 1)
-        own = set(platform.own(failed=1, duplicates={"retried": 1}, **counts))  # sums of 0 are not published
+        own = set(series.own(failed=1, duplicates={"retried": 1}, **counts))  # sums of 0 are not published
         drawn = {series for widget in board_of(template) for series, _ in series_in(widget)}
         assert {one for one in drawn if one[0] == "Academy/Workers"} == own
-        assert {one for one in drawn if one[0] == "AWS/States"} == set(platform.executions()) - {
-            one for one in platform.executions() if one[1] == "ExecutionsStarted"
-        } | {("AWS/States", "ExecutionTime", tuple(platform.machine.items()))}
+        assert {one for one in drawn if one[0] == "AWS/States"} == set(series.executions()) - {
+            one for one in series.executions() if one[1] == "ExecutionsStarted"
+        } | {("AWS/States", "ExecutionTime", tuple(series.machine.items()))}
 
     def test_each_series_is_drawn_once_and_combined_as_it_is_meant(self, template):
         drawn = [found for graph in graphs_of(template) for found in series_in(graph)]
