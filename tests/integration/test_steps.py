@@ -13,6 +13,7 @@ from moto import mock_aws
 import enqueue
 import list_stale_videos
 import reclaim
+from dev.testing.messages import Queue
 from dev.testing.servers import HEARD_KEY, STAGE
 from video_reclaim import aws
 from video_reclaim.adapters import sqs as sqs_adapter
@@ -40,20 +41,6 @@ def queue(environment):
         url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
         environment.setenv("QUEUES_URLS", json.dumps({"Video": [url]}))
         yield Queue(sqs, url)
-
-
-class Queue:
-    def __init__(self, sqs, url):
-        self.sqs, self.url = sqs, url
-
-    def messages(self):
-        """Receive and delete everything; the bodies."""
-        bodies = []
-        while found := self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
-            for message in found:
-                bodies.append(json.loads(message["Body"]))
-                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-        return bodies
 
 
 def listed(run=None, **given):
@@ -228,7 +215,7 @@ class TestListing:
         academy.pass_time(60)
         queue.sqs.send_message(QueueUrl=queue.url, MessageBody="{}")
         assert listed()["batches"] == [], "there is a message"
-        queue.messages()
+        queue.take_all()
         assert listed()["batches"] == [], "the proof begins anew"
         academy.pass_time(60)
         answer = listed()
@@ -432,7 +419,7 @@ class TestEnqueueing:
         video = academy.add(until=-1, tenant=2)
         report = enqueue.handler(reclaimed(video), None)
         assert report == {"did": {"reclaimed": 1, "enqueued": 1}}
-        (body,) = queue.messages()
+        (body,) = queue.take_all()
         sent_at = datetime.fromisoformat(body.pop("created_at"))
         assert abs(datetime.now(UTC) - sent_at) < timedelta(minutes=1)
         assert body == {
@@ -449,7 +436,7 @@ class TestEnqueueing:
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 25
         again = enqueue.handler(taken, None)
         assert again["did"] == {"reclaimed": 25, "skipped": {"movedOn": 25}}
-        assert len(queue.messages()) == 25
+        assert len(queue.take_all()) == 25
 
     def test_what_may_be_sent_twice_is_counted(self, academy, queue):
         academy.add(until=-1)
@@ -472,7 +459,7 @@ class TestEnqueueing:
         taken = reclaimed(video)
         academy.sql("UPDATE video_video SET status = 'PROCESSING', leased_by = 'w-2'")
         assert enqueue.handler(taken, None)["did"] == {"reclaimed": 1, "skipped": {"movedOn": 1}}
-        assert queue.messages() == []
+        assert queue.take_all() == []
         assert academy.state(video) == ("PROCESSING", "w-2", True)
 
     def test_a_queue_that_is_gone_fails_and_names_the_videos(self, academy, queue):
@@ -532,7 +519,7 @@ class TestPartialFailures:
         assert carried == refusing.ids
         refusing.ids = frozenset()
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 2
-        assert sorted(body["video_id"] for body in queue.messages()) == videos
+        assert sorted(body["video_id"] for body in queue.take_all()) == videos
 
     def test_all_refused_fails(self, academy, refusing):
         video = academy.add(until=-1)
@@ -556,7 +543,7 @@ class TestPartialFailures:
         assert answer["ids"] == videos[20:]
         refusing.failing_with = None
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 5
-        assert sorted(body["video_id"] for body in queue.messages()) == videos
+        assert sorted(body["video_id"] for body in queue.take_all()) == videos
 
     def test_a_slow_queue_is_left_before_the_function_runs_out_of_time(
         self, academy, queue, refusing, monkeypatch
@@ -569,4 +556,4 @@ class TestPartialFailures:
             assert (answer["ids"], answer["error"]) == (videos[done:], "QueueUnavailable")
             assert answer["did"]["enqueued"] == 10
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 5
-        assert sorted(body["video_id"] for body in queue.messages()) == videos
+        assert sorted(body["video_id"] for body in queue.take_all()) == videos
