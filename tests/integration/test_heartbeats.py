@@ -2,12 +2,11 @@
 
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
-from msgspec import structs
+from msgspec.structs import replace
 
 from dev.testing.servers import HEARD_KEY, SEEN_KEY, STAGE
 from dev.testing.videos import NOW_S, a_handoff, a_video, a_waiting_video
@@ -92,7 +91,7 @@ class TestRemembering:
     def test_what_was_seen_is_remembered_until_nobody_looks_and_deleted_when_it_ends(
         self, academy, heartbeats
     ):
-        changed = {7: SIGHTING, 8: structs.replace(SIGHTING, expires_s=None)}
+        changed = {7: SIGHTING, 8: replace(SIGHTING, expires_s=None)}
         assert heartbeats.record(
             some_notes(changed=changed, mass_silence_since_s=1.5, queue_clear_since_s=2.5, lost=[8]),
             memory_s=240,
@@ -192,7 +191,7 @@ class TestCounting:
 
     def test_what_was_written_after_another_execution_took_it_is_not_taken(self, heartbeats):
         heartbeats.record(some_notes(changed={7: SIGHTING}), memory_s=240)
-        earlier = {7: structs.replace(SIGHTING, since_s=NOW_S - 400)}
+        earlier = {7: replace(SIGHTING, since_s=NOW_S - 400)}
         assert heartbeats.count([WAITING], {7: Reason.MESSAGE_LOST}, earlier).taken == set()
 
     def test_a_lost_message_is_taken_by_the_first_that_asks_and_counts_nothing(self, heartbeats):

@@ -87,13 +87,13 @@ def test_a_lost_message_that_another_execution_took_is_left_to_that_one():
 
 def test_silence_is_unknown_in_a_redis_that_takes_no_count():
     reasons = {1: Reason.SILENT, 2: Reason.LEASE_EXPIRED}
-    todo = plan([DEAD, replace(DEAD, id=2)], reasons, Tally(), due=(), granted=())
+    todo = plan([DEAD, a_video(id=2)], reasons, Tally(), due=(), granted=())
     assert [video.id for video in todo.lease] == [2]
     assert todo.reasons[1] == "heartbeatUnknown"
 
 
 def test_what_may_be_quarantined_is_and_the_rest_is_put_back_and_told():
-    other = replace(DEAD, id=2)
+    other = a_video(id=2)
     todo = plan([DEAD, other], {1: Reason.SILENT, 2: Reason.SILENT}, TALLY, due=[1, 2], granted=[1])
     assert (todo.quarantine, todo.lease, todo.over_limit) == ([DEAD], [other], {2})
 
@@ -113,7 +113,7 @@ def test_the_attempt_is_one_more_than_the_reclaims(video, tally, attempt):
 
 
 def test_the_users_of_a_quarantined_video_read_a_sentence_that_names_no_host():
-    worker = replace(DEAD, leased_by="ip-10-0-0-7.internal")
+    worker = a_video(leased_by="ip-10-0-0-7.internal")
     (text,) = planned(worker, granted=[1]).error_reasons().values()
     assert text.startswith(f"{QUARANTINE_PREFIX}: 3 times within 7 days. ")
     assert "internal" not in text

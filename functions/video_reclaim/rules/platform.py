@@ -4,9 +4,10 @@ Its tables and columns are named by the SQL statements alone. Tests spell all na
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 
 class Status(StrEnum):
@@ -36,8 +37,7 @@ def instance_of(leased_by: str) -> str | None:
     return found[0] if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What a message says about a video, and the end of the handoff lease under which it is sent."""
 
     video_id: int

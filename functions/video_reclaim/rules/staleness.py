@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import msgspec
+
 from video_reclaim.rules.platform import HANDOFF_PREFIX, Status, instance_of
 from video_reclaim.rules.sightings import Seen
 
@@ -48,8 +50,7 @@ class Reason(StrEnum):
         return member
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(msgspec.Struct, frozen=True):
     """A row, as the database read it at ``now_s``.
 
     Attributes:

@@ -4,7 +4,7 @@ Only ``status``, ``leased_by``, ``leased_until`` and, for a quarantined video, `
 Each statement is a transaction of its own, and the clock is always the database's.
 """
 
-import dataclasses
+from msgspec import structs
 
 from video_reclaim.rules.platform import HANDOFF_PREFIX, QUARANTINE_PREFIX
 from video_reclaim.rules.staleness import Video
@@ -52,7 +52,7 @@ LEFT JOIN core_tenant t ON t.id = l.tenant_id
 """
 
 # The columns of `_VIDEO`, which are the fields of `rules.staleness.Video`.
-_COLUMNS = ", ".join(field.name for field in dataclasses.fields(Video))
+_COLUMNS = ", ".join(field.name for field in structs.fields(Video))
 
 # Every video that may be stuck: all in PROCESSING, by the index on status; the orphans of crashed runs, by an
 # index on status or on leased_until; and those that wait for a worker, by the index on status, whose messages
