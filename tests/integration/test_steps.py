@@ -311,12 +311,13 @@ class TestReclaiming:
     def test_three_videos_an_hour_are_quarantined_and_more_are_put_back_and_told(self, academy, environment):
         environment.setenv("RECLAIMING_MAX_RECLAIMS", "1")
         videos = [academy.add(until=-1) for _ in range(5)]
-        for video in videos:
+        for video, claims in zip(videos, ("x", "x", "x", "xy", "x"), strict=True):
             academy.redis.zadd(
-                f"tenant:1:video:{video}:reclaims", {f"{academy.upload(video)} x": time.time()}
+                f"tenant:1:video:{video}:reclaims",
+                {f"{academy.upload(video)} {claim}": time.time() for claim in claims},
             )
         answer = reclaimed(*videos)
-        assert (answer["videos"], answer["attempts"]) == (videos[3:], [3, 3])
+        assert (answer["videos"], answer["attempts"]) == (videos[3:], [4, 3])
         assert answer["did"] == {"quarantined": 3, "overLimit": 2}
         assert 3_590 < academy.redis.ttl(f"video-reclaim:{STAGE}:quarantines") <= 3_600
 
@@ -512,6 +513,8 @@ class TestPartialFailures:
         videos = [academy.add(until=-1) for _ in range(12)]
         refusing.ids = {videos[3], videos[11]}
         taken = reclaimed(*videos)
+        taken["attempts"] = [2 + video % 3 for video in videos]
+        attempts = list(zip(videos, taken["attempts"], strict=True))
         answer = enqueue.handler(taken, None)
         assert answer["did"] == {"reclaimed": 10, "enqueued": 10}
         assert (answer["ids"], answer["error"]) == ([videos[3], videos[11]], "EnqueueIncomplete")
@@ -519,7 +522,7 @@ class TestPartialFailures:
         assert carried == refusing.ids
         refusing.ids = frozenset()
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 2
-        assert sorted(body["video_id"] for body in queue.take_all()) == videos
+        assert sorted((body["video_id"], body["attempt"]) for body in queue.take_all()) == attempts
 
     def test_all_refused_fails(self, academy, refusing):
         video = academy.add(until=-1)
