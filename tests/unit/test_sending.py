@@ -72,6 +72,19 @@ def test_only_a_refusal_of_the_only_call_is_definite(queue, status, code, attemp
     assert (sent.not_sent, sent.definite) == ([0, 1, 2], definite)
 
 
+def test_a_failure_is_definite_only_if_every_call_that_failed_was_refused(queue):
+    about = {"HTTPStatusCode": 403, "RetryAttempts": 0}
+    refusal = ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": about}, "SendMessageBatch")
+    failures, both = {0: refusal, 10: queue.failure}, threading.Barrier(2)
+
+    def before_call(first):
+        both.wait(LIMIT_S)
+        raise failures[first]
+
+    queue.before_call = before_call
+    assert not send(20).definite
+
+
 def test_calls_overlap(queue):
     together = threading.Barrier(3)
     queue.before_call = lambda _first: together.wait(LIMIT_S)  # broken unless three calls wait at a time
