@@ -524,11 +524,15 @@ class TestPartialFailures:
         assert enqueue.handler(taken, None)["did"]["enqueued"] == 2
         assert sorted((body["video_id"], body["attempt"]) for body in queue.take_all()) == attempts
 
-    def test_all_refused_fails(self, academy, refusing):
+    def test_all_refused_fails_and_the_handoff_was_renewed_before_sending(self, academy, refusing):
         video = academy.add(until=-1)
         refusing.ids = {video}
+        taken, left_s = reclaimed(video), "SELECT date_part('epoch', leased_until - now()) FROM video_video"
+        assert 890 < academy.sql(left_s)[0][0] <= 900
+        academy.sql("UPDATE video_video SET leased_until = now() + interval '9 s'")
         with pytest.raises(EnqueueIncomplete, match=f"{video} \\(InternalError\\)"):
-            enqueue.handler(reclaimed(video), None)
+            enqueue.handler(taken, None)
+        assert 890 < academy.sql(left_s)[0][0] <= 900
 
     def test_any_refused_fails_the_second_pass_after_the_accepted_ones_were_cleared(self, academy, refusing):
         good, bad = academy.add(until=-1), academy.add(until=-1)
