@@ -39,7 +39,9 @@ def queue(environment):
     with mock_aws():
         sqs = boto3.client("sqs")
         url = sqs.create_queue(QueueName="academy-video-jobs")["QueueUrl"]
-        environment.setenv("QUEUES_URLS", json.dumps({"Video": [url]}))
+        other = sqs.create_queue(QueueName="academy-ai-jobs")["QueueUrl"]
+        sqs.send_message(QueueUrl=other, MessageBody="of no video")
+        environment.setenv("QUEUES_URLS", json.dumps({"AI": [other], "Video": [url]}))
         yield Queue(sqs, url)
 
 
