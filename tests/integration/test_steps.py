@@ -369,8 +369,12 @@ class TestReclaiming:
         assert academy.redis.keys("*:status") == [f"tenant:1:video:{other}:status".encode()]
         assert academy.redis.keys("*:reclaims") == [f"tenant:1:video:{other}:reclaims".encode()]
 
-    def test_redis_away_is_told_with_the_item(self, academy, environment):
-        environment.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    @pytest.mark.parametrize("refused", ["ttl", "zadd"], ids=["no-look", "no-count"])
+    def test_a_redis_that_refuses_a_step_is_told_with_the_item(self, academy, valkey, environment, refused):
+        academy.redis.acl_setuser(
+            "narrow", reset=True, enabled=True, nopass=True, keys="*", commands=["+@all", f"-{refused}"]
+        )
+        environment.setenv("REDIS_URL", valkey.url.replace("redis://", "redis://narrow:any@"))
         assert reclaimed(academy.add(until=-1))["did"] == {"redisAway": 1}
 
     def test_what_another_execution_left_behind_is_told_and_its_own_only_by_the_second_pass(self, academy):
