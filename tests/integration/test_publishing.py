@@ -180,8 +180,9 @@ class TestMeasuring:
         assert values_[series("VideosWithoutTenant", {})] == without_tenant
 
     def test_the_log_tells_the_decision_and_what_failed_since_a_failed_execution_has_no_output(
-        self, academy, aws, capsys
+        self, academy, aws, described, capsys
     ):
+        described({})
         academy.add("UPLOADED"), academy.add(), academy.add()
         answer = published(aws, [{"error": "QueueUnavailable", "failed": 2}])
         (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines() if '"decided"' in text]
@@ -464,11 +465,12 @@ class TestDescribingTheGroup:
 
 class TestDryRun:
     @pytest.mark.parametrize("run", [{"dryRun": True}, {}], ids=["listed", "listing-failed"])
-    def test_it_decides_and_publishes_nothing(self, academy, aws, run):
+    def test_it_decides_and_publishes_nothing(self, academy, aws, run, capsys):
         academy.add("UPLOADED"), academy.add("UPLOADED")
         answer = published(aws, run=run, given={"dryRun": True})
         assert (answer["run"]["dryRun"], answer["run"]["decision"]["desired"]) == (True, 2)
         assert answer["setDesiredCapacity"]["needed"] is False
+        assert '"applied":false' in capsys.readouterr().out
         assert aws.points == {}
 
     def test_a_wrong_input_publishes_nothing(self, aws):
