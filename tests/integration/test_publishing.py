@@ -350,6 +350,11 @@ class TestDeciding:
         assert answer["run"]["metricsError"].startswith("PutMetricData: ")
         assert (answer["run"]["enqueued"], aws.points) == (2, {})
 
+    def test_a_put_that_fails_is_told_whatever_would_become_of_the_next(self, academy, aws, environment):
+        errors = iter(("PutMetricData: no", ""))
+        environment.setattr(cloudwatch, "put", lambda *_, **__: next(errors))
+        assert published(aws)["run"]["metricsError"] == "PutMetricData: no"
+
 
 ABANDON = {"DefaultResult": "ABANDON", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING"}
 RETAIN = {"InstanceLifecyclePolicy": {"RetentionTriggers": {"TerminateHookAbandon": "retain"}}}
