@@ -302,12 +302,13 @@ class TestDeciding:
         self, calm, environment
     ):
         calm.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=4)
-        queue = series("VideoMessages", {})
-        wanted = series("DesiredWorkers", {})
+        environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')
+        metrics = [
+            series(name, {"Stage": "test"}) for name in ("BacklogCount", "DesiredWorkers", "VideoMessages")
+        ]
         for minutes_ago, *values_ in ((290, 5, 4, 1), (289, None, 9, 6), (3, None, 9, 2)):
             at = calm.at - timedelta(minutes=minutes_ago)
-            cloudwatch.put(NAMESPACE, dict(zip((BACKLOG, wanted, queue), values_, strict=True)), at=at)
-        calm.points[(NAMESPACE, "BacklogCount", (), "Count")][:20] = []
+            cloudwatch.put(NAMESPACE, dict(zip(metrics, values_, strict=True)), at=at)
         calm.settle()
         calm.sqs.send_message(QueueUrl=calm.urls["Video"][0], MessageBody="{}")
         environment.setenv("DATABASE_PORT", "1")
