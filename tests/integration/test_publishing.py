@@ -124,7 +124,7 @@ class TestMeasuring:
             "resent": 5,
             "duplicates": {"adopted": 7},
         }
-        published(aws, [{"did": did, "failed": 0}, {"error": "QueueUnavailable", "failed": 2}])
+        answer = published(aws, [{"did": did, "failed": 0}, {"error": "QueueUnavailable", "failed": 2}])
         own = {
             **{
                 "BacklogCount": 3,
@@ -157,6 +157,7 @@ class TestMeasuring:
         assert depths == {"Video": [2.0], "AI": [2.0], "Messaging": [1.0]}, (
             "what is being worked on is no depth"
         )
+        assert answer["run"]["decision"]["inputs"]["visible"] == 2
 
     def test_sums_of_nothing_are_left_out_and_everything_else_is_published(self, academy, aws):
         published(aws, run=LISTED | {"longestWaitS": 0})
