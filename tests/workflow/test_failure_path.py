@@ -52,8 +52,8 @@ def check_failed_videos_surface(workflow, academy, execution, *, failing, error,
     assert {event["mapIterationSucceededEventDetails"]["name"] for event in succeeded} == {"ReclaimVideos"}
 
     assert workflow.failed(execution) == [[video] for video in failing]
-    second_time = [payload["videos"] for payload in workflow.asked("Reclaim") if payload["failOnPartial"]]
-    assert set(map(tuple, second_time)) == {(failing[0],)}
+    second_time = [payload for payload in workflow.asked("Reclaim") if payload["failOnPartial"]]
+    assert {(*payload["videos"], payload["unsent"]) for payload in second_time} == {(failing[0], False)}
 
     assert workflow.queue.take_ids() == sorted(done)
     assert all(academy.state(video) == ("UPLOADED", "", False) for video in done)
@@ -106,6 +106,7 @@ def test_a_queue_that_is_gone(workflow, academy, stale):
     assert (execution["status"], execution["error"]) == ("FAILED", "QueueRefused")
     assert workflow.unfinished(execution) == {"RetryFailedVideos", "EnqueueAgain"}
     assert workflow.failed(execution) == [[video] for video in stale]
+    assert workflow.asked("Reclaim")[-1]["unsent"], "SQS refused the whole call"
     check_cause(execution, stale[0], "NonExistentQueue")
     assert workflow.published("VideosFailed") == [5] and workflow.published("VideosReclaimed") == []
     assert workflow.published("BacklogCount") == [5] and workflow.desired() == 5
