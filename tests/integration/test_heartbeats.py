@@ -320,7 +320,9 @@ class TestRedisDoesNotAnswer:
         academy.redis.replicaof("127.0.0.1", "1")
         try:
             assert heartbeats.record(some_notes(changed={7: SIGHTING}), memory_s=240) is False
+            give_up = time.monotonic() + 10
             while connected() & own:  # the server notices a moment later
+                assert time.monotonic() < give_up, "the connection is kept"
                 time.sleep(0.01)
         finally:
             academy.redis.replicaof("NO", "ONE")
