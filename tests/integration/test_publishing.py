@@ -109,7 +109,8 @@ class TestReadingBack:
 
 
 class TestMeasuring:
-    def test_publishes_every_metric_with_its_dimensions(self, academy, aws, environment):
+    def test_publishes_every_metric_with_its_dimensions(self, academy, aws, described, environment):
+        described({"i-1": "InService", "i-2": "InService"})
         environment.setenv("METRICS_DIMENSIONS", '{"Stage": "test"}')
         for status in ("UPLOADED", "UPLOADED", "PROCESSING"):
             academy.add(status)
@@ -147,7 +148,7 @@ class TestMeasuring:
                 "DecisionHeld": 0,
                 "OverrideUnclear": 0,
             },
-            **{"IdleWorkersWhileWaiting": 0, "WaitingAtMaximum": 0},
+            **{"IdleWorkersWhileWaiting": 1, "WaitingAtMaximum": 0},
         }
         assert {name: values(aws, name, Stage="test") for name in own} == {
             name: [value] for name, value in own.items()
