@@ -125,7 +125,7 @@ class TestMeasuring:
             "resent": 5,
             "duplicates": {"adopted": 7},
         }
-        answer = published(aws, [{"did": did, "failed": 0}, {"error": "QueueUnavailable", "failed": 2}])
+        answer = published(aws, [{"did": did, "failed": 0}, {"error": "QueueUnavailable", "failed": 2.0}])
         own = {
             **{
                 "BacklogCount": 3,

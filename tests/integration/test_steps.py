@@ -108,7 +108,7 @@ class TestListing:
         assert (first["batches"], first["confirmAfterS"]) == ([[expired]], 12)
         academy.pass_time(10)
         reclaimed(expired)
-        second = listed(run=first["run"])
+        second = listed(run=first["run"] | {"leftToNextRun": 0.0})
         assert (second["batches"], second["confirmAfterS"]) == ([[silent]], 0)
         assert (second["run"]["stale"], second["run"]["spared"]) == ({"leaseExpired": 1, "silent": 1}, {})
 
@@ -452,7 +452,7 @@ class TestEnqueueing:
         taken = reclaimed(orphan)
         assert enqueue.handler({**taken, "retries": 0}, None)["did"]["duplicates"] == {"adopted": 1}
         video = academy.add(until=-1)
-        again = enqueue.handler({**reclaimed(video), "retries": 1}, None)
+        again = enqueue.handler({**reclaimed(video), "retries": 1.0}, None)
         assert again["did"]["duplicates"] == {"retried": 1}
 
     def test_redis_away_is_told(self, academy, queue, environment):

@@ -6,7 +6,7 @@ import pytest
 
 from video_reclaim.conversion import Malformed, from_builtins, to_builtins
 from video_reclaim.rules.counts import Counts, ItemResult
-from video_reclaim.rules.run_record import ListedVideo, PassResult, PublishEvent, RunRecord, add_pass
+from video_reclaim.rules.run_record import ListedVideo, PassResult, RunRecord, add_pass
 from video_reclaim.rules.staleness import Reason
 from video_reclaim.scaling.decision import decide
 from video_reclaim.scaling.records import Group, Inputs, Point, Scaling
@@ -225,21 +225,6 @@ def test_the_counts_of_an_item_leave_out_zeros():
         "duplicates": {"adopted": 2},
         "redisAway": 1,
     }
-
-
-def test_the_event_of_publish_backlog_is_read():
-    event = {
-        "input": {},
-        "execution": "arn:aws:states:x",
-        "run": {"stale": {"orphaned": 1}},
-        "pass": {
-            "results": [{"did": {"reclaimed": 1.0}}, {"error": "StoreRefused", "failed": 2}],
-            "retried": True,
-        },
-    }
-    given = from_builtins(event, PublishEvent, strict=False)
-    assert given.run == RunRecord(stale={"orphaned": 1})
-    assert given.pass_ == one_pass(did(reclaimed=1), failed("StoreRefused", 2), retried=True)
 
 
 def test_a_reason_that_does_not_exist_is_refused():
