@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dev.local.processes import free_port
-from tests.workflow.conftest import Failure, timed_out
+from tests.workflow.conftest import DEFINITION, Failure, timed_out
 from video_reclaim.rules.handoff import token_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:Exception.* does not match an error shape:UserWarning")
@@ -333,6 +333,16 @@ def test_the_fleet_grows_whatever_keeps_the_videos_from_being_listed(workflow, a
     assert (execution["status"], execution["error"]) == ("FAILED", error)
     assert (workflow.route(execution)[-1], len(workflow.asked("ListStaleVideos"))) == ("NotListed", tries)
     assert workflow.published("BacklogCount") == [2] and workflow.desired() == 2
+
+
+def test_a_listing_that_timed_out_has_no_cause_and_an_error_that_a_state_may_fail_with(workflow):
+    timed_out = {"Type": "Pass", "Assign": {"notListed": {"Error": "States.Timeout"}}, "Next": "NotListed"}
+
+    execution = workflow.run_states(
+        {"Listing": timed_out, "NotListed": DEFINITION["States"]["NotListed"]}, {}
+    )
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "ListStaleVideos.Timeout")
 
 
 def test_a_dry_run_without_postgresql_fails_without_publishing(workflow, academy):
