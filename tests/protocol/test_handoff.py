@@ -3,6 +3,7 @@
 import pytest
 
 from dev.chaos.execution import Execution
+from dev.chaos.injection import RAISE
 
 
 @pytest.fixture
@@ -35,6 +36,12 @@ def test_a_listing_that_fails_is_made_up_for_by_the_next_execution(stage, expire
     stage.environment.postgres_relay.refusing = False
     assert stage.execute("next").status == "SUCCEEDED"
     assert stage.messages() == expired
+
+
+def test_an_end_that_the_database_does_not_answer_is_tried_again(stage, academy, expired):
+    stage.inject_once("clear handoffs", "before", lambda _: RAISE.format("57014"))
+    assert stage.execute().status == "SUCCEEDED"
+    assert {academy.state(video) for video in expired} == {("UPLOADED", "", False)}
 
 
 class TestRedriveDaysLater:
