@@ -13,6 +13,8 @@ import boto3
 import psycopg2
 import pytest
 import trustme
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from dev.local.platform_tables import create_schema
@@ -355,6 +357,15 @@ class TestSigningIn:
         with pytest.raises(StoreUnavailable, match=complaint) as caught:
             Store(settings(server.port, secret_arn=vault.holds(text))).measure_backlog()
         assert "marked-text" not in str(caught.value)
+
+    def test_a_secret_that_cannot_be_read_is_no_answer_of_its_server(self, server, valkey, monkeypatch):
+        def no_answer(*_):
+            raise EndpointConnectionError(endpoint_url="https://secrets")
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", no_answer)
+        with pytest.raises(StoreUnavailable, match="can't be read: Could not connect"):
+            Store(settings(server.port, secret_arn="arn")).measure_backlog()
+        assert Heartbeats(Redis(valkey.url, secret_arn="arn"), STAGE).look([SILENT]) is None
 
     def test_with_a_token_of_iam_for_this_host_and_user(self, monkeypatch):
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 import publish_backlog
 from dev.testing.sections import GROUP, NAMESPACE, OVERRIDE, SIZING
@@ -231,6 +232,18 @@ class TestMeasuring:
         assert "no such Auto Scaling group" in answer["run"]["decision"]["reason"]
         assert answer["setDesiredCapacity"] == {"needed": False, "to": 0}
         assert values(aws, "DesiredWorkers") == []
+
+    def test_services_that_do_not_answer_are_unknown_and_fail_nothing(self, academy, aws, environment):
+        def no_answer(*_):
+            raise EndpointConnectionError(endpoint_url="https://service")
+
+        environment.setattr(BaseClient, "_make_api_call", no_answer)
+        run = published(aws)["run"]
+        inputs = run["decision"]["inputs"]
+        assert [inputs[name] for name in ("visible", "group", "window")] == [None, None, ()]
+        assert inputs["overrideProblem"] == "it could not be read"
+        for why in (run["metricsError"], inputs["groupProblem"], autoscaling.why_not_to_shrink(GROUP)):
+            assert "Could not connect" in why
 
     def test_heartbeats_that_nobody_asked_about_are_not_published(self, academy, aws):
         published(aws, run={})
