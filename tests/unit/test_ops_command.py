@@ -497,7 +497,10 @@ class TestVerify:
             (inputs(group={**INPUTS["group"], "safety": "unprotected"}), "dry run", "not safe from a scale"),
             (answers("get_metric_data", MetricDataResults=[{"Values": []}]), "metrics", "can't be read"),
             (alarm(Threshold=7), "alarms", "Threshold 7, as deployed 1800"),
-            (alarm(Statistic="Average"), "alarms", "Statistic Average"),
+            *(
+                (alarm(**{field: "another"}), "alarms", f"{field} another")
+                for field in sorted(ALARM.keys() - {"AlarmName", "AlarmActions", "AlarmDescription"})
+            ),
             (alarm(AlarmName=f"{PREFIX}-Other"), "alarms", "OldestWait is missing"),
             (alarm(AlarmActions=[f"{TOPIC}-2"]), "alarms", "operators-2"),
             (alarm(ActionsEnabled=False), "alarms", "disabled"),
