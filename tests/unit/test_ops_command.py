@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import botocore.session
 import pytest
 
 from ops import runs, stages, status, verify
@@ -421,10 +422,12 @@ class TestSteering:
         assert "Deleted the override: hold until" in ops("resume") and aws.called("DeleteParameter")
 
     def test_stop_and_start_change_the_schedule_s_state_alone(self, aws, ops):
-        kept = {**aws.schedule, "Target": {"Arn": "machine"}}
-        aws.schedule = {**kept, "ResponseMetadata": {}}
-        aws.runs = [execution("run-9", "RUNNING")]
-        assert "run-9" in ops("stop")
+        model = botocore.session.get_session().get_service_model("scheduler")
+        fields = model.operation_model("UpdateSchedule").input_shape.members.keys() - {"State", "ClientToken"}
+        kept = {name: f"its {name}" for name in fields}
+        aws.schedule = {**kept, "State": "ENABLED", "Arn": "arn", "ResponseMetadata": {}}
+        aws.runs.append(execution("run-9", "RUNNING"))
+        assert ops("stop", "--json")["running"] == ["run-9"]
         ops("start")
         assert aws.called("UpdateSchedule") == [{**kept, "State": state} for state in ("DISABLED", "ENABLED")]
 
