@@ -81,6 +81,7 @@ class Aws:
     def __init__(self):
         self.calls, self.runs, self.logs, self.alarms = [], [execution("run-1")], [decided()], [ALARM]
         self.outcome = {}  # of the execution that is started
+        self.entered = {}  # by execution, the state that it entered last
         in_service = [{"LifecycleState": "InService"}] * 4
         self.group = {"DesiredCapacity": 4, "MinSize": 1, "MaxSize": 20, "Instances": in_service}
         self.schedule = {"Name": "s", "State": "ENABLED", "ScheduleExpression": "rate(1 minute)"}
@@ -102,7 +103,7 @@ class Aws:
                 "executions": [one for one in self.runs if statusFilter in (None, one["status"])]
             },
             "describe_execution": lambda executionArn: self.named(executionArn),
-            "get_execution_history": {"events": []},
+            "get_execution_history": self.history,
             "start_execution": self.start,
             "filter_log_events": self.filtered,
             "describe_alarms": lambda **_: {
@@ -136,9 +137,11 @@ class Aws:
     def named(self, arn):
         return next(one for one in self.runs if one["executionArn"] == arn)
 
-    def entered(self, state):
-        """Let every execution have entered a state last."""
-        self.answers["get_execution_history"] = {"events": [{"stateEnteredEventDetails": {"name": state}}]}
+    def history(self, executionArn, maxResults, reverseOrder=False):
+        last = self.entered.get(executionArn.rpartition(":")[2], "RetryFailedVideos")
+        first, last = ({"stateEnteredEventDetails": {"name": name}} for name in ("ListStaleVideos", last))
+        events = [first, *[{"type": "TaskScheduled"}] * maxResults, last, {"type": "ExecutionFailed"}]
+        return {"events": (events[::-1] if reverseOrder else events)[:maxResults]}
 
     def filtered(self, logGroupName, filterPattern, **_):
         wanted = re.findall(r'\$\.(\w+) = ("[^"]*"|\d+)', filterPattern)

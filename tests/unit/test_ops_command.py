@@ -297,10 +297,7 @@ class TestStuck:
 
     def test_a_failed_run_has_its_log_and_one_that_could_not_list_is_passed_over(self, aws, ops):
         aws.runs = [execution("run-2", "FAILED", error="StoreUnavailable"), execution("run-1", "FAILED")]
-        states = {"run-2": "NotListed", "run-1": "RetryFailedVideos"}
-        aws.answers["get_execution_history"] = lambda executionArn, **_: {
-            "events": [{"stateEnteredEventDetails": {"name": states[executionArn.rpartition(":")[2]]}}]
-        }
+        aws.entered = {"run-2": "NotListed"}
         retries = [logged("not enqueued", "Enqueue", video=4, error="gone") for _ in range(3)]
         aws.logs = [self.alone(3, "tenantUnknown"), *retries]
         shown = ops("stuck", "--json")
@@ -343,7 +340,7 @@ class TestRun:
     @pytest.mark.parametrize(("state", "helps"), [("NotListed", False), ("RetryFailedVideos", True)])
     def test_a_redrive_is_advised_where_it_helps(self, aws, ops, state, helps):
         aws.outcome = {"status": "FAILED", "error": "StoreUnavailable", "cause": "away"}
-        aws.entered(state)
+        aws.entered = {"started": state}
         aws.logs.append(decided(execution="started", failed=3000))
         said = ops("run", status=Exit.NOT_DONE)
         assert (
