@@ -358,6 +358,9 @@ class TestRun:
             logged("skipped", "Reclaim", video=2, reason="movedOn", at=LATER, **own),
         ]
         assert ops("run", "--release", "1,2,3,4", "--json", status=Exit.NOT_DONE)["notReleased"] == [2, 3, 4]
+        aws.outcome = {"stale": {"released": 1}, "refused": 1}
+        aws.logs = [logged("refused", "Reclaim", video=5, reason="released", error="a trigger", **own)]
+        assert ops("run", "--release", "5", "--json", status=Exit.NOT_DONE)["notReleased"] == [5]
         aws.outcome = {"stale": {"released": 2}}
         assert ops("run", "--release", "1,2", "--json")["notReleased"] == []
         assert aws.called("StartExecution")[-1]["input"] == '{"release": [1, 2]}'
