@@ -164,6 +164,7 @@ class TestStatus:
         others = [
             {**RINGS, "AlarmName": f"{PREFIX}-eu-OldestWait"},
             {**ALARM, "AlarmName": f"{PREFIX}-Quiet"},
+            {**RINGS, "AlarmName": f"{PREFIX}-Unsure", "StateValue": "INSUFFICIENT_DATA"},
         ]
         aws.alarms = [RINGS, *others]
         text = "OldestWait rings: A video has waited for too long."
