@@ -1,6 +1,7 @@
 """What the operator's command says, without AWS."""
 
 import ast
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +125,13 @@ def test_released_videos_are_no_longer_quarantined_until_they_are_quarantined_ag
 def test_a_record_of_another_version_is_no_record():
     one = Execution("a:b", "SUCCEEDED", AT, output='{"stale": [1, 2]}')
     assert one.record is None and "can't be read" in summary(one)
+
+
+def test_a_record_is_summed_up_by_its_own_counts():
+    counts = ("reclaimed", "enqueued", "recovered", "quarantined", "refused")
+    output = json.dumps({name: number for number, name in enumerate(counts, 1)})
+    said = summary(Execution("a:b", "SUCCEEDED", AT, output=output))
+    assert said.split(", ") == [f"{number} {name}" for number, name in enumerate(counts, 1)]
 
 
 def test_a_cause_is_the_message_of_the_function_s_error():
