@@ -166,12 +166,22 @@ class Aws:
         return [given for called, given in self.calls if called.endswith(f":{name}")]
 
 
+PAGED = {"list_executions": "executions", "filter_log_events": "events", "describe_alarms": "MetricAlarms"}
+
+
 class Client:
     def __init__(self, aws, service):
         self._aws, self._service = aws, service
 
     def __getattr__(self, name):
-        return lambda **given: self._aws.call(self._service, name, given)
+        return lambda **given: self._pages(name, given)[0]
 
     def get_paginator(self, name):
-        return SimpleNamespace(paginate=lambda **given: [self._aws.call(self._service, name, given)])
+        return SimpleNamespace(paginate=lambda **given: self._pages(name, given))
+
+    def _pages(self, name, given):
+        """An empty page first, which FilterLogEvents may answer with, and then pages of one element."""
+        answer = self._aws.call(self._service, name, given)
+        if name not in PAGED:
+            return [answer]
+        return [{PAGED[name]: some} for some in ([], *([one] for one in answer[PAGED[name]]))]
