@@ -143,16 +143,17 @@ class Aws:
         events = [first, *[{"type": "TaskScheduled"}] * maxResults, last, {"type": "ExecutionFailed"}]
         return {"events": (events[::-1] if reverseOrder else events)[:maxResults]}
 
-    def filtered(self, logGroupName, filterPattern, **_):
+    def filtered(self, logGroupName, filterPattern, startTime):
         wanted = re.findall(r'\$\.(\w+) = ("[^"]*"|\d+)', filterPattern)
         combine = any if "||" in filterPattern else all
-        lines = [line for step, line in self.logs if logGroupName == f"/{PREFIX}/{step}"]
+        lines = [json.loads(line) for step, line in self.logs if logGroupName == f"/{PREFIX}/{step}"]
         matching = (
             line
             for line in lines
-            if combine(json.loads(line).get(name) == json.loads(value) for name, value in wanted)
+            if datetime.fromisoformat(line["timestamp"]).timestamp() * 1000 >= startTime
+            and combine(line.get(name) == json.loads(value) for name, value in wanted)
         )
-        return {"events": [{"message": line} for line in matching]}
+        return {"events": [{"message": json.dumps(line)} for line in matching]}
 
     def client(self, service, **_given):
         return Client(self, {"stepfunctions": "states"}.get(service, service))
