@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
 from botocore.exceptions import ClientError
@@ -12,6 +12,7 @@ from video_reclaim.settings import Scaling, read
 
 AT = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=2)
 ACCOUNT, PREFIX = "123456789012", "video-reclaim-mine"
+ZONE = timezone(timedelta(hours=9))  # of this machine, in which boto3 gives all times
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operators"
 VARIABLES = {
     **{"SCALING_MODE": "apply", "SCALING_VIDEOS_PER_WORKER": "1", "SCALING_SPARE_WORKERS": "2"},
@@ -59,12 +60,12 @@ def decided(**fields):
     return logged("decided", "PublishBacklog", **{**known, **given, **fields})
 
 
-def execution(name, status="SUCCEEDED", *, error="", cause="", **record):
+def execution(name, status="SUCCEEDED", *, at=AT, error="", cause="", **record):
     output = {
         "output": json.dumps({**RECORD, **record} if status == "SUCCEEDED" else {})
     }  # the emulator's has one
     arn = f"arn:aws:states:eu-west-1:{ACCOUNT}:execution:{PREFIX}-reclaim-videos:{name}"
-    times = {"startDate": AT, "stopDate": AT + timedelta(seconds=3)}
+    times = {"startDate": at.astimezone(ZONE), "stopDate": (at + timedelta(seconds=3)).astimezone(ZONE)}
     return {"executionArn": arn, "status": status, "error": error, "cause": cause, **times, **output}
 
 
@@ -89,7 +90,10 @@ class Aws:
         arn = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{name}"
         function = {"FunctionArn": arn, "FunctionName": name, "Role": "role"}
         stack = {"StackName": "VideoReclaim-mine", "StackStatus": "UPDATE_COMPLETE"}
-        activity = {"StartTime": AT, "StatusCode": "Failed", "StatusMessage": "no capacity"}
+        activities = [
+            {"StartTime": AT.astimezone(ZONE), "StatusCode": "Failed", "StatusMessage": "no capacity"},
+            {"StartTime": (AT - timedelta(hours=1)).astimezone(ZONE), "StatusCode": "Successful"},
+        ]
         self.template = {
             "Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": ALARM},
             "Schedule": {
@@ -112,7 +116,7 @@ class Aws:
             "describe_auto_scaling_groups": lambda **_: {
                 "AutoScalingGroups": [self.group] if self.group else []
             },
-            "describe_scaling_activities": {"Activities": [activity]},
+            "describe_scaling_activities": {"Activities": activities},
             "get_parameter": refusal("ParameterNotFound"),
             "get_schedule": lambda **_: self.schedule,
             "get_queue_url": lambda QueueName: {"QueueUrl": f"https://sqs/{ACCOUNT}/{QueueName}"},

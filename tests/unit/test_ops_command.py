@@ -306,6 +306,7 @@ class TestStuck:
         shown = ops("stuck", "--json")
         assert [one["kind"] for one in shown["videos"]] == ["not enqueued", "tenantUnknown"]
         assert [one["name"] for one in shown["notListed"]] == ["run-2"]
+        assert f"Run run-1 at {AT:%Y-%m-%d %H:%M:%S}" in ops("stuck")
 
 
 class TestVideos:
@@ -374,8 +375,12 @@ class TestRedrive:
     def failed(self, aws):
         refused = {"two": "ThrottlingException", "three": "ExecutionNotRedrivable"}
         names = {"one": "FAILED", "two": "FAILED", "three": "FAILED", "four": "ABORTED", "five": "TIMED_OUT"}
-        aws.runs = [execution(name, status, error="QueueUnavailable") for name, status in names.items()]
-        aws.runs += [execution("six", "FAILED", error="InvalidInput"), execution("seven")]
+        aws.runs = [
+            execution(name, status, at=AT - timedelta(minutes=n), error="QueueUnavailable")
+            for n, (name, status) in enumerate(names.items())
+        ]
+        aws.runs.append(execution("six", "FAILED", at=AT - timedelta(hours=1), error="InvalidInput"))
+        aws.runs += [execution("seven"), execution("eight", "FAILED", at=AT - timedelta(hours=2))]
 
         def redrive(executionArn):
             name = executionArn.rpartition(":")[2]
@@ -393,6 +398,8 @@ class TestRedrive:
 
     def test_a_dry_run_redrives_nothing(self, failed, ops):
         assert "0 succeeded, 0 failed, 6 left alone" in ops("redrive", "--dry-run")
+        oldest_first = [one["name"] for one in ops("redrive", "--dry-run", "--json")["executions"]]
+        assert oldest_first == ["six", "five", "four", "three", "two", "one"]
         assert not failed.called("RedriveExecution")
 
 
@@ -442,7 +449,9 @@ def test_dead_letters_and_activities_are_shown_with_their_errors(aws, ops):
     aws.answers["receive_message"] = {"Messages": [message]}
     said = ops("dead-letters")
     assert "AccessDenied: no role video 7" in said and "no dead-letter queue" in said
-    assert "Failed" in ops("activities") and "no capacity" in ops("activities")
+    first, last = ops("activities", "--json")["activities"]
+    assert (first["status"], last["error"]) == ("Successful", "no capacity")
+    assert "no capacity" in ops("activities")
 
 
 def answers(call, **answer):
