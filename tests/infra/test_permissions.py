@@ -346,20 +346,26 @@ def test_signing_in_by_iam_is_for_one_user_of_one_database():
 
 
 def test_a_customers_key_is_used_through_its_service_alone():
-    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123"
+    keys = {of: f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{of}" for of in ("database", "redis", "queue")}
     overrides = {
-        "database": {"secretArn": DATABASE_SECRET, "iamResourceId": None, "secretKeyArn": key},
-        "queues": {"videoKeyArn": key},
+        "database": {"secretArn": DATABASE_SECRET, "iamResourceId": None, "secretKeyArn": keys["database"]},
+        "redis": {"secretKeyArn": keys["redis"]},
+        "queues": {"videoKeyArn": keys["queue"]},
     }
     resources = synthesized("existing", json.dumps(overrides)).template["Resources"]
     for step, function in functions(resources).items():
-        via = {
-            (written(one["Condition"]["StringEquals"]["kms:ViaService"], resources), action)
+        used = {
+            (written(one["Condition"]["StringEquals"]["kms:ViaService"], resources), action, key)
             for one in statements(resources, role_of(function))
+            for key in as_list(one["Resource"])
             for action in as_list(one["Action"])
             if action.startswith("kms:")
         }
         sqs, secrets = (f"{service}.{REGION}.amazonaws.com" for service in ("sqs", "secretsmanager"))
-        sends = {(sqs, "kms:Decrypt"), (sqs, "kms:GenerateDataKey")} if step == "Enqueue" else set()
-        assert via == {(secrets, "kms:Decrypt"), *sends}
+        meant = {(secrets, "kms:Decrypt", keys["database"])}
+        if step != "PublishBacklog":
+            meant.add((secrets, "kms:Decrypt", keys["redis"]))
+        if step == "Enqueue":
+            meant |= {(sqs, f"kms:{action}", keys["queue"]) for action in ("Decrypt", "GenerateDataKey")}
+        assert used == meant
     assert '"kms:ViaService": "' not in json.dumps(resources), "the suffix is the partition's own"
