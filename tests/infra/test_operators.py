@@ -140,6 +140,19 @@ class TestDashboard:
                 meant = "Average" if name == "DecisionHeld" else METRICS[name].statistic
             assert shown["stat"] == meant, name
 
+    def test_a_label_names_the_series_that_it_stands_beside(self, template):
+        meant = {
+            **{"starts": "-undelivered", "videos": "-jobs-dlq", "in service": "GroupInServiceInstances"},
+            **{"succeeded": "Succeeded", "failed": "Failed", "timed out": "TimedOut", "stopped": "Aborted"},
+            **{"redriven": "Redriven", "failed in a pass": "Failed", "possibly sent twice": "Duplicates"},
+            **{"quarantined": "Quarantined", "row refused": "Refused", "no tenant": "WithoutTenant"},
+            **{"message lost": "Resent", "what the override says": "Override", "AI": "AI", "Video": "Video"},
+        }
+        drawn = [found for graph in graphs_of(template) for found in series_in(graph)]
+        labelled = {shown["label"]: str(series) for series, shown in drawn if "label" in shown}
+        assert {label for label, part in meant.items() if part not in labelled.get(label, part)} == set()
+        assert {"starts", "videos"} < set(labelled)
+
     def test_the_threshold_of_every_alarm_is_drawn_once_beside_its_metric(self):
         resources = overridden(observability={"alarms": {"OldestWait": {"threshold": 900}}})
         lines = {}
