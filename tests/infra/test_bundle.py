@@ -9,6 +9,7 @@ from importlib.metadata import distributions
 
 import pytest
 
+from cdk import bundle
 from cdk.bundle import LOCK, certificates, dependency_layer, needed
 from tests.infra.conftest import ROOT
 from tests.infra.test_shapes import SHAPES
@@ -108,6 +109,14 @@ def test_its_modules_are_for_lambda(layer):
     modules = [path.name for path in layer.rglob("*.so")]
     assert modules
     assert all("cpython-313-aarch64" in name for name in modules)
+
+
+def test_the_wheels_are_for_the_runtime_that_is_asked_for(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(bundle, "CACHE", tmp_path)
+    monkeypatch.setattr(bundle.subprocess, "run", lambda command, **_: asked.extend(command))
+    dependency_layer("aws", "3.12")
+    assert asked[asked.index("--python-version") + 1] == "3.12"
 
 
 def test_the_bill_of_materials_lists_what_is_inside(layer):
