@@ -83,6 +83,7 @@ REFUSED = [
     ({"observability": {"topicArn": "operators"}}, ".observability.topicArn: "),
     ({"tags": {"aws:mine": "x"}}, ".tags: "),
     ({"tags": {"mine": "x" * 257}}, ".tags: "),
+    ({"tags": {f"mine{n}": "" for n in range(49)}}, ".tags: "),
     ({"functions": {"python": "3.11"}}, ".functions.python: "),
     ({"functions": {"memory_mb": 512}}, ".functions.memory_mb: "),
     # of another region or account
