@@ -39,6 +39,10 @@ def test_every_stage_of_the_folder_loads():
     assert [load(stages_in(), name) for name in {*STAGES, *stages_in()}]
 
 
+def test_a_copy_of_the_example_changes_no_group_before_somebody_asks_for_it():
+    assert load(stages_in(), "existing").scaling.mode == "advise"
+
+
 # What is changed in a stage, and how its refusal begins after "stages.mine"; "!" is for a rule of several keys.
 REFUSED = [
     ({"databse": {}}, ".databse: "),
