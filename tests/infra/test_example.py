@@ -324,7 +324,9 @@ class TestConstruct:
             shown = reclaim.metric(name)
             assert (shown.namespace, shown.statistic) == ("Academy/Workers", metric.statistic)
             assert shown.dimensions == {"Stage": "mine"}
-        assert reclaim.metric_backlog_count(label="x").metric_name == "BacklogCount"
+        for own in ("backlog_count", "oldest_backlog_age", "videos_reclaimed", "desired_workers"):
+            shown = getattr(reclaim, f"metric_{own}")(label="x")
+            assert shown.metric_name == own.title().replace("_", "")
         assert reclaim.metric_queue_depth("AI").dimensions == {"WorkerType": "AI"}
         role = iam.Role(stack, "Role", assumed_by=iam.AccountRootPrincipal())
         reclaim.grant_start_execution(role)
