@@ -284,6 +284,10 @@ class TestConstruct:
             connects = {pair for pair in granted(resources, role_of(function)) if "rds-db" in pair[0]}
             assert connects == {("rds-db:connect", arn)}
 
+    def test_redis_is_where_it_is_said_to_be(self):
+        assert redis_at("redis", port=6380, database=2).url == "rediss://redis:6380/2"
+        assert redis_at("redis", tls=False).url == "redis://redis:6379/0"
+
     def test_ids_or_security_groups_of_one_s_own_place_it(self):
         stack = a_stack()
         reclaim = reclaim_in(stack, network=NETWORK)
