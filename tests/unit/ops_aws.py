@@ -88,7 +88,7 @@ class Aws:
         self.schedule = {"Name": "s", "State": "ENABLED", "ScheduleExpression": "rate(1 minute)"}
         name = f"{PREFIX}-PublishBacklog"
         arn = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{name}"
-        function = {"FunctionArn": arn, "FunctionName": name, "Role": "role"}
+        function = {"FunctionArn": arn, "FunctionName": name}
         stack = {"StackName": "VideoReclaim-mine", "StackStatus": "UPDATE_COMPLETE"}
         activities = [
             {"StartTime": AT.astimezone(ZONE), "StatusCode": "Failed", "StatusMessage": "no capacity"},
@@ -102,7 +102,10 @@ class Aws:
             },
         }
         self.answers = {
-            "get_function_configuration": {**function, "Environment": {"Variables": VARIABLES}},
+            "get_function_configuration": lambda FunctionName: {
+                **{**function, "Environment": {"Variables": VARIABLES}},
+                "Role": f"role of {FunctionName.removeprefix(PREFIX)}",
+            },
             "list_executions": lambda statusFilter=None, **_: {
                 "executions": [one for one in self.runs if statusFilter in (None, one["status"])]
             },
@@ -128,7 +131,7 @@ class Aws:
             "describe_stacks": {"Stacks": [stack]},
             "describe_stack_resources": {"StackResources": [stack]},
             "get_template": lambda **_: {"TemplateBody": {"Resources": self.template}},
-            "describe_state_machine": {"roleArn": "role"},
+            "describe_state_machine": {"roleArn": "role of the workflow"},
             "simulate_principal_policy": {"EvaluationResults": [{"EvalDecision": "allowed"}]},
             "get_metric_data": {"MetricDataResults": [{"Values": [1]}]},
             "get_topic_attributes": {"Attributes": {"SubscriptionsConfirmed": "1"}},

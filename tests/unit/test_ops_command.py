@@ -484,8 +484,16 @@ class TestVerify:
             found[one["check"]] = found.get(one["check"], "") + one["text"]
         return {check: text for check, text in found.items() if text}
 
-    def test_nothing_is_wrong_with_a_sound_stage(self, ops):
+    def test_nothing_is_wrong_with_a_sound_stage(self, aws, ops):
         assert self.found(ops, Exit.DONE) == {}
+        asked = {one["ActionNames"][0]: one for one in aws.called("SimulatePrincipalPolicy")}
+        assert {action: one["PolicySourceArn"] for action, one in asked.items()} == {
+            "sqs:SendMessage": "role of -Enqueue",
+            "cloudwatch:PutMetricData": "role of -PublishBacklog",
+            "autoscaling:SetDesiredCapacity": "role of the workflow",
+        }
+        (namespace,) = asked["cloudwatch:PutMetricData"]["ContextEntries"]
+        assert namespace["ContextKeyValues"] == ["Academy/Workers"]
 
     @pytest.mark.parametrize(
         ("change", "check", "words"),
