@@ -96,6 +96,10 @@ class Aws:
         ]
         self.template = {
             "Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": ALARM},
+            "Other": {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {**ALARM, "AlarmName": "video-reclaim-other-OldestWait"},
+            },
             "Schedule": {
                 "Type": "AWS::Scheduler::Schedule",
                 "Properties": {**self.schedule, "Name": f"{PREFIX}-s"},
