@@ -91,7 +91,10 @@ class Aws:
         function = {"FunctionArn": arn, "FunctionName": name}
         stack = {"StackName": "VideoReclaim-mine", "StackStatus": "UPDATE_COMPLETE"}
         activities = [
-            {"StartTime": AT.astimezone(ZONE), "StatusCode": "Failed", "StatusMessage": "no capacity"},
+            {
+                **{"StartTime": AT.astimezone(ZONE), "StatusCode": "Failed", "StatusMessage": "no capacity"},
+                **{"Description": "Launching", "Cause": "too few"},
+            },
             {"StartTime": (AT - timedelta(hours=1)).astimezone(ZONE), "StatusCode": "Successful"},
         ]
         self.template = {
@@ -123,7 +126,7 @@ class Aws:
             "describe_auto_scaling_groups": lambda **_: {
                 "AutoScalingGroups": [self.group] if self.group else []
             },
-            "describe_scaling_activities": {"Activities": activities},
+            "describe_scaling_activities": lambda MaxRecords, **_: {"Activities": activities[:MaxRecords]},
             "get_parameter": refusal("ParameterNotFound"),
             "get_schedule": lambda **_: self.schedule,
             "get_queue_url": lambda QueueName: {"QueueUrl": f"https://sqs/{ACCOUNT}/{QueueName}"},
