@@ -449,6 +449,7 @@ def test_dead_letters_and_activities_are_shown_with_their_errors(aws, ops):
     aws.answers["receive_message"] = {"Messages": [message]}
     said = ops("dead-letters")
     assert "AccessDenied: no role video 7" in said and "no dead-letter queue" in said
+    assert "starts: 2 in" in said and "purge the queue" in said
     first, last = ops("activities", "--json")["activities"]
     assert (first["status"], last["error"], last["cause"]) == ("Successful", "no capacity", "too few")
     assert ops("activities", "--limit", 1, "--json")["activities"] == [last]
