@@ -82,6 +82,7 @@ class Aws:
     def __init__(self):
         self.calls, self.runs, self.logs, self.alarms = [], [execution("run-1")], [decided()], [ALARM]
         self.outcome = {}  # of the execution that is started
+        self.override = None  # the parameter's text
         self.entered = {}  # by execution, the state that it entered last
         in_service = [{"LifecycleState": "InService"}] * 4
         self.group = {"DesiredCapacity": 4, "MinSize": 1, "MaxSize": 20, "Instances": in_service}
@@ -127,7 +128,11 @@ class Aws:
                 "AutoScalingGroups": [self.group] if self.group else []
             },
             "describe_scaling_activities": lambda MaxRecords, **_: {"Activities": activities[:MaxRecords]},
-            "get_parameter": refusal("ParameterNotFound"),
+            "get_parameter": lambda **_: (
+                {"Parameter": {"Value": self.override}} if self.override else refusal("ParameterNotFound")()
+            ),
+            "put_parameter": lambda Value, **_: setattr(self, "override", Value),
+            "delete_parameter": lambda **_: setattr(self, "override", None),
             "get_schedule": lambda **_: self.schedule,
             "get_queue_url": lambda QueueName: {"QueueUrl": f"https://sqs/{ACCOUNT}/{QueueName}"},
             "get_queue_attributes": lambda AttributeNames, **_: {

@@ -408,7 +408,7 @@ class TestSteering:
     def test_pause_writes_an_order_that_the_functions_understand_and_that_lasts_as_asked(
         self, aws, ops, what
     ):
-        ops("pause", what, *WHY)
+        assert "The next run obeys it" in ops("pause", what, *WHY)
         (put,) = aws.called("PutParameter")
         order, problem = parse_override(put["Value"], datetime.now(UTC))
         assert (put["Name"], problem, order.reason) == ("/order", None, "why")
@@ -427,9 +427,11 @@ class TestSteering:
 
     def test_resume_deletes_the_order_and_says_what_it_was(self, aws, ops):
         assert ops("resume") == "There is no override."
-        until = (AT + timedelta(hours=2)).isoformat()
-        aws.answers["get_parameter"] = {"Parameter": {"Value": json.dumps({"mode": "hold", "until": until})}}
+        ops("pause", "scale-in", *WHY)
+        assert ops("pause", "all", *WHY, "--json")["replaced"]["mode"] == "no-scale-in"
         assert "Deleted the override: hold until" in ops("resume") and aws.called("DeleteParameter")
+        aws.override = json.dumps({"mode": "hold", "until": AT.isoformat()})
+        assert "hold ended at" in ops("resume")
 
     def test_stop_and_start_change_the_schedule_s_state_alone(self, aws, ops):
         model = botocore.session.get_session().get_service_model("scheduler")
