@@ -379,6 +379,7 @@ class TestRedrive:
             execution(name, status, at=AT - timedelta(minutes=n), error="QueueUnavailable")
             for n, (name, status) in enumerate(names.items())
         ]
+        aws.runs[3]["redriveStatusReason"] = "it is too old"
         aws.runs.append(execution("six", "FAILED", at=AT - timedelta(hours=1), error="InvalidInput"))
         aws.runs += [execution("seven"), execution("eight", "FAILED", at=AT - timedelta(hours=2))]
 
@@ -386,20 +387,23 @@ class TestRedrive:
             name = executionArn.rpartition(":")[2]
             if name in refused:
                 refusal(refused[name], "RedriveExecution")()
-            aws.named(executionArn).update(execution(name))
+            aws.named(executionArn).update(execution(name, {"five": "TIMED_OUT"}.get(name, "SUCCEEDED")))
 
         aws.answers["redrive_execution"] = redrive
         return aws
 
     def test_a_refusal_of_aws_does_not_end_the_others(self, failed, ops):
         said = ops("redrive", status=Exit.NOT_DONE)
-        assert "3 succeeded, 2 failed, 1 left alone" in said
-        assert "ThrottlingException" in said and "its input is wrong" in said
+        assert "1 succeeded, 3 failed, 2 left alone" in said
+        assert "ThrottlingException" in said and "its input is wrong" in said and "too old" in said
 
     def test_a_dry_run_redrives_nothing(self, failed, ops):
         assert "0 succeeded, 0 failed, 6 left alone" in ops("redrive", "--dry-run")
         oldest_first = [one["name"] for one in ops("redrive", "--dry-run", "--json")["executions"]]
         assert oldest_first == ["six", "five", "four", "three", "two", "one"]
+        for given in ("two", failed.runs[1]["executionArn"]):
+            shown = ops("redrive", given, "--dry-run", "--json")["executions"]
+            assert [one["name"] for one in shown] == ["two"]
         assert not failed.called("RedriveExecution")
 
 
