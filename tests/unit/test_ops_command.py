@@ -352,6 +352,12 @@ class TestRun:
             and ("redrive --stage mine \\ started" in said) is helps
         )
 
+    def test_a_dry_run_says_what_would_be_done(self, aws, ops):
+        aws.outcome = {"stale": {"silent": 2}, "spared": {"beating": 7}, "skipped": {"movedOn": 3}}
+        said = ops("run", "--dry-run", "--limit", 5)
+        assert json.loads(aws.called("StartExecution")[0]["input"]) == {"dryRun": True, "limit": 5}
+        assert "2 videos would be reclaimed" in said and "left alone: 7 beating" in said
+
     def test_a_release_says_which_videos_were_not_quarantined(self, aws, ops):
         aws.outcome = {"stale": {"released": 2}, "spared": {"movedOn": 1}, "skipped": {"movedOn": 1}}
         own = {"execution": "started"}
