@@ -334,7 +334,8 @@ class TestVideos:
         at = AT - timedelta(days=29)
         aws.logs = [logged("quarantined", "Reclaim", at=at, video=n, reason="silent") for n in range(1, 202)]
         named = [
-            list(map(int, ids.split(","))) for ids in re.findall(r"--release ([\d,]+)", ops("quarantined"))
+            list(map(int, ids.split(",")))
+            for ids in re.findall(r"mine --release ([\d,]+)", ops("quarantined"))
         ]
         assert [len(ids) for ids in named] == [100, 100, 1]
         assert [video for ids in named for video in ids] == list(range(1, 202))
