@@ -326,6 +326,15 @@ class TestVideos:
         assert (line["times"], line["first"], line["execution"]) == (3, first, "run-2")
         assert "no tenant" in ops("why", 7, "--since", "1h")
 
+    def test_history_has_what_every_function_did_and_each_attempt(self, aws, ops):
+        aws.logs = [
+            *(logged("stale", video=7, reason="silent"), logged("reclaimed", "Reclaim", video=7)),
+            *(logged("enqueued", "Enqueue", video=7, attempt=n, at=LATER) for n in (1, 2)),
+        ]
+        shown = ops("history", 7, "--json")
+        assert [line["message"] for line in shown["lines"]] == ["stale", "reclaimed", "enqueued", "enqueued"]
+        assert shown["link"].startswith("https://eu-west-1.console.")
+
     def test_lines_of_other_videos_are_left_out_and_no_trace_is_no_answer(self, aws, ops):
         aws.answers["filter_log_events"] = {"events": [{"message": logged("reclaimed", video=2**53)[1]}]}
         assert f"No trace of video {2**53 + 1}" in ops("why", 2**53 + 1, status=Exit.NOT_DONE)
