@@ -285,6 +285,7 @@ class TestStuck:
         kinds = [(one["video"], one["kind"]) for one in shown["videos"]]
         assert kinds == [(4, "heartbeatUnknown"), (5, "refused"), (8, "suspect"), (3, "tenantUnknown")]
         assert shown["videos"][0]["since"] == since and all(one["todo"] for one in shown["videos"])
+        assert "Redis" in shown["videos"][0]["todo"] and "tenant" in shown["videos"][3]["todo"]
         assert shown["more"] == 0
 
     def test_suspects_that_a_second_look_found_well_are_not_stuck(self, aws, ops):
