@@ -211,13 +211,15 @@ class TestStatus:
                 {"DesiredCapacity": 20}, 30, "at its maximum of 20, and 9 videos wait", id="maximum"
             ),
             pytest.param({}, 301, "2 of 4 instances in service take none of 9 videos", id="no-worker"),
+            pytest.param({}, 299, "", id="no-worker-yet"),
             pytest.param(None, 30, "no Auto Scaling group", id="no-group"),
         ],
     )
     def test_what_limits_the_fleet_is_unwell(self, aws, ops, group, waited_s, text):
         aws.group = None if group is None else {**aws.group, **group}
         aws.logs, aws.runs = [decided(uploaded=9)], [execution("run-1", longestWaitS=waited_s)]
-        assert text in self.unwell(ops)["fleet"]
+        found = self.unwell(ops).get("fleet", "")
+        assert text in found if text else not found
 
     def test_dead_letters_an_unclear_override_and_a_schedule_that_is_off_are_unwell(self, aws, ops):
         aws.answers["get_parameter"] = {"Parameter": {"Value": "hold on"}}
