@@ -172,12 +172,14 @@ class TestStatus:
 
     def test_the_decision_of_a_failed_execution_is_seen(self, aws, ops):
         """It has no output, and how many videos failed stands in no error: that is of one item alone."""
-        aws.runs.insert(0, execution("run-2", "FAILED", error="QueueUnavailable", cause="75 videos: gone"))
+        failed = execution("run-2", "FAILED", error="QueueUnavailable", cause="75 videos: gone")
+        aws.runs = [execution("run-3", "RUNNING"), {**failed, "redriveCount": 2}, *aws.runs]
         out = {"action": "scale-out", "before": 3, "desired": 6, "applied": True, "uploaded": 9}
         aws.logs.append(decided(execution="run-2", at=LATER, failed=3000, **out))
         assert ops("status", "--json")["decision"].items() >= {**out, "at": LATER.isoformat()}.items()
         said = ops("status")
         assert "scale-out 3 → 6" in said and "3,000 videos failed at first" in said
+        assert "the last run FAILED" in said and "2 redrives" in said
         aws.logs.append(decided(at=AT - timedelta(hours=3), desired=2))
         assert [one["desired"] for one in ops("decisions", "--json")["decisions"]] == [4, 6]
         assert ops("decisions", "--since", "4h", "--json")["decisions"][0]["desired"] == 2
