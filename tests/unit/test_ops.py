@@ -128,10 +128,12 @@ def test_a_record_of_another_version_is_no_record():
 
 
 def test_a_record_is_summed_up_by_its_own_counts():
-    counts = ("reclaimed", "enqueued", "recovered", "quarantined", "refused")
-    output = json.dumps({name: number for number, name in enumerate(counts, 1)})
+    numbers = {"reclaimed": 1, "enqueued": 2, "recovered": 3, "quarantined": 4, "refused": 5}
+    sums = {"skipped": {"movedOn": 6}, "failed": {"QueueUnavailable": 7}}
+    output = json.dumps({**numbers, **sums, "leftToNextRun": 8})
+    counts = {**numbers, "skipped": 6, "failed": 7, "left to the next run": 8}
     said = summary(Execution("a:b", "SUCCEEDED", AT, output=output))
-    assert said.split(", ") == [f"{number} {name}" for number, name in enumerate(counts, 1)]
+    assert said.split(", ") == [f"{number} {name}" for name, number in counts.items()]
 
 
 def test_a_cause_is_the_message_of_the_function_s_error():
