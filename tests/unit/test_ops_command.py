@@ -19,6 +19,7 @@ from tests.unit.ops_aws import (
     INPUTS,
     PREFIX,
     TOPIC,
+    ZONE,
     Aws,
     decided,
     execution,
@@ -37,7 +38,7 @@ EVERY = {name: [] for name in PLAIN.split()} | {
     "pause": ["all", *WHY],
     "fix": ["3", *WHY],
 }
-RINGS = {**ALARM, "StateValue": "ALARM", "StateUpdatedTimestamp": AT}
+RINGS = {**ALARM, "StateValue": "ALARM", "StateUpdatedTimestamp": AT.astimezone(ZONE)}
 
 
 @pytest.fixture
