@@ -142,16 +142,28 @@ class TestDashboard:
 
     def test_a_label_names_the_series_that_it_stands_beside(self, template):
         meant = {
+            **{"videos in the backlog": "BacklogCount", "longest wait, seconds": "OldestBacklogAge"},
             **{"starts": "-undelivered", "videos": "-jobs-dlq", "in service": "GroupInServiceInstances"},
             **{"succeeded": "Succeeded", "failed": "Failed", "timed out": "TimedOut", "stopped": "Aborted"},
-            **{"redriven": "Redriven", "failed in a pass": "Failed", "possibly sent twice": "Duplicates"},
             **{"quarantined": "Quarantined", "row refused": "Refused", "no tenant": "WithoutTenant"},
-            **{"message lost": "Resent", "what the override says": "Override", "AI": "AI", "Video": "Video"},
+            **{"message lost": "Resent", "what the override says": "Override", "Video": "Video"},
         }
-        drawn = [found for graph in graphs_of(template) for found in series_in(graph)]
+        drawn = [found for widget in board_of(template) for found in series_in(widget)]
         labelled = {shown["label"]: str(series) for series, shown in drawn if "label" in shown}
-        assert {label for label, part in meant.items() if part not in labelled.get(label, part)} == set()
-        assert {"starts", "videos"} < set(labelled)
+        assert [label for label, part in meant.items() if part not in labelled[label]] == []
+
+    def test_an_expression_is_worth_what_its_label_says(self, template):
+        values = {"VideosEnqueued": 3, "VideosReclaimed": 5, "HeartbeatsTrusted": 1}
+        values |= {"GroupInServiceInstances": 2, "GroupDesiredCapacity": 6, "DesiredWorkers": 9}
+        worth = {}
+        for graph in graphs_of(template):
+            known = {shown["id"]: values[name] for (_, name, _), shown in series_in(graph) if "id" in shown}
+            for one in (line[0] for line in graph["properties"]["metrics"] if isinstance(line[0], dict)):
+                worth[one["label"]] = eval(one["expression"], {"FILL": max, "MAX": max}, known)
+        assert worth == {
+            **{"sent to the queue": 3, "not sent": 2, "who is alive: heartbeats are not trusted": 0},
+            **{"asked for, not in service yet": 4, "decided, not asked for": 3},
+        }
 
     def test_the_threshold_of_every_alarm_is_drawn_once_beside_its_metric(self):
         resources = overridden(observability={"alarms": {"OldestWait": {"threshold": 900}}})
