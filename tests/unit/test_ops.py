@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from ops.errors import describe_aws_error
 from ops.executions import Execution, message_of, summary
@@ -154,9 +154,6 @@ def test_an_instance_that_is_being_terminated_drains():
         pytest.param(NoCredentialsError(), "AWS_PROFILE", id="no-credentials"),
         pytest.param(NoRegionError(), "AWS_REGION", id="no-region"),
         pytest.param(EndpointConnectionError(endpoint_url="https://x"), "can't be reached", id="no-network"),
-        pytest.param(
-            ClientError({"Error": {"Code": "No", "Message": "a\nb"}}, "Put"), "Put: No: a b", id="refused"
-        ),
     ],
 )
 def test_an_error_of_aws_is_one_line(error, part):
