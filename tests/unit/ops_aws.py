@@ -22,27 +22,21 @@ VARIABLES = {
     **{"METRICS_NAMESPACE": "Academy/Workers", "METRICS_DIMENSIONS": "{}"},
 }
 INPUTS = {
-    **{
-        "at": AT.isoformat(),
-        "uploaded": 1,
-        "processing": 2,
-        "visible": 1,
-        "window": [],
-        "measuredEveryS": 60,
-    },
+    **{"at": AT.isoformat(), "uploaded": 1, "processing": 2, "visible": 1},
+    **{"window": [], "measuredEveryS": 60},
     "group": {"min": 1, "max": 20, "desired": 4, "inService": 4, "safety": "hooked"},
     "settings": to_builtins(read(Scaling, VARIABLES)),
 }
 DECISION = {"action": "hold", "desired": 4, "reason": "enough", "held": False, "inputs": INPUTS}
 RECORD = {"dryRun": False, "heartbeatsTrusted": True, "longestWaitS": 30, "decision": DECISION}
 ALARM = {
+    **{"MetricName": "OldestBacklogAge", "Namespace": "Academy/Workers", "Statistic": "Maximum"},
     **{
-        "MetricName": "OldestBacklogAge",
-        "Namespace": "Academy/Workers",
-        "Statistic": "Maximum",
         "Period": 60,
+        "EvaluationPeriods": 5,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "Threshold": 1800,
     },
-    **{"EvaluationPeriods": 5, "ComparisonOperator": "GreaterThanOrEqualToThreshold", "Threshold": 1800},
     **{"TreatMissingData": "ignore", "AlarmActions": [TOPIC], "AlarmName": f"{PREFIX}-OldestWait"},
     "AlarmDescription": "A video has waited for too long. Severity: page. Runbook: https://wiki#oldestwait",
 }
@@ -89,13 +83,11 @@ class Aws:
         self.schedule = {"Name": "s", "State": "ENABLED", "ScheduleExpression": "rate(1 minute)"}
         name = f"{PREFIX}-PublishBacklog"
         arn = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{name}"
-        function = {"FunctionArn": arn, "FunctionName": name}
+        function = {"FunctionArn": arn, "FunctionName": name, "Environment": {"Variables": VARIABLES}}
         stack = {"StackName": "VideoReclaim-mine", "StackStatus": "UPDATE_COMPLETE"}
+        failed = {"StatusCode": "Failed", "StatusMessage": "no capacity", "Cause": "too few"}
         activities = [
-            {
-                **{"StartTime": AT.astimezone(ZONE), "StatusCode": "Failed", "StatusMessage": "no capacity"},
-                **{"Description": "Launching", "Cause": "too few"},
-            },
+            {"StartTime": AT.astimezone(ZONE), **failed},
             {"StartTime": (AT - timedelta(hours=1)).astimezone(ZONE), "StatusCode": "Successful"},
         ]
         self.template = {
@@ -110,10 +102,7 @@ class Aws:
             },
         }
         self.answers = {
-            "get_function_configuration": lambda FunctionName: {
-                **{**function, "Environment": {"Variables": VARIABLES}},
-                "Role": f"role of {FunctionName.removeprefix(PREFIX)}",
-            },
+            "get_function_configuration": lambda FunctionName: function | {"Role": f"role of {FunctionName}"},
             "list_executions": lambda statusFilter=None, **_: {
                 "executions": [one for one in self.runs if statusFilter in (None, one["status"])]
             },

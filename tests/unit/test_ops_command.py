@@ -518,8 +518,8 @@ class TestVerify:
         assert self.found(ops, Exit.DONE) == {}
         asked = {one["ActionNames"][0]: one for one in aws.called("SimulatePrincipalPolicy")}
         assert {action: one["PolicySourceArn"] for action, one in asked.items()} == {
-            "sqs:SendMessage": "role of -Enqueue",
-            "cloudwatch:PutMetricData": "role of -PublishBacklog",
+            "sqs:SendMessage": f"role of {PREFIX}-Enqueue",
+            "cloudwatch:PutMetricData": f"role of {PREFIX}-PublishBacklog",
             "autoscaling:SetDesiredCapacity": "role of the workflow",
         }
         (namespace,) = asked["cloudwatch:PutMetricData"]["ContextEntries"]
