@@ -56,10 +56,9 @@ def test_queues_have_what_the_platform_asks_for(made):
 
 @pytest.mark.parametrize("retain", [True, False])
 def test_queues_and_logs_are_kept_or_deleted_with_the_stack(retain):
-    protected = not retain
-    given = {**CREATE, "retain": retain, "terminationProtection": protected}
+    given = {**CREATE, "retain": retain, "terminationProtection": not retain}
     made = synthesized("mine", stages={"mine": given})
-    assert made.termination_protection is protected
+    assert made.termination_protection is (not retain)
     for id_, one in made.template["Resources"].items():
         if one["Type"] in ("AWS::Logs::LogGroup", "AWS::SQS::Queue"):
             kept = retain and not id_.startswith("Schedule")  # the same starts come again
