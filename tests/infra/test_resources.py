@@ -55,14 +55,17 @@ def test_queues_have_what_the_platform_asks_for(made):
 
 
 @pytest.mark.parametrize("retain", [True, False])
-def test_queues_and_logs_are_kept_or_deleted_with_the_stack(retain):
-    given = {**CREATE, "retain": retain, "terminationProtection": not retain}
+def test_queues_and_logs_are_tagged_and_kept_or_deleted_with_the_stack(retain):
+    tags = {"team": "video"}
+    given = {**CREATE, "retain": retain, "terminationProtection": not retain, "tags": tags}
     made = synthesized("mine", stages={"mine": given})
     assert made.termination_protection is (not retain)
     for id_, one in made.template["Resources"].items():
         if one["Type"] in ("AWS::Logs::LogGroup", "AWS::SQS::Queue"):
             kept = retain and not id_.startswith("Schedule")  # the same starts come again
             assert one["DeletionPolicy"] == ("Retain" if kept else "Delete")
+            found = {tag["Key"]: tag["Value"] for tag in one["Properties"]["Tags"]}
+            assert found == {"application": "video-reclaim", "stage": "mine", **tags}
 
 
 def test_each_output_names_what_it_says(made):
