@@ -81,6 +81,7 @@ REFUSED = [
         {"scaling": {"peakWindowSeconds": 1260}},
         ": !scaling.scaleInWindowSeconds must be at least scaling.peak",
     ),
+    ({"schedule": {"rateMinutes": 61}}, ".schedule.rateMinutes: "),
     ({"schedule": {"rateMinutes": 2}}, ": !scaling.peakWindowSeconds must be at least 240"),
     ({"scaling": {"mode": "auto"}}, ".scaling.mode: "),
     ({"scaling": {"overrideParameter": "/aws/mine"}}, ".scaling.overrideParameter: "),
