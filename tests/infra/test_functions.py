@@ -12,7 +12,16 @@ from cdk import workflow
 from cdk.bundle import dependency_layer
 from cdk.stage import StageFile, load, stages_in
 from dev.testing.sections import SECTIONS as SECTIONS_OF
-from tests.infra.conftest import DEFINITION, ROOT, STAGES, assemble_anew, functions, of_type, synthesized
+from tests.infra.conftest import (
+    DEFINITION,
+    ROOT,
+    STAGES,
+    assemble_anew,
+    functions,
+    machine_of,
+    of_type,
+    synthesized,
+)
 from tests.infra.references import ACCOUNT, written
 from tests.infra.test_stages import LEAST
 from video_reclaim import settings
@@ -41,6 +50,8 @@ CASES.append(pytest.param("existing", json.dumps(CHANGED), id="every-setting-cha
 @pytest.mark.parametrize(("name", "overrides"), CASES)
 def test_a_function_reads_what_the_stage_says(name, overrides):
     resources, stage = synthesized(name, overrides).template["Resources"], load(stages_in(), name, overrides)
+    bound = machine_of(resources)["DefinitionSubstitutions"]
+    assert bound["MaxConcurrency"] == str(stage.reclaiming.max_concurrency)
     for step, function in functions(resources).items():
         variables = {
             key: written(value, resources) for key, value in function["Environment"]["Variables"].items()
