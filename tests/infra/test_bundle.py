@@ -116,7 +116,7 @@ def test_the_wheels_are_for_the_runtime_that_is_asked_for(monkeypatch, tmp_path)
     monkeypatch.setattr(bundle, "CACHE", tmp_path)
     monkeypatch.setattr(bundle.subprocess, "run", lambda command, **_: asked.extend(command))
     dependency_layer("aws", "3.12")
-    assert asked[asked.index("--python-version") + 1] == "3.12"
+    assert asked[asked.index("--python-version") + 1] == "3.12" and "--require-hashes" in asked
 
 
 def test_the_bill_of_materials_lists_what_is_inside(layer):
