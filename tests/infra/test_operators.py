@@ -79,8 +79,9 @@ class TestAlarms:
 
     def test_a_stage_sets_thresholds_and_disables_alarms_by_name(self):
         given = {"OldestWait": {"threshold": 900}, "RowsRefused": {"enabled": False}}
+        given["DecisionHeld"] = {"threshold": 0}
         changed = alarms_of(overridden(observability={"alarms": given, "oldestWaitSeconds": 600}))
-        assert changed["OldestWait"]["Threshold"] == 900
+        assert (changed["OldestWait"]["Threshold"], changed["DecisionHeld"]["Threshold"]) == (900, 0)
         assert set(alarms_of(overridden())) - set(changed) == {"RowsRefused"}
 
     def test_an_unknown_alarm_is_refused_by_its_key(self):
