@@ -56,8 +56,7 @@ def test_queues_have_what_the_platform_asks_for(made):
 
 @pytest.mark.parametrize("retain", [True, False])
 def test_queues_and_logs_are_tagged_and_kept_or_deleted_with_the_stack(retain):
-    tags = {"team": "video"}
-    given = {**CREATE, "retain": retain, "terminationProtection": not retain, "tags": tags}
+    given = {**CREATE, "retain": retain, "terminationProtection": not retain, "tags": {"team": "video"}}
     made = synthesized("mine", stages={"mine": given})
     assert made.termination_protection is (not retain)
     for id_, one in made.template["Resources"].items():
@@ -65,7 +64,7 @@ def test_queues_and_logs_are_tagged_and_kept_or_deleted_with_the_stack(retain):
             kept = retain and not id_.startswith("Schedule")  # the same starts come again
             assert one["DeletionPolicy"] == ("Retain" if kept else "Delete")
             found = {tag["Key"]: tag["Value"] for tag in one["Properties"]["Tags"]}
-            assert found == {"application": "video-reclaim", "stage": "mine", **tags}
+            assert found == {"application": "video-reclaim", "stage": "mine", "team": "video"}
 
 
 def test_each_output_names_what_it_says(made):
