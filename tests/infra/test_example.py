@@ -126,6 +126,8 @@ class TestExample:
         assert group["NewInstancesProtectedFromScaleIn"] is False
         assert "LifecycleHookSpecificationList" not in group, "such a hook would outlive the stack's deletion"
         assert "DesiredCapacity" not in group, "its size belongs to the workflow"
+        mix = group["MixedInstancesPolicy"]["InstancesDistribution"]
+        assert mix["OnDemandPercentageAboveBaseCapacity"] == 100, "Spot is only used if it is asked for"
         shown = {"GroupDesiredCapacity", "GroupInServiceInstances", "GroupTerminatingRetainedInstances"}
         assert [set(one["Metrics"]) for one in group["MetricsCollection"]] == [shown]
 
