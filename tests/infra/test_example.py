@@ -7,6 +7,7 @@ import aws_cdk
 import pytest
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
@@ -216,10 +217,8 @@ def test_what_is_of_the_same_place_or_of_an_unknown_one_is_accepted():
 
 def test_a_database_without_shipped_roots_is_refused_unless_they_are_given(tmp_path):
     (tmp_path / "roots.pem").write_text("roots")
-    elsewhere, endpoint = (
-        aws_cdk.Environment(account="123456789012", region="cn-north-1"),
-        rds.Endpoint("db", 5432),
-    )
+    elsewhere = aws_cdk.Environment(account="123456789012", region="cn-north-1")
+    endpoint = rds.Endpoint("db", 5432)
     sign_in = {"resource_id": "db-A", "name": "academy", "user": "u"}
     with pytest.raises(InvalidStage, match=r"^database\.sslRootCert: .*path"):
         reclaim_in(a_stack(elsewhere), database=database_by_iam(endpoint, **sign_in))
@@ -286,8 +285,14 @@ class TestConstruct:
             connects = {pair for pair in granted(resources, role_of(function)) if "rds-db" in pair[0]}
             assert connects == {("rds-db:connect", arn)}
 
-    def test_redis_is_where_it_is_said_to_be(self):
-        assert redis_at("redis", port=6380, database=2).url == "rediss://redis:6380/2"
+    def test_database_and_redis_are_where_they_are_said_to_be_with_the_key_of_their_secret(self):
+        stack = a_stack()
+        key = kms.Key(stack, "Key")
+        secret = secretsmanager.Secret(stack, "Secret", encryption_key=key)
+        database = database_by_secret(secret, host="db", name="academy", port=6543)
+        redis = redis_at("redis", port=6380, database=2, secret=secret)
+        assert (database.port, redis.url) == (6543, "rediss://redis:6380/2")
+        assert database.secret_key_arn == redis.secret_key_arn == key.key_arn
         assert redis_at("redis", tls=False).url == "redis://redis:6379/0"
 
     def test_ids_or_security_groups_of_one_s_own_place_it(self):
