@@ -197,7 +197,11 @@ class TestListing:
         assert listed()["batches"] == [[video] for video in videos], "as many are heard"
 
     def test_a_quarantined_video_that_is_named_is_released_and_listed_once(self, academy):
-        quarantined, other, stuck = academy.add("FAILED"), academy.add("FAILED"), academy.add(until=-1)
+        quarantined, other, stuck = (
+            academy.add("FAILED"),
+            academy.add("FAILED"),
+            academy.add(until=-1, beats=True),
+        )
         academy.sql(
             "UPDATE video_video SET error_reason = 'Processing was interrupted too often' WHERE id < %s",
             (stuck,),
@@ -205,6 +209,7 @@ class TestListing:
         answer = listed(release=[quarantined, stuck])
         assert answer["batches"] == [[quarantined], [stuck]]
         assert answer["run"]["stale"] == {"released": 1, "leaseExpired": 1}
+        assert answer["run"]["expiredButBeating"] == 1
         assert other not in {video for batch in answer["batches"] for video in batch}
 
     def test_a_waiting_video_is_lost_after_two_looks_at_a_queue_that_cannot_hold_its_message(
