@@ -54,7 +54,7 @@ def listing(
     The limit holds over both looks together. The second look adds to the stale videos of the ``earlier`` record; of
     the videos that were spared, only the second look counts.
     """
-    taken = sum(earlier.stale.values()) - earlier.left_to_next_run if earlier else 0
+    taken = sum(earlier.stale.values()) if earlier else 0  # or more, if the limit left some over
     stale = [video_id for video_id, reason in found.items() if reason.stale]
     spared = [video_id for video_id, reason in found.items() if not reason.stale]
     ids = stale[: max(0, request.limit - taken)]
