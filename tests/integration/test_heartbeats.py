@@ -246,9 +246,11 @@ class TestJobKeys:
         assert heartbeats.prepare_jobs([]) == {}
 
     def test_a_message_is_delayed_while_a_worker_would_drop_it(self, academy, heartbeats):
-        academy.redis.set("tenant:2:video:7:cancel_requested", "1", px=99_900)
+        key = "tenant:2:video:7:cancel_requested"
+        academy.redis.set(key, "1", px=99_900)
         delays_s = heartbeats.prepare_jobs([JOB, replace(JOB, video_id=8)])
-        assert delays_s == {7: 100}, "no second too few"
+        assert set(delays_s) == {7}
+        assert academy.redis.pttl(key) / 1000 <= delays_s[7] <= 100, "no second too few"
 
     def test_the_lock_of_a_dead_worker_is_deleted(self, academy, heartbeats):
         academy.redis.set("job:encode:7:lock", "1", ex=14_400)
