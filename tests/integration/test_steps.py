@@ -197,11 +197,8 @@ class TestListing:
         assert listed()["batches"] == [[video] for video in videos], "as many are heard"
 
     def test_a_quarantined_video_that_is_named_is_released_and_listed_once(self, academy):
-        quarantined, other, stuck = (
-            academy.add("FAILED"),
-            academy.add("FAILED"),
-            academy.add(until=-1, beats=True),
-        )
+        quarantined, other = academy.add("FAILED"), academy.add("FAILED")
+        stuck = academy.add(until=-1, beats=True)
         academy.sql(
             "UPDATE video_video SET error_reason = 'Processing was interrupted too often' WHERE id < %s",
             (stuck,),
